@@ -1,0 +1,1 @@
+"""The compiler: text -> syntax tree -> checked IR -> analysed plan. Knows no torch."""

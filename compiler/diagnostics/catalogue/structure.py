@@ -1,0 +1,62 @@
+"""AL301-AL308: what a pattern must and must not say."""
+
+from attnlang.compiler.diagnostics.catalogue.entry import Entry
+
+ENTRIES = (
+    Entry(
+        "AL301", "no axes", "pattern `{name}` does not say over which axes its tokens lie",
+        "`over n` for a sequence, `over y, x` for an image, `over t, y, x` for a video; "
+        "`over q: y, x` and `over k: n` when queries and keys differ.",
+        "pattern p:\n    attend where true\n",
+        "pattern p:\n    over n\n    attend where true\n",
+    ),
+    Entry(
+        "AL302", "nothing attends", "pattern `{name}` has no `attend`",
+        "A pattern says which pairs attend: `attend where` and a condition over q and k.",
+        "pattern p:\n    over n\n",
+        "pattern p:\n    over n\n    attend where true\n",
+    ),
+    Entry(
+        "AL303", "said twice", "{what} is said twice",
+        "Each clause stands once. Conditions are joined with `and` and `or`; score edits are the "
+        "exception: several `score` lines apply in order.",
+        "pattern p:\n    over n\n    attend where q.n == k.n\n    attend where k.n == 0\n",
+        "pattern p:\n    over n\n    attend where q.n == k.n or k.n == 0\n",
+    ),
+    Entry(
+        "AL304", "too many axes", "more than {limit} axes on one side",
+        "Tokens lie on one, two or three axes.",
+        "pattern p:\n    over a, b, c, d\n    attend where true\n",
+        "pattern p:\n    over a, b, c\n    attend where true\n",
+    ),
+    Entry(
+        "AL305", "head groups", "a group of heads has exactly one `attend` (this one has {found})",
+        "Either one `attend` holds for all heads, or every `heads[a:b]:` group has its own and no "
+        "`attend` stands outside the groups.",
+        "pattern p:\n    over n\n    heads[:]:\n        let a = 1\n",
+        "pattern p:\n    over n\n    heads[:]:\n        attend where true\n",
+    ),
+    Entry(
+        "AL306", "coordinate not there", "`{read}` is read where the token is of `{segment}`",
+        "Prefix and suffix tokens have no grid coordinates and no per-token inputs, and grid "
+        "tokens have no place in a prefix. The condition must be decided before it reads them.",
+        "pattern p:\n    over y, x\n    prefix cls: 1\n    attend where q.y == k.y\n",
+        "pattern p:\n    over y, x\n    prefix cls: 1\n"
+        "    attend where q in cls or k in cls or q.y == k.y\n",
+    ),
+    Entry(
+        "AL307", "rule for empty rows", "no rule for queries that attend nothing",
+        "A run-time tensor can leave a query without any key. Say what such a row gives: `empty "
+        "zero` (output 0, lse -inf), `empty self` (its own value), `empty full` (attends every "
+        "key) or `empty passthrough` (the query vector).",
+        "pattern p:\n    over n\n    input flag: bool[batch, n]\n    attend where k.flag\n",
+        "pattern p:\n    over n\n    input flag: bool[batch, n]\n    attend where k.flag empty zero\n",
+    ),
+    Entry(
+        "AL308", "out of place", "this statement belongs to the whole pattern",
+        "Inside `heads[...]:` stand `let` and one `attend`; axes, inputs, requirements, prefixes "
+        "and suffixes are the same for all heads.",
+        "pattern p:\n    over n\n    heads[:]:\n        require len(n) > 1\n        attend where true\n",
+        "pattern p:\n    over n\n    require len(n) > 1\n    heads[:]:\n        attend where true\n",
+    ),
+)  # fmt: skip

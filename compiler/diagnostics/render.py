@@ -1,0 +1,85 @@
+"""The one renderer for people: location, source line, caret spans, notes and help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attnlang.compiler.diagnostics.model import Diagnostic, Label, Severity
+
+_RED, _YELLOW, _BLUE, _CYAN, _BOLD, _RESET = (
+    "\x1b[31m",
+    "\x1b[33m",
+    "\x1b[34m",
+    "\x1b[36m",
+    "\x1b[1m",
+    "\x1b[0m",
+)
+_MAX_COLUMNS = 160
+"""Longer source lines are shown as a window around the caret."""
+
+
+def render(diagnostics: Iterable[Diagnostic], *, color: bool = False) -> str:
+    """All diagnostics as text, a blank line between them, a count at the end."""
+    found = tuple(diagnostics)
+    parts = [_one(d, color) for d in found]
+    errors = sum(d.severity is Severity.ERROR for d in found)
+    if errors > 1:
+        parts.append(f"{errors} errors")
+    return "\n\n".join(parts)
+
+
+def _one(d: Diagnostic, color: bool) -> str:
+    tint = _RED if d.severity is Severity.ERROR else _YELLOW
+    lines = [_paint(f"{d.severity}[{d.code}]", _BOLD + tint, color) + f": {d.message}"]
+    labels = ((d.primary,) if d.primary else ()) + d.secondary
+    gutter = max((len(str(_printable_line(label))) for label in labels), default=1)
+    for i, label in enumerate(labels):
+        lines.extend(_snippet(label, gutter, i == 0, tint, color))
+    lines.extend(f"{' ' * gutter} = note: {note}" for note in d.notes)
+    if d.help:
+        lines.append(f"{' ' * gutter} = {_paint('help', _CYAN, color)}: {d.help}")
+    return "\n".join(lines)
+
+
+def _snippet(label: Label, gutter: int, first: bool, tint: str, color: bool) -> list[str]:
+    span = label.span
+    begin, finish = span.begin, span.finish
+    bar = _paint("|", _BLUE, color)
+    arrow = _paint("-->" if first else ":::", _BLUE, color)
+    where = f"{span.source.name}:{begin.line}:{begin.column}"
+    text = span.source.line(begin.line)
+    width = finish.column - begin.column if finish.line == begin.line else len(text) - begin.column + 1
+    shown, caret_at = _window(text, begin.column - 1)
+    width = max(1, min(width, len(shown) - caret_at if len(shown) > caret_at else 1))
+    mark = ("^" if first else "-") * width
+    words = f" {label.text}" if label.text else ""
+    pad = "".join("\t" if ch == "\t" else " " for ch in shown[:caret_at])
+    number = _paint(f"{begin.line:>{gutter}}", _BLUE, color)
+    blank = " " * gutter
+    return [
+        f"{blank}{arrow} {where}",
+        f"{blank} {bar}",
+        f"{number} {bar} {_visible(shown)}",
+        f"{blank} {bar} {pad}{_paint(mark + words, tint if first else _BLUE, color)}",
+    ]
+
+
+def _window(text: str, column: int) -> tuple[str, int]:
+    """The part of a long line around ``column``, and the column's place in it."""
+    if len(text) <= _MAX_COLUMNS:
+        return text, column
+    start = max(0, column - _MAX_COLUMNS // 2)
+    return text[start : start + _MAX_COLUMNS], column - start
+
+
+def _visible(text: str) -> str:
+    """Control characters of untrusted text made harmless for a terminal, one column each."""
+    return "".join(ch if ch == "\t" or ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
+
+
+def _printable_line(label: Label) -> int:
+    return label.span.begin.line
+
+
+def _paint(text: str, style: str, color: bool) -> str:
+    return f"{style}{text}{_RESET}" if color else text

@@ -1,0 +1,197 @@
+"""The relation IR: typed expressions over one (batch, head, query, key) pair.
+
+    Expr = Int | Float | Bool                 literals
+         | Param(name, kind, axis)            a pattern parameter, or its entry for one axis
+         | Length(side, axis)                 how many tokens an axis has on the query or key side
+         | Coord(side, axis)                  a token's coordinate on an axis (or in a prefix, suffix)
+         | Index(side)                        a token's place in the whole sequence, prefix first
+         | Symbol(name)                       head, heads, kv_head, kv_heads, head_dim, score
+         | TokenInput(side, name, kind)       a run-time tensor's value at a token
+         | Table(name, kind, indices)         an entry of a parameter or run-time table, 0 outside it
+         | InSegment(side, segment)           is the token of the grid, a prefix or a suffix?
+         | Neg | Arith | Compare | And | Or | Not | Select | Apply
+
+Integers are mathematical (64 bits suffice: the binder proves it), ``//`` and ``%`` floor.
+Floats are double. Every expression is total. Nodes are immutable and compare by content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+from attnlang.compiler.source import NOWHERE, Span
+
+
+class Kind(StrEnum):
+    INT = "int"
+    FLOAT = "float"
+    BOOL = "bool"
+
+
+class Side(StrEnum):
+    Q = "q"
+    K = "k"
+
+
+class SymbolName(StrEnum):
+    HEAD = "head"
+    HEADS = "heads"
+    KV_HEAD = "kv_head"
+    KV_HEADS = "kv_heads"
+    HEAD_DIM = "head_dim"
+    SCORE = "s"
+
+
+GRID = "grid"
+"""The segment of the tokens that lie on the axes."""
+
+ArithOp: TypeAlias = Literal["+", "-", "*", "//", "%", "/"]
+CompareOp: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Int(Node):
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Float(Node):
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bool(Node):
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Param(Node):
+    name: str
+    kind: Kind
+    axis: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Length(Node):
+    side: Side
+    axis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coord(Node):
+    side: Side
+    axis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Node):
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol(Node):
+    name: SymbolName
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInput(Node):
+    side: Side
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Node):
+    name: str
+    kind: Kind
+    indices: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InSegment(Node):
+    side: Side
+    segment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neg(Node):
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Arith(Node):
+    op: ArithOp
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Node):
+    op: CompareOp
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class And(Node):
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Node):
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Node):
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Node):
+    """``then`` where ``condition`` holds, else ``otherwise``."""
+
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Apply(Node):
+    """A built-in function (see :mod:`attnlang.compiler.ir.builtins`)."""
+
+    function: str
+    arguments: tuple[Expr, ...]
+
+
+Expr: TypeAlias = (
+    Int
+    | Float
+    | Bool
+    | Param
+    | Length
+    | Coord
+    | Index
+    | Symbol
+    | TokenInput
+    | Table
+    | InSegment
+    | Neg
+    | Arith
+    | Compare
+    | And
+    | Or
+    | Not
+    | Select
+    | Apply
+)
+
+TRUE = Bool(True)
+FALSE = Bool(False)

@@ -1,0 +1,38 @@
+"""Putting the parameters' values into an expression."""
+
+from __future__ import annotations
+
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, Kind
+from attnlang.compiler.ir.pattern import PatternIR, Scalar
+from attnlang.compiler.ir.simplify import simplify
+from attnlang.compiler.ir.traverse import rewrite
+
+
+def literal(value: Scalar, kind: Kind) -> Expr:
+    """A number or truth value as an expression of ``kind``."""
+    match kind:
+        case Kind.BOOL:
+            return e.Bool(bool(value))
+        case Kind.INT:
+            return e.Int(int(value))
+        case Kind.FLOAT:
+            return e.Float(float(value))
+
+
+def substitute_values(root: Expr, pattern: PatternIR) -> Expr:
+    """The expression with every parameter that has a value replaced by it, simplified.
+
+    Tables of one value per head stay tables: they are read at the head.
+    """
+    values = dict(pattern.values)
+
+    def rule(x: Expr) -> Expr | None:
+        if not isinstance(x, e.Param) or x.name not in values:
+            return None
+        value = values[x.name]
+        if isinstance(value, tuple):
+            value = value[pattern.q_axes.index(x.axis)] if x.axis in pattern.q_axes else value[0]
+        return None if isinstance(value, str) else literal(value, x.kind)
+
+    return simplify(rewrite(root, rule))

@@ -1,0 +1,57 @@
+"""Run-time tensors: their element kinds and dimensions."""
+
+from __future__ import annotations
+
+from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir.expr import Expr, Kind, Side
+from attnlang.compiler.ir.pattern import InputDecl
+from attnlang.compiler.sema.expressions import typed
+from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.scope import Context
+from attnlang.compiler.sema.types import scalar_kind
+from attnlang.compiler.syntax import tree as t
+
+FLAGS = ("sorted", "optional")
+
+
+def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
+    """The declaration of one ``input``; its dims are words (batch, head, axes) or sizes."""
+    kind = scalar_kind(node.type, ctx)
+    dims: list[str | Expr] = []
+    good = kind is not None
+    axes = {*ctx.q_axes, *ctx.k_axes}
+    for i, written in enumerate(node.type.dims):
+        word = written.id if isinstance(written, t.Name) else None
+        if word in ("batch", "head") or word in axes:
+            if word in dims or (word == "batch" and i > 0):
+                why = "comes first" if word == "batch" else "is listed twice"
+                ctx.error("AL205", written.span, why, name=node.name.id, expected="batch first, each dimension once", found=word)  # fmt: skip
+                good = False
+            dims.append(str(word))
+            continue
+        size = typed(written, ctx, (Kind.INT,), "a dimension")
+        if size is None or not check_level(size, "a dimension", frozenset(), ctx):
+            good = False
+            continue
+        dims.append(size)
+    for flag in node.flags:
+        if flag.id not in FLAGS:
+            ctx.error("AL206", flag.span, name=flag.id, help=did_you_mean(flag.id, FLAGS) or "`sorted` or `optional`")
+            good = False
+    if not good or kind is None:
+        return None
+    names = {f.id for f in node.flags}
+    sides = _token_sides(tuple(dims), ctx)
+    if "sorted" in names and (kind is Kind.BOOL or not sides):
+        ctx.error("AL201", node.span, what="a `sorted` input", expected="numbers, one per token",
+                  found=node.type.span.text)  # fmt: skip
+        return None
+    return InputDecl(node.name.id, kind, tuple(dims), sides, "sorted" in names, "optional" in names, span=node.span)
+
+
+def _token_sides(dims: tuple[str | Expr, ...], ctx: Context) -> tuple[Side, ...]:
+    """The sides whose tokens the tensor has one value for: all axes of the side, in order."""
+    rest = tuple(d for d in dims if d not in ("batch", "head"))
+    if not rest or any(not isinstance(d, str) for d in rest):
+        return ()
+    return tuple(s for s in (Side.Q, Side.K) if rest == ctx.axes(s))

@@ -1,0 +1,16 @@
+"""What an untrusted text may ask for. Every bound has a diagnostic of its own."""
+
+MAX_BYTES = 1 << 20
+"""Size of one ``.attn`` text."""
+
+MAX_BRACKETS = 64
+"""Open brackets at any place of the text (AL005)."""
+
+MAX_DEPTH = 120
+"""Levels of the syntax tree (AL005)."""
+
+MAX_INTEGER = 2**31 - 1
+"""Largest integer literal and largest axis length (AL006, AL406)."""
+
+MAX_NODES = 20_000
+"""Expression nodes of one pattern after functions and lets are put in place (AL007)."""

@@ -1,0 +1,41 @@
+"""The table of mask oracles, by catalogue id.
+
+Every oracle is `f(sizes, heads=1, *, parameters, inputs)` and returns bool [H or 1, Nq, Nk], or
+[B, H or 1, Nq, Nk] when an input has a batch axis. True means: the query may see the key.
+"""
+
+from collections.abc import Callable
+
+from tests.oracles import documents, language_models, neighborhoods, partitions
+from tests.oracles.loops import Mask
+
+MaskOracle = Callable[..., Mask]
+
+MASKS: dict[str, MaskOracle] = {
+    oracle.__name__: oracle
+    for oracle in (
+        language_models.causal,
+        language_models.full,
+        language_models.sliding_window,
+        language_models.streaming_sink,
+        language_models.alibi,
+        language_models.softcap,
+        language_models.sink_logit,
+        language_models.longlora_s2,
+        language_models.s2_local_stride,
+        documents.lca_causal_document,
+        documents.lca_full_document,
+        documents.lca_sliding_window,
+        documents.lca_sliding_window_causal,
+        documents.lca_prefix_lm_causal,
+        documents.lca_global_sliding_window,
+        documents.lca_block_causal_document,
+        neighborhoods.neighborhood_1d,
+        neighborhoods.neighborhood_2d,
+        neighborhoods.neighborhood_3d,
+        partitions.swin_window,
+        partitions.maxvit_block,
+        partitions.maxvit_grid,
+        partitions.halo_2d,
+    )
+}

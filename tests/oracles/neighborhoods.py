@@ -1,0 +1,101 @@
+"""Neighbourhood attention (stride, dilation, causal): rule A1 of local.md on every axis."""
+
+from collections.abc import Mapping, Sequence
+
+from tests.oracles.loops import Mask, coordinates, pairs
+
+
+def neighborhood_1d(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    window: int | Sequence[int] = 13,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    causal: bool | Sequence[bool] = False,
+) -> Mask:
+    """Rule A1 on the axis n."""
+    return _neighborhood(sizes, ("n",), window, stride, dilation, causal)
+
+
+def neighborhood_2d(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    window: int | Sequence[int] = 13,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    causal: bool | Sequence[bool] = False,
+) -> Mask:
+    """Rule A1 on the axes y and x."""
+    return _neighborhood(sizes, ("y", "x"), window, stride, dilation, causal)
+
+
+def neighborhood_3d(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    window: int | Sequence[int] = 13,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    causal: bool | Sequence[bool] = False,
+) -> Mask:
+    """Rule A1 on the axes t, y and x."""
+    return _neighborhood(sizes, ("t", "y", "x"), window, stride, dilation, causal)
+
+
+def axis_window(
+    i: int, length: int, window: int, stride: int, dilation: int, causal: bool
+) -> list[int]:
+    """The key coordinates that a query at coordinate i sees on one axis."""
+    if not 1 <= stride <= window or dilation < 1 or window * dilation > length:
+        raise ValueError(f"rule A1 needs stride <= window and window * dilation <= {length}")
+    group = list(range(i % dilation, length, dilation))
+    u = i // dilation
+    leader = stride * (u // stride) + (stride - 1 if causal else stride // 2)
+    leader = min(leader, len(group) - 1)
+    if causal:
+        start = max(leader - window + 1, 0)
+        end = u + 1
+    else:
+        start = leader - window // 2
+        start = max(start, 0)
+        start = min(start, len(group) - window)
+        end = start + window
+    return group[start:end]
+
+
+def _neighborhood(
+    sizes: Mapping[str, int],
+    axes: tuple[str, ...],
+    window: int | Sequence[int],
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    causal: int | Sequence[int],
+) -> Mask:
+    windows = _per_axis(window, len(axes))
+    strides = _per_axis(stride, len(axes))
+    dilations = _per_axis(dilation, len(axes))
+    causals = _per_axis(causal, len(axes))
+    tokens = coordinates(sizes, axes)
+
+    # seen[axis][i] are the coordinates that coordinate i sees on that axis
+    seen = [
+        [
+            axis_window(i, sizes[axis], windows[r], strides[r], dilations[r], bool(causals[r]))
+            for i in range(sizes[axis])
+        ]
+        for r, axis in enumerate(axes)
+    ]
+
+    def rule(i: int, j: int) -> bool:
+        return all(tokens[j][r] in seen[r][tokens[i][r]] for r in range(len(axes)))
+
+    return pairs(len(tokens), rule)
+
+
+def _per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    values = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(values) != rank:
+        raise ValueError(f"{len(values)} values for {rank} axes")
+    return values

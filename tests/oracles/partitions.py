@@ -1,0 +1,46 @@
+"""Patterns that cut the image in parts: Swin, MaxViT, HaloNet. Catalogue: local.md."""
+
+from collections.abc import Callable, Mapping
+
+from tests.oracles.loops import Mask, coordinates, pairs
+
+
+def swin_window(
+    sizes: Mapping[str, int], heads: int = 1, *, window: int = 7, shift: int = 0
+) -> Mask:
+    """Same window on both axes; windows start at `shift` and do not wrap around."""
+    return _on_both_axes(sizes, lambda i, j, length: (i - shift) // window == (j - shift) // window)
+
+
+def maxvit_block(sizes: Mapping[str, int], heads: int = 1, *, window: int = 7) -> Mask:
+    """Same window x window block."""
+    return _on_both_axes(sizes, lambda i, j, length: i // window == j // window)
+
+
+def maxvit_grid(sizes: Mapping[str, int], heads: int = 1, *, grid: int = 7) -> Mask:
+    """Same lattice of grid x grid tokens, L / grid apart: `grid` counts members, not spacing."""
+    if sizes["y"] % grid or sizes["x"] % grid:
+        raise ValueError(f"y={sizes['y']} and x={sizes['x']} must be multiples of grid={grid}")
+    return _on_both_axes(sizes, lambda i, j, length: i % (length // grid) == j % (length // grid))
+
+
+def halo_2d(sizes: Mapping[str, int], heads: int = 1, *, block: int = 8, halo: int = 3) -> Mask:
+    """The query's block and `halo` pixels around it, cut at the image border.
+
+    Only real keys: with edge=zero the missing ones still count in the softmax, but not here.
+    """
+    return _on_both_axes(
+        sizes,
+        lambda i, j, length: i // block * block - halo <= j < i // block * block + block + halo,
+    )
+
+
+def _on_both_axes(sizes: Mapping[str, int], rule: Callable[[int, int, int], bool]) -> Mask:
+    """rule(query coordinate, key coordinate, length) must hold on y and on x."""
+    tokens = coordinates(sizes, ("y", "x"))
+
+    def both(i: int, j: int) -> bool:
+        (y_i, x_i), (y_j, x_j) = tokens[i], tokens[j]
+        return rule(y_i, y_j, sizes["y"]) and rule(x_i, x_j, sizes["x"])
+
+    return pairs(len(tokens), both)

@@ -1,0 +1,43 @@
+"""Score edits, one number at a time."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """The published slopes: 2^(-8(h+1)/H) when H is a power of two.
+
+    Otherwise the slopes of the closest lower power of two P, then the first, third, fifth, ...
+    slope of the sequence of 2P until all heads have one.
+    """
+    power = 1
+    while power * 2 <= heads:
+        power *= 2
+    slopes = [2.0 ** (-8.0 * (h + 1) / power) for h in range(power)]
+    finer = [2.0 ** (-8.0 * (h + 1) / (2 * power)) for h in range(2 * power)]
+    for h in range(heads - power):
+        slopes.append(finer[2 * h])
+    return slopes
+
+
+def alibi_bias(n_q: int, n_k: int, heads: int) -> Floats:
+    """ALiBi: -slope[h] * (i - j), float64 [H, Nq, Nk], to be added to the scores."""
+    slopes = alibi_slopes(heads)
+    bias = np.zeros((heads, n_q, n_k))
+    for h in range(heads):
+        for i in range(n_q):
+            for j in range(n_k):
+                bias[h, i, j] = -slopes[h] * (i - j)
+    return bias
+
+
+def softcap(scores: Floats, cap: float) -> Floats:
+    """cap * tanh(score / cap), in any shape."""
+    capped = np.zeros(scores.shape)
+    for index in np.ndindex(scores.shape):
+        capped[index] = cap * math.tanh(float(scores[index]) / cap)
+    return capped
