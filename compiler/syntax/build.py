@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +24,9 @@ def build(parsed: Tree[Token], source: Source, comments: tuple[t.Comment, ...]) 
     """
     built: dict[int, Any] = {}
     depth: dict[int, int] = {}
+    starts = _comment_starts(comments, source)
     for node in parsed.iter_subtrees():
-        span = _span(node, source)
+        span = _span(node, source, starts)
         children = [built[id(c)] if isinstance(c, Tree) else c for c in node.children]
         children = [_token(c, source) if isinstance(c, Token) else c for c in children]
         depth[id(node)] = 1 + max((depth[id(c)] for c in node.children if isinstance(c, Tree)), default=0)
@@ -44,12 +45,26 @@ def build(parsed: Tree[Token], source: Source, comments: tuple[t.Comment, ...]) 
     )
 
 
-def _span(node: Tree[Token], source: Source) -> Span:
+def _comment_starts(comments: tuple[t.Comment, ...], source: Source) -> dict[int, int]:
+    """Where the comment that ends at an offset starts."""
+    starts: dict[int, int] = {}
+    for c in comments:
+        end = source.line_start(c.line) + len(source.line(c.line).rstrip())
+        starts[end] = end - len(c.text)
+    return starts
+
+
+def _span(node: Tree[Token], source: Source, comment_starts: dict[int, int]) -> Span:
     if node.meta.empty:
         return Span(source, 0, 0)
     end = node.meta.end_pos
-    while end > node.meta.start_pos and source.text[end - 1 : end].isspace():
-        end -= 1  # statements end with their newline: spans do not
+    while end > node.meta.start_pos:  # statements end with their newline: spans do not
+        if source.text[end - 1 : end].isspace() or end > len(source.text):
+            end -= 1
+        elif end in comment_starts:
+            end = comment_starts[end]
+        else:
+            break
     return Span(source, node.meta.start_pos, end)
 
 
@@ -81,27 +96,22 @@ def _number(text: str, span: Span) -> t.Number:
 
 
 def _string(text: str) -> str:
+    """The text of a string, without its escapes and the indentation all its lines share."""
     quotes = 3 if text.startswith('"""') else 1
-    body = text[quotes:-quotes]
-    for escape, plain in (("\\n", "\n"), ("\\t", "\t"), ('\\"', '"'), ("\\\\", "\\")):
-        body = body.replace(escape, plain)
-    return "\n".join(line.strip() for line in body.strip().splitlines())
+    body = re.sub(r'\\([nt"\\])', lambda m: _ESCAPES[m[1]], text[quotes:-quotes])
+    written = [line.rstrip() for line in body.expandtabs(8).strip().split("\n")]
+    margin = min((len(line) - len(line.lstrip()) for line in written[1:] if line), default=0)
+    return "\n".join([written[0], *(line[margin:] for line in written[1:])])
 
 
-def literal(value: int | float | bool) -> str:
-    """A number or truth value as the language writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(ast.literal_eval(repr(value)))
+_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 
 
 def _flatten(op: Any) -> Callable[[Children, Span], t.Expression]:
     return lambda c, span: c[0] if len(c) == 1 else t.Boolean(op, tuple(c), span=span)
 
 
-def _compare(c: Children, span: Span) -> t.Expression:
-    if len(c) == 1:
-        return c[0]  # type: ignore[no-any-return]
+def _compare(c: Children, span: Span) -> t.Compare:
     return t.Compare(tuple(c[0::2]), tuple(c[1::2]), span=span)
 
 
@@ -143,7 +153,8 @@ def _paper(c: Children, span: Span) -> t.Paper:
 
 def _field(c: Children, span: Span) -> tuple[str, str]:
     name, value = c
-    return (name.id, str(value.value) if isinstance(value, t.Number) else value)
+    # arXiv ids look like numbers but are not: 2401.10200 keeps its zeros.
+    return (name.id, value.span.text if isinstance(value, t.Number) else value)
 
 
 def _without_none(c: Children) -> tuple[Any, ...]:
@@ -162,7 +173,6 @@ def _option(kind: Any) -> Callable[[Children, Span], t.Option]:
 
 
 _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
-    "string_line": lambda c, span: c[0],
     "docstring": lambda c, span: c[0],
     "function": _function,
     "function_body": lambda c, span: _without_none(c),
@@ -209,6 +219,5 @@ _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
     "tuple": lambda c, span: t.Tuple(_without_none(c), span=span),
     "arguments": lambda c, span: _without_none(c),
     "call_arguments": lambda c, span: _without_none(c),
-    "positional": lambda c, span: c[0],
     "keyword": lambda c, span: t.Keyword(c[0], c[1], span=span),
 }

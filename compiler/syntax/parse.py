@@ -27,6 +27,8 @@ class _Indentation(Indenter):
     INDENT_type = "_INDENT"
     DEDENT_type = "_DEDENT"
     tab_len = 8
+    # A keyword is a whole word: without NAME beside it, `overs n` would read as `over s n`.
+    always_accept = ("_NL", "NAME")
 
 
 @functools.cache
@@ -143,7 +145,7 @@ def _quotes(text: str, at: int) -> str:
 def _string_end(text: str, start: int, quotes: str) -> int:
     i = start
     while i < len(text):
-        if text[i] == "\\":
+        if text[i] == "\\" and (quotes != '"' or text[i + 1 : i + 2] != "\n"):
             i += 2
         elif text.startswith(quotes, i):
             return i + len(quotes)

@@ -1,0 +1,82 @@
+"""The compiled op: a pattern ready to be called with tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from attnlang.backends import registry
+from attnlang.backends.arguments import check_inputs, check_sizes, check_tensors, infer_sizes
+from attnlang.backends.call import Call
+from attnlang.compiler.problem.problem import Problem
+from attnlang.pattern import Pattern
+
+
+class AttentionOp(nn.Module):
+    """Attention by one pattern. Without parameters of its own: learned tables are inputs.
+
+    Made by :meth:`Pattern.compile`; a module, so it can be a layer's attribute, copied, pickled
+    and compiled with it.
+    """
+
+    def __init__(self, pattern: Pattern, backend: str = "auto", *, scale: float | None = None) -> None:
+        super().__init__()
+        registry.check(backend, pattern.ir)
+        self.pattern, self.backend, self.scale = pattern, backend, scale
+        self._problems: dict[object, Problem] = {}
+
+    def forward(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        return_lse: bool = False,
+        scale: float | None = None,
+        q_offset: int = 0,
+        **inputs: object,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Attend.
+
+        q ``[B, Hq, Nq, D]``, k ``[B, Hkv, Nk, D]``, v ``[B, Hkv, Nk, Dv]``, one dtype and
+        device; Hq a multiple of Hkv (query head h reads key head h // (Hq // Hkv)).
+        sizes: lengths of axes and segments by name where the tensors do not tell.
+        scale: factor of q.k; default ``D ** -0.5``, unless the pattern has its own.
+        q_offset: coordinate of the first query (decoding: tokens already in the cache).
+        inputs: the pattern's run-time tensors by name.
+
+        Returns ``[B, Hq, Nq, Dv]`` in q's dtype; with ``return_lse`` also the natural-log
+        normaliser ``[B, Hq, Nq]``, float32 or better, -inf for rows without keys.
+        Raises ArgumentError, PatternError, Unsupported - before any kernel runs.
+        """
+        check_tensors(q, k, v)
+        problem = self._problem(q, k, sizes, q_offset)
+        checked = check_inputs(problem, inputs, q.shape[0], q.device)
+        call = Call(problem, q, k, v, checked, self.scale if scale is None else scale, return_lse)
+        out, lse = registry.run(self.backend, call)
+        return (out, lse) if return_lse else out
+
+    def _problem(
+        self, q: torch.Tensor, k: torch.Tensor, sizes: Mapping[str, int] | None, q_offset: int
+    ) -> Problem:
+        given = tuple(sorted(sizes.items())) if sizes else ()
+        key = (q.shape[1:], k.shape[1:3], given, q_offset)
+        problem = self._problems.get(key)
+        if problem is None:
+            n_q, n_k = q.shape[2], k.shape[2]
+            inferred = infer_sizes(self.pattern.ir, sizes, n_q, n_k)
+            problem = self.pattern.problem(
+                inferred, q.shape[1], kv_heads=k.shape[1], head_dim=q.shape[3], q_offset=q_offset
+            )
+            check_sizes(problem, n_q, n_k)
+            if len(self._problems) >= 64:
+                self._problems.clear()
+            self._problems[key] = problem
+        return problem
+
+    def extra_repr(self) -> str:
+        params = ", ".join(f"{n}={v!r}" for n, v in self.pattern.params.items())
+        return f"{self.pattern.name}({params}), backend={self.backend!r}"

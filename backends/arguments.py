@@ -1,0 +1,207 @@
+"""Checking a call's tensors before anything is launched: every mistake names its argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from attnlang.compiler.diagnostics.model import AttnlangError
+from attnlang.compiler.diagnostics.report import failure
+from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.pattern import InputDecl, PatternIR
+from attnlang.compiler.ir.scalar import value_of
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.values import substitute_values
+from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.backends.call import Inputs
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class ArgumentError(AttnlangError, ValueError):
+    """An argument of a call does not fit: the message names it and says what was expected."""
+
+
+def check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+    """Shapes, dtypes and devices of q, k and v. Raises ArgumentError."""
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(x, torch.Tensor):
+            raise ArgumentError(f"{name} must be a tensor, not {type(x).__name__}")
+        if x.dim() != 4:
+            raise ArgumentError(
+                f"{name} must have 4 dimensions [batch, heads, tokens, head_dim], "
+                f"not {x.dim()}: {_shape(x)}"
+            )
+        if x.dtype not in FLOATS:
+            raise ArgumentError(f"{name} must be float16, bfloat16, float32 or float64, not {x.dtype}")
+        if x.device != q.device:
+            raise ArgumentError(f"{name} is on {x.device}, but q is on {q.device}")
+        if x.dtype != q.dtype:
+            raise ArgumentError(f"{name} is {x.dtype}, but q is {q.dtype}")
+    if k.shape[:3] != v.shape[:3]:
+        raise ArgumentError(
+            f"k and v must agree in batch, heads and tokens: k is {_shape(k)}, v is {_shape(v)}"
+        )
+    if q.shape[0] != k.shape[0]:
+        raise ArgumentError(f"q has batch {q.shape[0]}, k and v have batch {k.shape[0]}")
+    if q.shape[3] != k.shape[3]:
+        raise ArgumentError(f"q has head_dim {q.shape[3]}, k has {k.shape[3]}")
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ArgumentError(
+            f"the heads of q ({q.shape[1]}) must be a multiple of those of k and v ({k.shape[1]})"
+        )
+
+
+def infer_sizes(
+    pattern: PatternIR, sizes: Mapping[str, int] | None, n_q: int, n_k: int
+) -> dict[str, int]:
+    """Axis lengths from the tensors where one axis is all there is; ``sizes`` otherwise."""
+    given = dict(sizes or {})
+    for side, tokens in ((Side.Q, n_q), (Side.K, n_k)):
+        segments = pattern.segments_of(side)
+        unknown: list[str] = []
+        rest = tokens
+        for segment in segments:
+            names = pattern.axes(side) if segment.is_grid else (segment.name,)
+            lengths = [given.get(f"{side}.{n}", given.get(n)) for n in names]
+            if not segment.is_grid and lengths == [None] and segment.size is not None:
+                fixed = value_of(substitute_values(segment.size, pattern))
+                lengths = [None if fixed is None else int(fixed)]
+            missing = [n for n, size in zip(names, lengths, strict=True) if size is None]
+            if missing:
+                unknown.extend(missing)
+                if len(names) > 1:
+                    unknown.append("")  # part of a grid: one number cannot tell its shape
+            else:
+                size = 1
+                for length in lengths:
+                    size *= length or 0
+                rest -= size
+        if len(unknown) == 1:
+            if rest < 0:
+                raise ArgumentError(f"{side} has {tokens} tokens, fewer than the sizes given need")
+            given[f"{side}.{unknown[0]}"] = rest
+        elif unknown:
+            names_text = ", ".join(f'"{n}": ...' for n in unknown if n)
+            raise ArgumentError(
+                f"{side} has {tokens} tokens; their arrangement is not known: give sizes={{{names_text}}}"
+            )
+    return given
+
+
+def check_sizes(problem: Problem, n_q: int, n_k: int) -> None:
+    """The sizes of the problem account for every token. Raises ArgumentError."""
+    for name, tokens, needed in (("q", n_q, problem.q_len), ("k and v", n_k, problem.k_len)):
+        if tokens != needed:
+            side = problem.q if name == "q" else problem.k
+            parts = " + ".join(_extent(x) for x in side)
+            raise ArgumentError(f"{name} must have {needed} tokens ({parts}), not {tokens}")
+
+
+def check_inputs(
+    problem: Problem, given: Mapping[str, object], batch: int, device: torch.device
+) -> Inputs:
+    """Run-time tensors in the backends' form. Raises ArgumentError or PatternError (AL407, AL412)."""
+    pattern = problem.pattern
+    declared = {i.name: i for i in pattern.inputs}
+    for name in given:
+        if name not in declared:
+            raise failure("AL412", None, pattern=pattern.name, name=name, help=did_you_mean(name, declared))
+    tokens: dict[tuple[str, Side], torch.Tensor] = {}
+    tables: dict[str, torch.Tensor] = {}
+    for name, decl in declared.items():
+        value = given.get(name)
+        if value is None:
+            if not decl.optional:
+                raise failure("AL407", decl.span, "declared here", pattern=pattern.name, name=name, type=_type(decl))
+            continue
+        if not decl.sides:
+            tables[name] = _fit(decl, value, None, problem, batch, device)
+            continue
+        pair = value if isinstance(value, tuple) else (value,) * 2
+        for side, one in zip((Side.Q, Side.K), pair, strict=True):
+            if side in decl.sides:
+                tokens[name, side] = _tokens(decl, one, side, problem, batch, device)
+    return Inputs(tokens, tables)
+
+
+def _tokens(
+    decl: InputDecl, value: object, side: Side, problem: Problem, batch: int, device: torch.device
+) -> torch.Tensor:
+    fitted = _fit(decl, value, side, problem, batch, device)
+    grid = next(x for x in problem.extents(side) if x.segment.is_grid)
+    if "head" not in decl.dims:
+        fitted = fitted.unsqueeze(1)
+    return fitted.reshape(fitted.shape[0], fitted.shape[1], grid.size)
+
+
+def _fit(
+    decl: InputDecl, value: object, side: Side | None, problem: Problem, batch: int, device: torch.device
+) -> torch.Tensor:
+    """The tensor with a leading batch dimension, its kind and every dimension checked."""
+    what = f"`{decl.name}` of pattern `{problem.pattern.name}`"
+    x = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    if x.device != device:
+        if isinstance(value, torch.Tensor):
+            raise ArgumentError(f"input {what} is on {x.device}, but q is on {device}")
+        x = x.to(device)
+    kinds = {Kind.BOOL: x.dtype is torch.bool, Kind.FLOAT: x.is_floating_point(),
+             Kind.INT: not x.is_floating_point() and not x.is_complex() and x.dtype is not torch.bool}  # fmt: skip
+    if not kinds[decl.kind]:
+        raise ArgumentError(f"input {what} must hold {decl.kind} values ({_type(decl)}), not {x.dtype}")
+    expected = [_dim(d, side, decl, problem, batch) for d in decl.dims]
+    shape = tuple(x.shape)
+    by_batch = decl.dims[:1] == ("batch",)
+    fits = len(shape) == len(expected) and all(
+        n == m or (i == 0 and by_batch and n == 1) for i, (n, m) in enumerate(zip(shape, expected, strict=True))
+    )
+    if not fits:
+        hint = ""
+        if side is not None and problem.q_len != problem.k_len:
+            hint = "; queries and keys differ in length: give a pair (for_q, for_k)"
+        raise ArgumentError(
+            f"input {what} must have shape {expected} ({_type(decl)}), not {list(shape)}{hint}"
+        )
+    if decl.kind is Kind.INT:
+        x = x.to(torch.int64)
+    return x if by_batch else x.unsqueeze(0)
+
+
+def _dim(dim: str | e.Expr, side: Side | None, decl: InputDecl, problem: Problem, batch: int) -> int:
+    if dim == "batch":
+        return batch
+    if dim == "head":
+        return problem.heads
+    if isinstance(dim, str):
+        sides = (side,) if side is not None else (Side.K, Side.Q)
+        for s in sides:
+            for extent in problem.extents(s):
+                if dim in extent.axes:
+                    return extent.lengths[extent.axes.index(dim)]
+        raise AssertionError(dim)
+    lengths: dict[e.Expr, int] = {e.Symbol(e.SymbolName.HEADS): problem.heads}
+    for node in walk(dim):
+        if isinstance(node, e.Length):
+            extent = next(x for x in problem.extents(node.side) if node.axis in x.axes)
+            lengths[node] = extent.lengths[extent.axes.index(node.axis)]
+    size = value_of(substitute_values(dim, problem.pattern), lengths)
+    if size is None or size < 0:
+        raise ArgumentError(f"a dimension of input `{decl.name}` is not a size: {size}")
+    return int(size)
+
+
+def _type(decl: InputDecl) -> str:
+    dims = ", ".join(d if isinstance(d, str) else d.span.text or "size" for d in decl.dims)
+    return f"{decl.kind}[{dims}]" if dims else str(decl.kind)
+
+
+def _shape(x: torch.Tensor) -> str:
+    return "[" + ", ".join(map(str, x.shape)) + "]"
+
+
+def _extent(x: Extent) -> str:
+    text = "×".join(f"{a} {n}" for a, n in zip(x.axes, x.lengths, strict=True))
+    return text

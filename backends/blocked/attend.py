@@ -1,0 +1,307 @@
+"""Block-sparse attention in batched torch operations: any device, any dtype, trainable.
+
+Executes a plan: tokens are brought into tiles, each batch of like query tiles attends its key
+tiles at once, and outputs are put back in sequence order. Empty tiles are never touched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from attnlang.backends.blocked.places import Places
+from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
+from attnlang.backends.blocked.schedule import View
+from attnlang.backends.blocked.softmax import Edits, edited, fused
+from attnlang.backends.call import Call, Inputs, accumulation_dtype
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.ir.pattern import EmptyRule, PatternIR
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.problem.problem import BoundAttend
+
+NAME = "blocked"
+
+
+def refuses(pattern: PatternIR) -> tuple[str, ...]:
+    """Why this backend cannot run a pattern; empty when it can."""
+    by_head = {i.name for i in pattern.inputs if "head" in i.dims and i.sides}
+    for group in pattern.groups:
+        for x in walk(group.attend.where):
+            if isinstance(x, e.TokenInput) and x.name in by_head:
+                return (f"an input per head (`{x.name}`) in `where`",)
+    return ()
+
+
+def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]`` (None when not asked for)."""
+    if not reads_runtime(call):
+        return _run(call, program_for(call.problem, None, call.q.device))
+    batch = call.q.shape[0] if call.inputs.batch > 1 else 1
+    parts = []
+    for b in range(batch):
+        one = call if batch == 1 else _element(call, b)
+        program = program_for(call.problem, known_of(one.inputs, call.problem.pattern), call.q.device)
+        parts.append(_run(one, program))
+    out = torch.cat([o for o, _ in parts])
+    return out, torch.cat([x for _, x in parts if x is not None]) if call.need_lse else None
+
+
+def reads_runtime(call: Call) -> bool:
+    """Does which pairs attend depend on run-time tensors?"""
+    names = {i.name for i in call.problem.pattern.inputs}
+    return any(
+        isinstance(x, e.TokenInput | e.Table) and x.name in names
+        for group in call.problem.groups
+        for x in walk(group.attend.where)
+    )
+
+
+def _element(call: Call, b: int) -> Call:
+    def pick(x: torch.Tensor) -> torch.Tensor:
+        return x[b : b + 1] if x.shape[0] > 1 else x
+
+    inputs = Inputs(
+        {key: pick(x) for key, x in call.inputs.tokens.items()},
+        {name: pick(x) for name, x in call.inputs.tables.items()},
+    )
+    return Call(call.problem, pick(call.q), pick(call.k), pick(call.v), inputs, call.scale, call.need_lse)
+
+
+def known_of(inputs: Inputs, pattern: PatternIR) -> Known:
+    """Run-time tensors as arrays for the planner (copied to the host). Absent ones read 0."""
+    tokens: dict[tuple[str, Side], np.ndarray] = {}
+    ordered = set()
+    for (name, side), x in inputs.tokens.items():
+        if x.shape[1] == 1:
+            tokens[name, side] = x[0, 0].detach().cpu().numpy()
+    tables = {name: x[0].detach().cpu().numpy() for name, x in inputs.tables.items()}
+    for decl in pattern.inputs:
+        mine = [v for (name, _), v in tokens.items() if name == decl.name]
+        if decl.sorted and mine and all(bool((np.diff(v) >= 0).all()) for v in mine):
+            ordered.add(decl.name)
+    return Known(tokens, tables, frozenset(ordered))
+
+
+def _run(call: Call, program: Program) -> tuple[torch.Tensor, torch.Tensor | None]:
+    q = _tiles(call.q, program.q)
+    k, v = _tiles(call.k, program.k), _tiles(call.v, program.k)
+    outs: list[torch.Tensor] = []
+    lses: list[torch.Tensor | None] = []
+    for heads in program.heads:
+        out, lse = _heads(call, program, heads, q, k, v)
+        outs.append(out)
+        lses.append(lse)
+    order = [h for p in program.heads for h in p.heads]
+    out = _by_head(outs, order)
+    lse = _by_head([x for x in lses if x is not None], order) if call.need_lse else None
+    return out, lse
+
+
+def _by_head(parts: list[torch.Tensor], order: list[int]) -> torch.Tensor:
+    whole = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    if order == sorted(order):
+        return whole
+    return whole[:, torch.tensor(np.argsort(order), device=whole.device)]
+
+
+def _tiles(x: torch.Tensor, side: SideIndex) -> torch.Tensor:
+    """``[B, H, tokens, D]`` in tile order ``[B, H, tiles * capacity, D]``."""
+    if side.gather is not None:
+        return x[:, :, side.gather]
+    return F.pad(x, (0, 0, 0, side.pad)) if side.pad else x
+
+
+def _heads(
+    call: Call, program: Program, heads: HeadProgram, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    group = call.problem.heads // call.problem.kv_heads
+    kv = [h // group for h in heads.heads]
+    plain = heads.attend.score is None and heads.attend.sink is None and not call.need_lse
+    pack = group if plain and group > 1 and heads.heads == _whole_groups(heads.heads, group) else 1
+    q = _select(q, list(heads.heads))
+    chosen = kv[::pack] if pack > 1 else kv
+    k, v = _select(k, chosen), _select(v, chosen)
+    q = q.unflatten(2, (program.q.tiles, program.q.capacity))
+    if pack > 1:
+        # Query heads of one key head become more rows of the same tile: keys are read once.
+        q = q.unflatten(1, (-1, pack)).transpose(2, 3).flatten(3, 4)
+    results = [_step(call, program, heads, step, q, k, v, plain, pack) for step in heads.steps]
+    shape = (call.q.shape[0], len(heads.heads))
+    out = _assemble([r[0] for r in results], heads, program.q, call, shape, (call.v.shape[-1],))
+    lse = None
+    if not plain:
+        lse = _assemble([r[1] for r in results if r[1] is not None], heads, program.q, call, shape, ())
+    if len(heads.empty) and heads.attend.empty is not EmptyRule.ZERO:
+        out, lse = _fill_empty(call, heads, out, lse)
+    return out, lse if call.need_lse else None
+
+
+def _whole_groups(heads: tuple[int, ...], group: int) -> tuple[int, ...]:
+    firsts = sorted({h // group for h in heads})
+    return tuple(g * group + i for g in firsts for i in range(group))
+
+
+def _select(x: torch.Tensor, heads: list[int]) -> torch.Tensor:
+    """Some heads of a tensor: a view when they are consecutive."""
+    if heads == list(range(heads[0], heads[0] + len(heads))):
+        return x[:, heads[0] : heads[0] + len(heads)]
+    return x[:, torch.tensor(heads, device=x.device)]
+
+
+def _step(
+    call: Call,
+    program: Program,
+    heads: HeadProgram,
+    step: Step,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    plain: bool,
+    pack: int,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One batch: output ``[B, H, rows, M, Dv]`` and lse ``[B, H, rows, M]``."""
+    batch, size = step.batch, program.k.capacity
+    if isinstance(batch, View):
+        q_rows = q[:, :, batch.first : batch.first + batch.count]
+        k_rows, v_rows = _windows(k, batch, size), _windows(v, batch, size)
+    else:
+        assert step.rows is not None and step.columns is not None
+        q_rows = q[:, :, step.rows]
+        slots = (step.columns[:, :, None] * size + torch.arange(size, device=q.device)).flatten(1)
+        k_rows, v_rows = k[:, :, slots], v[:, :, slots]
+    if not plain:
+        rows = torch.as_tensor(batch.rows, device=q.device)
+        columns = torch.as_tensor(batch.columns, device=q.device)
+        q_at, k_at = program.q_tokens[rows], program.k_tokens[columns].flatten(1)
+        mask = step.mask
+        if mask is not None and step.dead is not None:
+            mask = mask & ~step.dead[:, :, None]
+        return _edit(call, heads.attend, heads.heads, q_rows, k_rows, v_rows, mask, q_at, k_at)
+    mask = step.mask
+    if mask is not None and pack > 1:
+        mask = mask.repeat(1, pack, 1)
+    out = fused(q_rows, k_rows, v_rows, mask, _scale(call, heads.attend))
+    if pack > 1:
+        out = out.unflatten(3, (pack, -1)).transpose(2, 3).flatten(1, 2)
+    if step.dead is not None:
+        out = torch.where(step.dead[:, :, None], 0.0, out)
+    return out, None
+
+
+def _windows(x: torch.Tensor, view: View, size: int) -> torch.Tensor:
+    """Key tiles of every row ``[B, H, rows, width * size, D]``, without a copy."""
+    stop = view.start + (view.count - 1) * view.step + view.width
+    part = x[:, :, view.start * size : stop * size]
+    if view.step == 0:
+        return part.unsqueeze(2).expand(-1, -1, view.count, -1, -1)
+    return part.unfold(2, view.width * size, view.step * size).transpose(-1, -2)
+
+
+def _scale(call: Call, attend: BoundAttend) -> float:
+    if attend.scale is not None:
+        from attnlang.compiler.ir.scalar import value_of
+
+        value = value_of(attend.scale)
+        if value is not None:
+            return float(value)
+    return call.scale if call.scale is not None else call.q.shape[-1] ** -0.5
+
+
+def _edit(
+    call: Call,
+    attend: BoundAttend,
+    heads: tuple[int, ...],
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    q_at: torch.Tensor,
+    k_at: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch with score edits, a sink, a scale of its own or an lse."""
+    dtype = accumulation_dtype(q.dtype)
+    token_keys, table_keys = list(call.inputs.tokens), list(call.inputs.tables)
+    tensors = (*call.inputs.tokens.values(), *call.inputs.tables.values())
+
+    def edits(extras: tuple[torch.Tensor, ...]) -> Edits:
+        inputs = Inputs(
+            dict(zip(token_keys, extras[: len(token_keys)], strict=True)),
+            dict(zip(table_keys, extras[len(token_keys) :], strict=True)),
+        )
+
+        def places(rows: slice) -> Places:
+            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype)
+
+        def scale() -> Any:
+            constant = attend.scale is None or not call.problem.pattern.inputs and not _reads_head(attend.scale)
+            return _scale(call, attend) if constant else places(slice(0, 1)).value(attend.scale)  # type: ignore[arg-type]
+
+        score, sink = attend.score, attend.sink
+        return Edits(
+            scale,
+            None if score is None else lambda s, rows: torch.as_tensor(places(rows).value(score, s)),
+            None if sink is None else lambda rows: _column(places(rows).value(sink), q, dtype),
+        )
+
+    out, lse = edited(q, k, v, mask, edits, tensors)
+    return out.to(q.dtype), lse
+
+
+def _reads_head(x: e.Expr) -> bool:
+    return any(isinstance(n, e.Symbol | e.Table) for n in walk(x))
+
+
+def _column(value: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A sink: varies with the query, not the key, so the key dimension is one or absent."""
+    x = torch.as_tensor(value, dtype=dtype, device=like.device)
+    return x.squeeze(-1) if x.dim() == 5 else x
+
+
+def _assemble(
+    parts: list[torch.Tensor],
+    heads: HeadProgram,
+    side: SideIndex,
+    call: Call,
+    lead: tuple[int, int],
+    tail: tuple[int, ...],
+) -> torch.Tensor:
+    """Step results in sequence order ``[B, H, Nq, ...]``; tiles of no step are empty rows."""
+    nothing = 0.0 if tail else -torch.inf
+    if heads.order is not None or not parts:
+        like = parts[0] if parts else call.q
+        parts = [*parts, like.new_full((*lead, 1, side.capacity, *tail), nothing)]
+    whole = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+    if heads.order is not None:
+        whole = whole[:, :, heads.order]
+    flat = whole.flatten(2, 3)
+    return flat[:, :, side.inverse] if side.inverse is not None else flat[:, :, : call.q.shape[2]]
+
+
+def _fill_empty(
+    call: Call, heads: HeadProgram, out: torch.Tensor, lse: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The rule for rows without keys, applied to just those rows."""
+    at, rule = heads.empty, heads.attend.empty
+    group = call.problem.heads // call.problem.kv_heads
+    q = _select(call.q, list(heads.heads))
+    if rule is EmptyRule.PASSTHROUGH:
+        return out.index_copy(2, at, q[:, :, at]), lse
+    kv = [h // group for h in heads.heads]
+    k, v = _select(call.k, kv), _select(call.v, kv)
+    if rule is EmptyRule.SELF:
+        at = at[at < call.problem.k_len]
+        q_at = k_at = at[:, None]
+        rows = (q[:, :, at].unsqueeze(3), k[:, :, at].unsqueeze(3), v[:, :, at].unsqueeze(3))
+    else:
+        q_at, k_at = at[None], torch.arange(call.problem.k_len, device=at.device)[None]
+        rows = (q[:, :, at].unsqueeze(2), k.unsqueeze(2), v.unsqueeze(2))
+    if not len(at):
+        return out, lse
+    filled, norm = _edit(call, heads.attend, heads.heads, *rows, None, q_at, k_at)
+    out = out.index_copy(2, at, filled.flatten(2, 3))
+    return out, None if lse is None else lse.index_copy(2, at, norm.flatten(2, 3))

@@ -1,0 +1,167 @@
+"""Score edits and sinks on a batch of tiles: expressions over torch tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from attnlang.backends.call import Inputs
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.evaluate import ArrayOps, evaluate
+from attnlang.compiler.ir.expr import Expr, Side, SymbolName
+from attnlang.compiler.problem.problem import Problem
+
+
+def _pair(op: Any) -> Any:
+    def call(a: Any, b: Any) -> Any:
+        a, b = _tensors(a, b)
+        return op(a, b)
+
+    return call
+
+
+def _tensors(a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    like = a if isinstance(a, torch.Tensor) else b if isinstance(b, torch.Tensor) else torch.tensor(a)
+    return torch.as_tensor(a, device=like.device), torch.as_tensor(b, device=like.device)
+
+
+def _where(c: Any, a: Any, b: Any) -> Any:
+    if isinstance(c, bool):
+        return a if c else b
+    return torch.where(c, a, b)
+
+
+def _ilog2(x: torch.Tensor) -> torch.Tensor:
+    return torch.frexp(x.clamp(min=1).to(torch.float64)).exponent.to(torch.int64) - 1
+
+
+def _safe_log(f: Any) -> Any:
+    return lambda x: torch.where(x > 0, f(torch.where(x > 0, x, 1.0)), -math.inf)
+
+
+def _safe_sqrt(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x > 0, torch.sqrt(torch.where(x > 0, x, 1.0)), 0.0)
+
+
+def _float_function(f: Any) -> Any:
+    return lambda x: f(x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64))
+
+
+def torch_ops(dtype: torch.dtype) -> ArrayOps:
+    """Torch's names for the language's operations; floats are of ``dtype``."""
+    functions = {name: _float_function(getattr(torch, name)) for name in ("exp", "exp2", "tanh", "sigmoid")}
+    functions |= {"log": _safe_log(torch.log), "log2": _safe_log(torch.log2), "sqrt": _safe_sqrt}
+    functions |= {
+        name: (lambda x, f=getattr(torch, name): f(x).to(torch.int64)) for name in ("floor", "ceil", "round")
+    }
+    functions |= {
+        "abs": abs,
+        "ilog2": _ilog2,
+        "pow2": lambda x: torch.where(x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62))),
+    }
+    return ArrayOps(
+        minimum=_pair(torch.minimum),
+        maximum=_pair(torch.maximum),
+        where=_where,
+        functions=functions,
+        to_int=lambda x: x.to(torch.int64),
+        to_float=lambda x: x.to(dtype) if isinstance(x, torch.Tensor) else float(x),
+    )
+
+
+class Places:
+    """The (batch, head, row, query slot, key slot) grid of one batch of tiles.
+
+    q_tokens ``[rows, q slots]`` and k_tokens ``[rows, key slots]`` are places in the sequences
+    (padding: any valid place). Values broadcast to ``[B, H, rows, q slots, key slots]``.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        inputs: Inputs,
+        heads: tuple[int, ...],
+        q_tokens: torch.Tensor,
+        k_tokens: torch.Tensor,
+        dtype: torch.dtype,
+    ) -> None:
+        self.problem, self.inputs, self.dtype = problem, inputs, dtype
+        self.q_tokens, self.k_tokens = q_tokens, k_tokens
+        self.device = q_tokens.device
+        self.head = torch.tensor(heads, device=self.device).view(1, -1, 1, 1, 1)
+        self._ops = torch_ops(dtype)
+
+    def value(self, root: Expr, score: torch.Tensor | None = None) -> Any:
+        """The value of an expression; ``s`` is ``score``."""
+
+        def leaf(x: Expr) -> Any:
+            match x:
+                case e.Symbol(name=SymbolName.SCORE):
+                    return score
+                case e.Symbol(name=SymbolName.HEAD):
+                    return self.head
+                case e.Symbol(name=SymbolName.KV_HEAD):
+                    return self.head // (self.problem.heads // self.problem.kv_heads)
+                case e.Coord(side=side, axis=axis):
+                    return self._lay(side, self._coordinate(side, axis))
+                case e.Index(side=side):
+                    return self._lay(side, self._tokens(side))
+                case e.InSegment(side=side, segment=name):
+                    extent = next(t for t in self.problem.extents(side) if t.segment.name == name)
+                    tokens = self._tokens(side)
+                    return self._lay(side, (tokens >= extent.start) & (tokens < extent.stop))
+                case e.TokenInput():
+                    return self._token_input(x)
+                case e.Table(name=name, indices=indices):
+                    return self._table(name, [evaluate(i, leaf, self._ops) for i in indices])
+                case _:
+                    raise AssertionError(f"{x} has no value here")
+
+        return evaluate(root, leaf, self._ops)
+
+    def _tokens(self, side: Side) -> torch.Tensor:
+        return self.q_tokens if side is Side.Q else self.k_tokens
+
+    def _lay(self, side: Side, values: torch.Tensor) -> torch.Tensor:
+        """``[..., rows, slots]`` as ``[..., rows, q slots, 1]`` or ``[..., rows, 1, key slots]``."""
+        return values.unsqueeze(-1) if side is Side.Q else values.unsqueeze(-2)
+
+    def _coordinate(self, side: Side, axis: str) -> torch.Tensor:
+        extent = next(t for t in self.problem.extents(side) if axis in t.axes)
+        i = extent.axes.index(axis)
+        inner = max(math.prod(extent.lengths[i + 1 :]), 1)
+        flat = self._tokens(side) - extent.start
+        # Tokens of other segments get some coordinate: the checker proved that none looks at it.
+        return flat // inner % max(extent.lengths[i], 1) + extent.origin[i]
+
+    def _token_input(self, x: e.TokenInput) -> Any:
+        given = self.inputs.tokens.get((x.name, x.side))
+        if given is None:
+            return 0
+        grid = next(t for t in self.problem.extents(x.side) if t.segment.is_grid)
+        places = (self._tokens(x.side) - grid.start).clamp(0, max(grid.size - 1, 0))
+        values = given[:, :, places]
+        if values.shape[1] > 1:
+            values = values[:, self.head.view(-1)]
+        return self._lay(x.side, values)
+
+    def _table(self, name: str, indices: list[Any]) -> Any:
+        constant = dict(self.problem.pattern.values).get(name)
+        if isinstance(constant, tuple):
+            entries = constant * self.problem.heads if len(constant) == 1 else constant
+            table = torch.tensor(entries, device=self.device)[None]
+        elif name in self.inputs.tables:
+            table = self.inputs.tables[name]
+        else:
+            return 0
+        inside: Any = torch.ones((), dtype=torch.bool, device=self.device)
+        clipped = []
+        for index, size in zip(indices, table.shape[1:], strict=True):
+            index = torch.as_tensor(index, device=self.device)
+            inside = inside & (index >= 0) & (index < size)
+            clipped.append(index.clamp(0, max(size - 1, 0)))
+        batch = torch.arange(table.shape[0], device=self.device).view(-1, 1, 1, 1, 1)
+        read = table[(batch, *clipped)]
+        return torch.where(inside, read, torch.zeros((), dtype=read.dtype, device=self.device))

@@ -1,0 +1,154 @@
+"""A plan made ready for one device: batches with their masks and index tensors."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from attnlang.backends.blocked.masks import batch_mask
+from attnlang.backends.blocked.schedule import Batch, Gather, View, schedule
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.layout.tiling import SideTiling
+from attnlang.compiler.plan.make import make
+from attnlang.compiler.plan.plan import HeadPlan, Plan
+from attnlang.compiler.problem.problem import BoundAttend, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One batch: what it reads, and its mask ``[1 or rows, M, N]`` (None: every slot attends).
+
+    dead: rows ``[1 or rows, M]`` of real queries without a key here; None when there are none.
+    """
+
+    batch: Batch
+    rows: torch.Tensor | None
+    columns: torch.Tensor | None
+    mask: torch.Tensor | None
+    dead: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadProgram:
+    """The steps of heads that attend alike. order: which step row each query tile's output is,
+    None when steps are in tile order; empty: queries without any key, in sequence places."""
+
+    heads: tuple[int, ...]
+    attend: BoundAttend
+    steps: tuple[Step, ...]
+    order: torch.Tensor | None
+    empty: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SideIndex:
+    """How a side's tensor becomes tiles: padded at its end, or gathered."""
+
+    tiles: int
+    capacity: int
+    pad: int
+    gather: torch.Tensor | None
+    inverse: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    plan: Plan
+    q: SideIndex
+    k: SideIndex
+    heads: tuple[HeadProgram, ...]
+    q_tokens: torch.Tensor
+    k_tokens: torch.Tensor
+
+
+_static: weakref.WeakKeyDictionary[Problem, dict[torch.device, Program]] = weakref.WeakKeyDictionary()
+
+
+def program_for(problem: Problem, known: Known | None, device: torch.device) -> Program:
+    """The program of a problem. Without run-time tensors (``known`` None) it is made once."""
+    if known is not None:
+        return build(make(problem, known=known), device)
+    by_device = _static.setdefault(problem, {})
+    if device not in by_device:
+        by_device[device] = build(make(problem), device)
+    return by_device[device]
+
+
+def build(plan: Plan, device: torch.device) -> Program:
+    """Every index tensor and mask of a plan, on a device."""
+    layout = plan.layout
+    return Program(
+        plan,
+        _side(layout.q, plan.problem.q_len, device),
+        _side(layout.k, plan.problem.k_len, device),
+        tuple(p for g in plan.heads for p in _head_programs(plan, g, device)),
+        torch.as_tensor(np.maximum(layout.q.tokens, 0), device=device),
+        torch.as_tensor(np.maximum(layout.k.tokens, 0), device=device),
+    )
+
+
+def _side(side: SideTiling, length: int, device: torch.device) -> SideIndex:
+    slots = side.tiles * side.capacity
+    if side.row_major:
+        return SideIndex(side.tiles, side.capacity, slots - length, None, None)
+    tokens = side.tokens.ravel()
+    inverse = np.zeros(length, dtype=np.int64)
+    inverse[tokens[tokens >= 0]] = np.flatnonzero(tokens >= 0)
+    return SideIndex(
+        side.tiles, side.capacity, 0,
+        torch.as_tensor(np.maximum(tokens, 0), device=device), torch.as_tensor(inverse, device=device),
+    )  # fmt: skip
+
+
+def _head_programs(plan: Plan, group: HeadPlan, device: torch.device) -> list[HeadProgram]:
+    """One program for each of the pattern's head groups that these heads belong to."""
+    batches = schedule(group.table)
+    batches.sort(key=lambda b: int(b.rows[0]))
+    masks = [batch_mask(plan, group, b) for b in batches]
+    tiles = np.concatenate([b.rows for b in batches]) if batches else np.zeros(0, dtype=np.int64)
+    order = None
+    if not np.array_equal(tiles, np.arange(group.table.rows)):
+        # Tiles that no step has made point one past the end, where a tile of nothing stands.
+        place = np.full(group.table.rows, len(tiles), dtype=np.int64)
+        place[tiles] = np.arange(len(tiles))
+        order = torch.as_tensor(place, device=device)
+    empty = _empty(plan, batches, masks)
+    steps = tuple(_step(plan, b, m, device) for b, m in zip(batches, masks, strict=True))
+    made = []
+    for bound in plan.problem.groups:
+        heads = tuple(h for h in group.heads if bound.start <= h < bound.stop)
+        if heads:
+            made.append(HeadProgram(heads, bound.attend, steps, order, torch.as_tensor(empty, device=device)))
+    return made
+
+
+def _empty(plan: Plan, batches: list[Batch], masks: list[np.ndarray | None]) -> np.ndarray:
+    """Sequence places of queries that attend nothing."""
+    tokens = plan.layout.q.tokens
+    fed = np.zeros(tokens.shape, dtype=bool)
+    for batch, mask in zip(batches, masks, strict=True):
+        fed[batch.rows] = True if mask is None else mask.any(axis=2)
+    return np.sort(tokens[(tokens >= 0) & ~fed])
+
+
+def _step(plan: Plan, batch: Batch, mask: np.ndarray | None, device: torch.device) -> Step:
+    rows = columns = dead = None
+    if isinstance(batch, Gather):
+        rows = torch.as_tensor(batch.rows, device=device)
+        columns = torch.as_tensor(batch.columns, device=device)
+    if mask is not None:
+        unfed = ~mask.any(axis=2)
+        if unfed.any():
+            real = plan.layout.q.tokens[batch.rows if len(mask) > 1 else batch.rows[:1]] >= 0
+            mask = mask.copy()
+            # A row without keys would divide by zero: it looks at one, and is put to zero after.
+            mask[:, :, 0] |= unfed
+            if (unfed & real).any():
+                dead = torch.as_tensor(unfed, device=device)
+    return Step(batch, rows, columns, None if mask is None else torch.as_tensor(mask, device=device), dead)
+
+
+__all__ = ["HeadProgram", "Program", "SideIndex", "Step", "View", "build", "program_for"]

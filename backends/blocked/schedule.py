@@ -1,0 +1,132 @@
+"""From visited tiles to a few batched operations.
+
+Query tiles with like lists of key tiles become one batch. Where the lists are runs that move by
+a constant step (windows, blocks, growing causal rows) the batch reads keys through a strided
+view, without a copy; elsewhere it gathers them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.plan.table import RunTable
+
+IntArray = NDArray[np.int64]
+SHORTEST_VIEW = 3
+"""Fewer rows than this are gathered together with others rather than viewed alone."""
+MOST_VIEWS = 24
+"""Every view costs a full-size gradient of k and v in the backward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Rows ``first .. first + count - 1`` of query tiles; row i reads ``width`` key tiles from
+    ``start + i * step``."""
+
+    first: int
+    count: int
+    start: int
+    step: int
+    width: int
+
+    @property
+    def rows(self) -> IntArray:
+        return np.arange(self.first, self.first + self.count, dtype=np.int64)
+
+    @property
+    def columns(self) -> IntArray:
+        starts = self.start + np.arange(self.count, dtype=np.int64) * self.step
+        return starts[:, None] + np.arange(self.width, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Query tiles ``rows [n]`` with key tiles ``columns [n, width]``; padding repeats a tile
+    beyond the first ``counts [n]``."""
+
+    rows: IntArray
+    columns: IntArray
+    counts: IntArray
+
+    @property
+    def width(self) -> int:
+        return int(self.columns.shape[1])
+
+
+Batch = View | Gather
+
+
+def bucket(length: int | IntArray) -> IntArray:
+    """Lengths rounded up so that few remain and at most a quarter is added."""
+    n = np.maximum(np.asarray(length, dtype=np.int64), 1)
+    step = np.maximum(1, 2 ** np.maximum(np.floor(np.log2(n)).astype(np.int64) - 2, 0))
+    return -(-n // step) * step
+
+
+def schedule(table: RunTable) -> list[Batch]:
+    """Batches that cover every row with a key, each row once; rows without keys are left out."""
+    counts = table.live_per_row()
+    runs = np.diff(table.offsets)
+    live = counts > 0
+    first = np.zeros(table.rows, dtype=np.int64)
+    last = np.zeros(table.rows, dtype=np.int64)
+    first[live] = table.starts[table.offsets[:-1][live]]
+    last[live] = table.stops[table.offsets[1:][live] - 1]
+    whole = live & (last - first == counts)
+    del runs
+    views = _views(first, counts, whole, table.columns)
+    if len(views) > MOST_VIEWS:
+        views = []
+    viewed = np.zeros(table.rows, dtype=bool)
+    for view in views:
+        viewed[view.rows] = True
+    return [*views, *_gathers(table, counts, live & ~viewed)]
+
+
+def _views(first: IntArray, counts: IntArray, whole: NDArray[np.bool_], columns: int) -> list[View]:
+    """Maximal stretches of rows whose runs start at a constant step and are of like length."""
+    widths = bucket(counts)
+    made: list[View] = []
+    i, n = 0, len(first)
+    while i < n:
+        if not whole[i]:
+            i += 1
+            continue
+        j = i + 1
+        step = int(first[j] - first[i]) if j < n else 0
+        while (
+            j < n and whole[j] and step >= 0
+            and first[j] - first[j - 1] == step and widths[j] == widths[i]
+        ):  # fmt: skip
+            j += 1
+        width = int(counts[i:j].max())
+        # The view must end inside the keys: rows that would not are left to the next batch.
+        while j - i > 1 and first[i] + (j - 1 - i) * step + width > columns:
+            j -= 1
+            width = int(counts[i:j].max())
+        if j - i >= SHORTEST_VIEW and first[i] + (j - 1 - i) * step + width <= columns:
+            made.append(View(i, j - i, int(first[i]), step, width))
+            i = j
+        else:
+            i += 1
+        if len(made) > MOST_VIEWS:
+            break
+    return made
+
+
+def _gathers(table: RunTable, counts: IntArray, chosen: NDArray[np.bool_]) -> list[Gather]:
+    rows, columns, _ = table.entries() if chosen.any() else (np.zeros(0, dtype=np.int64),) * 3
+    widths = bucket(counts)
+    first_entry = np.concatenate(([0], np.cumsum(counts)))
+    made = []
+    for width in np.unique(widths[chosen]):
+        here = np.flatnonzero(chosen & (widths == width))
+        width = int(counts[here].max())
+        within = np.arange(width, dtype=np.int64)
+        beyond = within >= counts[here][:, None]
+        entry = first_entry[here][:, None] + np.where(beyond, 0, within)
+        made.append(Gather(here, columns[entry], counts[here]))
+    return made

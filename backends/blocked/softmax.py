@@ -1,0 +1,163 @@
+"""Attention of one batch of tiles, two ways.
+
+``fused``: torch's own scaled_dot_product_attention, when the score is q.k alone.
+``edited``: scores written out, edited and normalised, in chunks of bounded memory; the backward
+pass recomputes each chunk instead of keeping it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+CHUNK_BYTES = 64 << 20
+"""Score memory of one chunk."""
+
+
+def fused(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
+) -> torch.Tensor:
+    """q ``[B, H, R, M, D]``, k, v ``[B, H, R, N, D]``, mask ``[1 or R, M, N]`` -> ``[B, H, R, M, Dv]``."""
+    lead = q.shape[:2]
+    q, k, v = (_join(x) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[None], scale=scale)
+    return out.unflatten(0, lead)
+
+
+def _join(x: torch.Tensor) -> torch.Tensor:
+    """Batch and heads as one dimension: a view when one of them is 1 or strides allow."""
+    if x.shape[0] == 1:
+        return x[0]
+    if x.shape[1] == 1:
+        return x[:, 0]
+    return x.flatten(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """How one batch's scores become weights.
+
+    score(raw, rows): edited scores ``[B, H, rows, M, N]`` from the scaled ones; None: unedited.
+    sink(rows): ``[B, H, rows, M]`` (or broadcastable) logits of the denominator alone; None: none.
+    scale: factor of q.k, a number or a function of nothing.
+    """
+
+    scale: Callable[[], Any]
+    score: Callable[[torch.Tensor, slice], torch.Tensor] | None
+    sink: Callable[[slice], torch.Tensor] | None
+
+
+def weigh(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    edits: Edits,
+    rows: slice,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One chunk: output ``[B, H, R, M, Dv]`` and lse ``[B, H, R, M]``, in accumulation precision."""
+    dtype = torch.float32 if q.dtype in (torch.float16, torch.bfloat16) else q.dtype
+    s = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * edits.scale()
+    if edits.score is not None:
+        s = edits.score(s, rows).to(dtype).expand(s.shape)
+    if mask is not None:
+        s = torch.where(mask, s, -torch.inf)
+    top = s.amax(-1)
+    sink = None
+    if edits.sink is not None:
+        sink = edits.sink(rows).to(dtype).expand(top.shape)
+        top = torch.maximum(top, sink)
+    top = torch.where(top.isinf(), 0.0, top).detach()
+    weights = torch.exp(s - top[..., None])
+    total = weights.sum(-1)
+    if sink is not None:
+        total = total + torch.exp(sink - top)
+    empty = total == 0
+    safe = torch.where(empty, 1.0, total)
+    out = (weights @ v.to(dtype)) / safe[..., None]
+    return out, torch.where(empty, -torch.inf, top + torch.log(safe))
+
+
+class _Edited(torch.autograd.Function):
+    """Chunked :func:`weigh` whose backward recomputes. ``extras`` are tensors edits may read."""
+
+    @staticmethod
+    def forward(ctx: Any, spec: _Spec, q: Any, k: Any, v: Any, *extras: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.spec = spec
+        ctx.save_for_backward(q, k, v, *extras)
+        outs, lses = [], []
+        for rows in spec.chunks(q, k):
+            out, lse = spec.run(q, k, v, rows, extras)
+            outs.append(out)
+            lses.append(lse)
+        return torch.cat(outs, 2), torch.cat(lses, 2)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, d_out: torch.Tensor, d_lse: torch.Tensor) -> tuple[Any, ...]:
+        spec: _Spec = ctx.spec
+        saved = ctx.saved_tensors
+        wanted = [i for i, need in enumerate(ctx.needs_input_grad[1:]) if need]
+        grads: list[torch.Tensor | None] = [None] * len(saved)
+        tiles = {0: [], 1: [], 2: []}  # type: dict[int, list[torch.Tensor]]
+        for rows in spec.chunks(saved[0], saved[1]):
+            leaves = []
+            for i, x in enumerate(saved):
+                part = x[:, :, rows] if i < 3 else x
+                leaves.append(part.detach().requires_grad_(i in wanted))
+            with torch.enable_grad():
+                out, lse = spec.run(*leaves[:3], rows, tuple(leaves[3:]), sliced=True)
+            asked = [leaves[i] for i in wanted]
+            # An lse of -inf has no slope, and its row no weights: its gradient is dropped.
+            dl = torch.where(lse.isinf(), 0.0, d_lse[:, :, rows])
+            found = torch.autograd.grad((out, lse), asked, (d_out[:, :, rows], dl), allow_unused=True)
+            for i, g in zip(wanted, found, strict=True):
+                if g is None:
+                    continue
+                if i < 3:
+                    tiles[i].append(g)
+                else:
+                    grads[i] = g if grads[i] is None else grads[i] + g
+        for i in wanted:
+            if i < 3 and tiles[i]:
+                grads[i] = torch.cat(tiles[i], 2)
+        return None, *grads
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    mask: torch.Tensor | None
+    edits: Callable[[tuple[torch.Tensor, ...]], Edits]
+
+    def chunks(self, q: torch.Tensor, k: torch.Tensor) -> list[slice]:
+        per_row = q.shape[0] * q.shape[1] * q.shape[3] * k.shape[3] * 4
+        step = max(1, CHUNK_BYTES // max(per_row, 1))
+        return [slice(i, min(i + step, q.shape[2])) for i in range(0, q.shape[2], step)]
+
+    def run(
+        self, q: Any, k: Any, v: Any, rows: slice, extras: tuple[torch.Tensor, ...], sliced: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not sliced:
+            q, k, v = q[:, :, rows], k[:, :, rows], v[:, :, rows]
+        mask = self.mask
+        if mask is not None and mask.shape[0] > 1:
+            mask = mask[rows]
+        return weigh(q, k, v, mask, self.edits(extras), rows)
+
+
+def edited(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    edits: Callable[[tuple[torch.Tensor, ...]], Edits],
+    extras: tuple[torch.Tensor, ...],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chunked attention with edits; ``extras`` are the run-time tensors the edits read."""
+    out, lse = _Edited.apply(_Spec(mask, edits), q, k, v, *extras)
+    return out, lse

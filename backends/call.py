@@ -1,0 +1,52 @@
+"""One call of an op as the backends see it: checked tensors in one fixed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.problem.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Run-time tensors of one call.
+
+    tokens: ``[B or 1, H or 1, tokens of the side's grid]`` by name and side.
+    tables: ``[B or 1, ...declared dims without batch]`` by name; absent optional inputs are
+    missing here, and read as 0.
+    """
+
+    tokens: Mapping[tuple[str, Side], torch.Tensor] = field(default_factory=dict)
+    tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        """The largest batch among the tensors: 1 when none varies by batch."""
+        sizes = [t.shape[0] for t in (*self.tokens.values(), *self.tables.values())]
+        return max(sizes, default=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """q ``[B, Hq, Nq, D]``, k ``[B, Hkv, Nk, D]``, v ``[B, Hkv, Nk, Dv]``, and the rest.
+
+    scale: factor of q.k when the pattern states none; None is ``D ** -0.5``.
+    need_lse: is the lse asked for? Without it a backend may take a path that has none.
+    """
+
+    problem: Problem
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    inputs: Inputs
+    scale: float | None = None
+    need_lse: bool = True
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Half precisions accumulate in float32; float32 and float64 in themselves."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

@@ -1,0 +1,64 @@
+"""Which backend runs a call. A requested backend never silently becomes another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from attnlang.backends.blocked import attend as blocked
+from attnlang.backends.call import Call
+from attnlang.backends.reference import attend as reference
+from attnlang.compiler.diagnostics.model import Unsupported
+from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir.pattern import PatternIR
+
+Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """refuses: why a pattern cannot run here; the empty tuple when it can."""
+
+    name: str
+    run: Run
+    refuses: Callable[[PatternIR], tuple[str, ...]]
+
+
+def _nothing(pattern: PatternIR) -> tuple[str, ...]:
+    return ()
+
+
+BACKENDS: dict[str, Backend] = {
+    "reference": Backend("reference", reference.attend, _nothing),
+    "blocked": Backend("blocked", blocked.attend, blocked.refuses),
+}
+AUTO = "auto"
+
+
+def check(name: str, pattern: PatternIR) -> None:
+    """Raises ValueError for an unknown backend, Unsupported when it refuses the pattern."""
+    if name == AUTO:
+        return
+    if name not in BACKENDS:
+        hint = did_you_mean(name, [*BACKENDS, AUTO])
+        raise ValueError(f"there is no backend {name!r}; {hint}")
+    reasons = BACKENDS[name].refuses(pattern)
+    if reasons:
+        raise Unsupported(reasons[0], name, "backend='reference'")
+
+
+def supporting(pattern: PatternIR) -> tuple[str, ...]:
+    """The names of the backends that run a pattern."""
+    return tuple(b.name for b in BACKENDS.values() if not b.refuses(pattern))
+
+
+def choose(device: torch.device) -> str:
+    """What ``auto`` stands for on a device: the trainable block-sparse executor, on any."""
+    return "blocked"
+
+
+def run(name: str, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run one call. Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]``."""
+    return BACKENDS[choose(call.q.device) if name == AUTO else name].run(call)

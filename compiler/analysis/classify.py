@@ -1,0 +1,100 @@
+"""Which tile pairs are empty, full or partial: exactly, by three layers in turn.
+
+1. Factors per axis (:mod:`separable`), or closed intervals of keys per query on long sequences
+   (:mod:`rows`): exact by construction.
+2. Interval arithmetic on tiles (:mod:`boxes`) for what does not fall apart.
+3. Element by element (:mod:`elements`) on the tiles that are still undecided.
+
+A tile is live when the predicate holds somewhere on it, and full when the complement holds
+nowhere: one question asked of two predicates. Where run-time tensors are not known yet, or the
+last layer would cost too much, tiles stay partial and the answer says it is not exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.analysis import boxes, rows
+from attnlang.compiler.analysis.elements import Elements
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.normal import clauses, complement
+from attnlang.compiler.analysis.separable import any_strips, factor_table, split, spread
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
+from attnlang.compiler.plan.table import RunTable, empty, from_dense
+
+BoolArray = NDArray[np.bool_]
+ELEMENT_BUDGET = 1 << 28
+"""Elements the last layer may evaluate for one pair of segments."""
+
+DENSE_AXIS = 2048
+"""Up to this length an axis is enumerated; longer sequences are solved for key intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """table: the visited tiles. exact: are its empty, partial and full all proved?"""
+
+    table: RunTable
+    exact: bool
+
+
+def classify(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:
+    """Classify every pair of a query tile and a key tile of two segments."""
+    if q.extent.size == 0 or k.extent.size == 0 or predicate == e.FALSE:
+        return Classified(empty(q.tiles, k.tiles), True)
+    if len(q.axes) == len(k.axes) == 1 and max(q.extent.size, k.extent.size) > DENSE_AXIS:
+        solved = rows.classify_rows(predicate, q, k, known)
+        if solved is not None:
+            return Classified(solved, True)
+    return _classify_dense(predicate, q, k, known)
+
+
+def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:
+    live, live_maybe = _satisfiable(predicate, q, k, known)
+    broken, broken_maybe = _satisfiable(complement(predicate), q, k, known)
+    undecided = (live_maybe & ~live) | (broken_maybe & ~broken)
+    if undecided.any():
+        may, must = boxes.may_and_must(predicate, q, k, known)
+        undecided &= may & ~must
+        live, broken = (live & may) | must, (broken & ~must) | ~may
+    exact = True
+    if undecided.any():
+        r, c = np.nonzero(undecided)
+        if known.covers(predicate) and len(r) * q.capacity * k.capacity <= ELEMENT_BUDGET:
+            some, every = Elements(q, k, known).any_and_all(predicate, r, c)
+            live, broken = live.copy(), broken.copy()
+            live[r, c], broken[r, c] = some, ~every
+        else:
+            live, broken, exact = live | undecided, broken | undecided, False
+    return Classified(from_dense(live, live & ~broken), exact)
+
+
+def _satisfiable(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> tuple[BoolArray, BoolArray]:
+    """Tile pairs on which the predicate surely holds somewhere, and those where it may."""
+    surely = np.zeros((q.tiles, k.tiles), dtype=bool)
+    maybe = np.zeros((q.tiles, k.tiles), dtype=bool)
+    found = clauses(predicate)
+    if found is None or max(q.extent.lengths + k.extent.lengths) > 16 * DENSE_AXIS:
+        return surely, np.ones_like(maybe)
+    for clause in found:
+        parts = split(clause, q, k, known)
+        tables = []
+        for factor in parts.factors:
+            table = factor_table(factor, q, k, known)
+            strips = any_strips(table, _strips(q, factor.q_axis), _strips(k, factor.k_axis))
+            tables.append((factor, strips))
+        product = spread(tables, q, k)
+        if parts.rest:
+            maybe |= product
+        else:
+            surely |= product
+    return surely, maybe | surely
+
+
+def _strips(tiling: ExtentTiling, axis: str | None) -> AxisTiling | None:
+    return None if axis is None else tiling.axes[tiling.extent.axes.index(axis)]

@@ -1,0 +1,61 @@
+"""Run-time values as the analysis sees them: known arrays, or nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.problem.problem import Problem
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of token inputs and tables for one batch element.
+
+    tokens: ``[tokens of the side's grid]`` by name and side. tables: whole tables by name, run
+    time and parameter tables alike. Inputs that vary by head are never here: not analysed.
+    sorted: names of token inputs that never decrease along the sequence.
+    """
+
+    tokens: Mapping[tuple[str, Side], Array] = field(default_factory=dict)
+    tables: Mapping[str, Array] = field(default_factory=dict)
+    sorted: frozenset[str] = frozenset()
+
+    def covers(self, x: Expr) -> bool:
+        """Can ``x`` be evaluated: is every tensor it reads known?"""
+        for node in walk(x):
+            if isinstance(node, e.TokenInput) and (node.name, node.side) not in self.tokens:
+                return False
+            if isinstance(node, e.Table) and node.name not in self.tables:
+                return False
+        return True
+
+
+def parameter_tables(problem: Problem) -> dict[str, Array]:
+    """Tables that are parameters: one value per head."""
+    tables: dict[str, Array] = {}
+    for name, value in problem.pattern.values:
+        if isinstance(value, tuple):
+            entries = value * problem.heads if len(value) == 1 else value
+            tables[name] = np.asarray(entries)
+    return tables
+
+
+def read_table(table: Array, indices: list[Array]) -> Array:
+    """Entries of a table, 0 outside it."""
+    inside: Any = True
+    clipped = []
+    for index, size in zip(indices, table.shape, strict=True):
+        index = np.asarray(index)
+        inside = inside & (index >= 0) & (index < size)
+        clipped.append(np.clip(index, 0, max(size - 1, 0)))
+    return np.where(inside, table[tuple(clipped)], np.zeros((), table.dtype))

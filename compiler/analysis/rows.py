@@ -1,0 +1,159 @@
+"""Long sequences: for each query an interval of keys, for each query tile a few runs of key tiles.
+
+A clause whose literals solve to ``a(q) <= k < b(q)`` is evaluated once per query, or only at the
+ends of each query tile when its bounds are proved monotone and neighbouring rows proved to
+touch. Nothing of size N^2, or of size (N / block)^2, is ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.analysis.elements import axis_leaf
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.monotone import corners_suffice
+from attnlang.compiler.analysis.normal import Clause, clauses, complement
+from attnlang.compiler.analysis.solve import Congruent, Lower, Opaque, RowOnly, Upper, solve
+from attnlang.compiler.analysis.sorted_keys import SortedEdge, sorted_edges
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.evaluate import evaluate
+from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.layout.tiling import ExtentTiling
+from attnlang.compiler.plan.table import RunTable, from_intervals
+
+IntArray = NDArray[np.int64]
+Intervals: TypeAlias = tuple[IntArray, IntArray]
+"""Starts and stops ``[query tiles, intervals]``."""
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """What a clause says of a query's keys."""
+
+    lowers: list[Expr | SortedEdge] = field(default_factory=list)
+    uppers: list[Expr | SortedEdge] = field(default_factory=list)
+    conditions: list[Expr] = field(default_factory=list)
+
+
+def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> RunTable | None:
+    """The exact table of two 1-D segments, or None when a clause is not an interval per query."""
+    if not (q.axes[0].contiguous and k.axes[0].contiguous):
+        return None
+    positive, negative = clauses(predicate), clauses(complement(predicate))
+    if positive is None or negative is None:
+        return None
+    live = _union(positive, q, k, known)
+    broken = _union(negative, q, k, known)
+    if live is None or broken is None:
+        return None
+    return from_intervals(live, broken, k.tiles)
+
+
+def _union(found: tuple[Clause, ...], q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals | None:
+    """Intervals of key tiles on which some clause holds somewhere."""
+    starts = [np.zeros((q.tiles, 0), dtype=np.int64)]
+    stops = [np.zeros((q.tiles, 0), dtype=np.int64)]
+    for clause in found:
+        bounds = _bounds(clause, q, k, known)
+        if bounds is None:
+            return None
+        intervals = _tile_intervals(bounds, q, k, known)
+        starts.append(intervals[0])
+        stops.append(intervals[1])
+    return np.concatenate(starts, axis=1), np.concatenate(stops, axis=1)
+
+
+def _bounds(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> _Bounds | None:
+    made = _Bounds()
+    for literal in clause:
+        if not known.covers(literal):
+            return None
+        edges = sorted_edges(literal, q, k, known)
+        if edges is not None:
+            made.lowers.extend(edges[0])
+            made.uppers.extend(edges[1])
+            continue
+        for fact in solve(literal):
+            match fact:
+                case Lower(bound=bound):
+                    made.lowers.append(bound)
+                case Upper(bound=bound):
+                    made.uppers.append(bound)
+                case RowOnly(condition=condition):
+                    made.conditions.append(condition)
+                case Congruent() | Opaque():
+                    return None
+    return made
+
+
+def _tile_intervals(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
+    size, origin = k.axes[0].size, k.extent.origin[0]
+    axis = q.axes[0]
+
+    def edges(at_low: IntArray, at_high: IntArray) -> Intervals:
+        low = _extreme(np.maximum, bounds.lowers, at_low, q, known, origin)
+        high = _extreme(np.minimum, bounds.uppers, at_high, q, known, origin + k.extent.size)
+        return low - origin, high - origin
+
+    lower = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.lowers]
+    upper = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.uppers]
+    if not bounds.conditions and corners_suffice(lower, upper, q, k):
+        begin = axis.starts + q.extent.origin[0]
+        low, high = edges(begin, begin + axis.counts - 1)
+        starts = low // size
+        return starts[:, None], np.where(high > low, -(-high // size), starts)[:, None]
+    positions = np.arange(q.extent.size, dtype=np.int64) + q.extent.origin[0]
+    low, high = edges(positions, positions)
+    for condition in bounds.conditions:
+        high = np.where(np.asarray(_at(condition, positions, q, known)).astype(bool), high, low)
+    return _join_rows(low, high, q, size)
+
+
+def _extreme(
+    join: Callable[..., Any],
+    bounds: list[Expr | SortedEdge],
+    at: IntArray,
+    q: ExtentTiling,
+    known: Known,
+    start: int,
+) -> IntArray:
+    value: IntArray = np.full(at.shape, start, dtype=np.int64)
+    for bound in bounds:
+        value = join(value, _at(bound, at, q, known))
+    return value
+
+
+def _at(x: Expr | SortedEdge, positions: IntArray, q: ExtentTiling, known: Known) -> Any:
+    """The value of a bound for the queries at ``positions``."""
+    if isinstance(x, SortedEdge):
+        return x.at(positions - q.extent.origin[0])
+
+    def tokens(node: e.TokenInput) -> Any:
+        return known.tokens[node.name, node.side][positions - q.extent.origin[0]]
+
+    return evaluate(x, axis_leaf({q.extent.axes[0]: positions}, {}, tokens, known))
+
+
+def _join_rows(low: IntArray, high: IntArray, q: ExtentTiling, size: int) -> Intervals:
+    """Per-query key intervals -> per-tile intervals of key tiles, joined where they touch."""
+    width, tiles = q.axes[0].size, q.axes[0].strips
+    pad = tiles * width - len(low)
+    solid = np.pad(high > low, (0, pad)).reshape(tiles, width)
+    far = np.iinfo(np.int64).max
+    first = np.where(solid, np.pad(low // size, (0, pad)).reshape(tiles, width), far)
+    stop = np.where(solid, np.pad(-(-high // size), (0, pad)).reshape(tiles, width), -1)
+    order = np.argsort(first, axis=1, kind="stable")
+    f, s = np.take_along_axis(first, order, axis=1), np.take_along_axis(stop, order, axis=1)
+    reach = np.maximum.accumulate(s, axis=1)
+    # In order of start, a row beyond everything before it leaves a gap.
+    gap = (f[:, 1:] > reach[:, :-1]) & (s[:, 1:] >= 0)
+    if gap.any():
+        empty = f == far
+        return np.where(empty, 0, f), np.where(empty, 0, s)
+    none = reach[:, -1] < 0
+    return np.where(none, 0, f[:, 0])[:, None], np.where(none, 0, reach[:, -1])[:, None]

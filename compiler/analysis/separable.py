@@ -1,0 +1,144 @@
+"""Clauses that fall apart into one factor per pair of axes: the Kronecker case.
+
+Windows, blocks, grids and their conjunctions constrain each axis by itself. A factor is then a
+small table over one query axis and one key axis, evaluated element by element, and a tile is
+empty, or full, exactly when its factors say so (catalogue rule A5). Costs O(sum of axes squared).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.analysis.elements import axis_leaf
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.normal import Clause
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.evaluate import evaluate
+from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Conjunction of literals over one query axis and one key axis (either may be absent)."""
+
+    q_axis: str | None
+    k_axis: str | None
+    literals: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A clause as factors over distinct axes, and the literals that belong to none of them."""
+
+    factors: tuple[Factor, ...]
+    rest: tuple[Expr, ...]
+
+
+def split(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> Split:
+    """Group literals by the axes they connect. Token inputs lie on the axis of a 1-D segment."""
+    factors: dict[tuple[str | None, str | None], list[Expr]] = {}
+    rest: list[Expr] = []
+    for literal in clause:
+        axes = _axes(literal, q, k)
+        if axes is None or not known.covers(literal):
+            rest.append(literal)
+        else:
+            factors.setdefault(axes, []).append(literal)
+    # Axes joined differently by different literals: (y, y) with (y, none) merge, (y, x) do not.
+    merged: list[Factor] = []
+    for (qa, ka), literals in sorted(factors.items(), key=lambda f: -sum(a is not None for a in f[0])):
+        home = next(
+            (
+                i for i, f in enumerate(merged)
+                if (qa is None or qa == f.q_axis) and (ka is None or ka == f.k_axis)
+            ),
+            None,
+        )  # fmt: skip
+        if home is not None:
+            f = merged[home]
+            merged[home] = Factor(f.q_axis, f.k_axis, (*f.literals, *literals))
+        elif any((qa is not None and qa == f.q_axis) or (ka is not None and ka == f.k_axis) for f in merged):
+            rest.extend(literals)
+        else:
+            merged.append(Factor(qa, ka, tuple(literals)))
+    return Split(tuple(merged), tuple(rest))
+
+
+def _axes(literal: Expr, q: ExtentTiling, k: ExtentTiling) -> tuple[str | None, str | None] | None:
+    found: dict[Side, set[str]] = {Side.Q: set(), Side.K: set()}
+    for node in walk(literal):
+        match node:
+            case e.Coord(side=side, axis=axis):
+                found[side].add(axis)
+            case e.TokenInput(side=side):
+                tiling = q if side is Side.Q else k
+                if len(tiling.axes) > 1:
+                    return None
+                found[side].add(tiling.extent.axes[0])
+            case e.Index(side=side):
+                return None
+            case _:
+                pass
+    if any(len(axes) > 1 for axes in found.values()):
+        return None
+    return next(iter(found[Side.Q]), None), next(iter(found[Side.K]), None)
+
+
+def factor_table(factor: Factor, q: ExtentTiling, k: ExtentTiling, known: Known) -> BoolArray:
+    """The factor on every pair of positions of its two axes ``[q length, k length]``."""
+    q_values = _positions(q, factor.q_axis)[:, None]
+    k_values = _positions(k, factor.k_axis)[None, :]
+
+    def tokens(x: e.TokenInput) -> NDArray[np.int64]:
+        values = known.tokens[x.name, x.side]
+        return values[:, None] if x.side is Side.Q else values[None, :]
+
+    leaf = axis_leaf({factor.q_axis or "": q_values}, {factor.k_axis or "": k_values}, tokens, known)
+    table = np.ones((q_values.shape[0], k_values.shape[1]), dtype=bool)
+    for literal in factor.literals:
+        table &= np.asarray(evaluate(literal, leaf)).astype(bool)
+    return table
+
+
+def _positions(tiling: ExtentTiling, axis: str | None) -> NDArray[np.int64]:
+    if axis is None:
+        return np.zeros(1, dtype=np.int64)
+    i = tiling.extent.axes.index(axis)
+    return np.arange(tiling.extent.lengths[i], dtype=np.int64) + tiling.extent.origin[i]
+
+
+def any_strips(table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> BoolArray:
+    """Does any element of each pair of strips hold? ``[q strips, k strips]``."""
+    return _reduce(np.logical_or, table, q, k)
+
+
+def _reduce(how: np.ufunc, table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> BoolArray:
+    if q is not None:
+        table = how.reduceat(table[q.order], q.offsets, axis=0)
+    if k is not None:
+        table = how.reduceat(table[:, k.order], k.offsets, axis=1)
+    return table
+
+
+def spread(tables: list[tuple[Factor, BoolArray]], q: ExtentTiling, k: ExtentTiling) -> BoolArray:
+    """The product of strip tables over all tile pairs ``[q tiles, k tiles]``."""
+    q_shape = tuple(a.strips for a in q.axes)
+    k_shape = tuple(a.strips for a in k.axes)
+    product = np.ones((1,) * (len(q_shape) + len(k_shape)), dtype=bool)
+    for factor, table in tables:
+        shape = [1] * (len(q_shape) + len(k_shape))
+        if factor.q_axis is not None:
+            i = q.extent.axes.index(factor.q_axis)
+            shape[i] = q_shape[i]
+        if factor.k_axis is not None:
+            j = k.extent.axes.index(factor.k_axis)
+            shape[len(q_shape) + j] = k_shape[j]
+        product = product & table.reshape(shape)
+    return np.broadcast_to(product, (*q_shape, *k_shape)).reshape(q.tiles, k.tiles)

@@ -1,0 +1,55 @@
+"""Translation invariance: does a predicate stay the same when query and key move together?"""
+
+from __future__ import annotations
+
+from attnlang.compiler.analysis.normal import expression
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, Kind, Side
+from attnlang.compiler.ir.linear import Linear, difference, linear
+from attnlang.compiler.ir.traverse import kind_of, rewrite, walk
+
+
+def shift_invariant(predicate: Expr, by_query: int, by_key: int) -> bool:
+    """Is ``P(q + by_query, k + by_key) = P(q, k)`` proved, for a predicate over one axis each?
+
+    False means not proved. Predicates that read run-time tensors are never invariant.
+    """
+    if any(isinstance(x, e.TokenInput | e.Table | e.Index) for x in walk(predicate)):
+        return False
+    if len({(x.side, x.axis) for x in walk(predicate) if isinstance(x, e.Coord)}) > 2:
+        return False
+
+    def move(x: Expr) -> Expr | None:
+        if isinstance(x, e.Coord):
+            return e.Arith("+", x, e.Int(by_query if x.side is Side.Q else by_key))
+        return None
+
+    return _normal(rewrite(predicate, move)) == _normal(predicate)
+
+
+def _normal(x: Expr) -> Expr:
+    """Sums in one fixed order, whole periods taken out of floor divisions and remainders."""
+    return rewrite(x, _rule)
+
+
+def _rule(x: Expr) -> Expr | None:
+    match x:
+        case e.Compare() if kind_of(x.left) is Kind.INT:
+            return e.Compare(x.op, _sorted(difference(x.left, x.right)), e.Int(0))
+        case e.Arith(op="//", left=a, right=e.Int(value=m)) if m > 0:
+            form = linear(a)
+            periods, rest = divmod(form.constant, m)
+            inner = _sorted(Linear(form.terms, rest))
+            return e.Arith("+", e.Arith("//", inner, e.Int(m)), e.Int(periods))
+        case e.Arith(op="%", left=a, right=e.Int(value=m)) if m > 0:
+            form = linear(a)
+            return e.Arith("%", _sorted(Linear(form.terms, form.constant % m)), e.Int(m))
+        case e.Arith(op="+" | "-" | "*") | e.Neg() if kind_of(x) is Kind.INT:
+            form = linear(x)
+            return None if form.atoms == (x,) else _sorted(form)
+        case _:
+            return None
+
+
+def _sorted(form: Linear) -> Expr:
+    return expression(Linear(tuple(sorted(form.terms, key=lambda t: repr(t[0]))), form.constant))

@@ -1,0 +1,185 @@
+"""Tilings: how each side's tokens are cut into tiles.
+
+An axis is cut into strips, each an arithmetic progression of positions: contiguous ones, the
+blocks of a partition, or the residues of a modulus. A tile is a product of strips, one an
+axis. So windows, grids and dilation groups become tiles that touch nothing outside them, and
+every tile is described by three small numbers an axis.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.problem.problem import Extent
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class AxisTiling:
+    """Strips of one axis: positions ``starts[i] + j * steps[i]`` for ``j < counts[i]``.
+
+    Every position is in exactly one strip. ``size`` is the longest strip's count, the extent
+    that tiles are padded to; ``rule`` says in words how the axis was cut.
+    """
+
+    length: int
+    starts: IntArray
+    steps: IntArray
+    counts: IntArray
+    size: int
+    rule: str = field(compare=False, default="")
+
+    @property
+    def strips(self) -> int:
+        return len(self.starts)
+
+    @cached_property
+    def contiguous(self) -> bool:
+        """Are strips consecutive runs of ``size`` (the last one shorter)?"""
+        return bool((self.steps == 1).all() and (np.diff(self.starts) == self.size).all())
+
+    @cached_property
+    def positions(self) -> IntArray:
+        """Positions ``[strips, size]``; -1 where a strip is shorter."""
+        j = np.arange(self.size, dtype=np.int64)
+        table = self.starts[:, None] + j * self.steps[:, None]
+        return np.where(j < self.counts[:, None], table, -1)
+
+    @cached_property
+    def order(self) -> IntArray:
+        """All positions, strip after strip."""
+        flat = self.positions.ravel()
+        return flat[flat >= 0]
+
+    @cached_property
+    def offsets(self) -> IntArray:
+        """Where each strip begins in :attr:`order`."""
+        return np.concatenate(([0], np.cumsum(self.counts)[:-1])).astype(np.int64)
+
+
+def contiguous(length: int, size: int) -> AxisTiling:
+    """Runs of ``size``; the last may be shorter."""
+    size = max(1, min(size, length))
+    starts = np.arange(0, length, size, dtype=np.int64)
+    counts = np.minimum(size, length - starts)
+    return AxisTiling(length, starts, np.ones_like(starts), counts, size, f"runs of {size}")
+
+
+def blocks(length: int, block: int, offset: int, size: int) -> AxisTiling:
+    """Blocks ``(x - offset) // block``, each cut into runs of ``size``."""
+    first = offset % block
+    cuts = np.unique(np.concatenate(([0], np.arange(first, length, block), [length]))).astype(np.int64)
+    starts, counts = [], []
+    for lo, hi in zip(cuts[:-1], cuts[1:], strict=True):
+        inner = np.arange(lo, hi, size, dtype=np.int64)
+        starts.append(inner)
+        counts.append(np.minimum(size, hi - inner))
+    s, c = np.concatenate(starts), np.concatenate(counts)
+    rule = f"blocks of {block}" + (f" from {first}" if first else "")
+    return AxisTiling(length, s, np.ones_like(s), c, int(c.max()), rule)
+
+
+def residues(length: int, modulus: int, size: int) -> AxisTiling:
+    """Residue classes modulo ``modulus``, each cut into runs of ``size`` members."""
+    starts, counts = [], []
+    for r in range(min(modulus, length)):
+        members = -(-(length - r) // modulus)
+        inner = np.arange(0, members, size, dtype=np.int64)
+        starts.append(r + inner * modulus)
+        counts.append(np.minimum(size, members - inner))
+    s, c = np.concatenate(starts), np.concatenate(counts)
+    steps = np.full_like(s, modulus)
+    return AxisTiling(length, s, steps, c, int(c.max()), f"residues modulo {modulus}")
+
+
+@dataclass(frozen=True)
+class ExtentTiling:
+    """Tiles of one segment: products of strips, row-major over the axes' strips."""
+
+    extent: Extent
+    axes: tuple[AxisTiling, ...]
+
+    @property
+    def tiles(self) -> int:
+        return math.prod(a.strips for a in self.axes)
+
+    @property
+    def capacity(self) -> int:
+        return math.prod(a.size for a in self.axes)
+
+    @cached_property
+    def counts(self) -> IntArray:
+        """Tokens of each tile ``[tiles]``."""
+        counts = np.ones(1, dtype=np.int64)
+        for axis in self.axes:
+            counts = (counts[:, None] * axis.counts[None, :]).ravel()
+        return counts
+
+    @property
+    def row_major(self) -> bool:
+        """Do tiles, one after another, hold the tokens in sequence order without gaps?"""
+        return all(a.strips == 1 and a.contiguous for a in self.axes[1:]) and self.axes[0].contiguous
+
+    @cached_property
+    def tokens(self) -> IntArray:
+        """Sequence places of every tile's tokens ``[tiles, capacity]``; -1 is padding."""
+        n = len(self.axes)
+        flat = np.zeros((1,) * (2 * n), dtype=np.int64)
+        good = np.ones((1,) * (2 * n), dtype=bool)
+        stride = 1
+        for i in reversed(range(n)):
+            axis = self.axes[i]
+            shape = [1] * (2 * n)
+            shape[i], shape[n + i] = axis.strips, axis.size
+            table = axis.positions.reshape(shape)
+            flat = flat + table * stride
+            good = good & (table >= 0)
+            stride *= axis.length
+        flat = np.where(good, flat + self.extent.start, -1)
+        return flat.reshape(self.tiles, self.capacity)
+
+
+@dataclass(frozen=True)
+class SideTiling:
+    """All tiles of one side, segment after segment."""
+
+    extents: tuple[ExtentTiling, ...]
+
+    @property
+    def tiles(self) -> int:
+        return sum(x.tiles for x in self.extents)
+
+    @property
+    def capacity(self) -> int:
+        """Slots of a tile: the largest of its segments'."""
+        return max(x.capacity for x in self.extents)
+
+    @cached_property
+    def counts(self) -> IntArray:
+        return np.concatenate([x.counts for x in self.extents])
+
+    @cached_property
+    def tokens(self) -> IntArray:
+        """``[tiles, capacity]`` sequence places; -1 is padding."""
+        width = self.capacity
+        parts = [np.pad(x.tokens, ((0, 0), (0, width - x.capacity)), constant_values=-1) for x in self.extents]
+        return np.concatenate(parts)
+
+    @property
+    def row_major(self) -> bool:
+        """Is tile ``i`` simply tokens ``i * capacity`` onwards?"""
+        return len(self.extents) == 1 and self.extents[0].row_major
+
+
+def coordinates(tiling: ExtentTiling, axis: str) -> IntArray:
+    """The coordinate of every slot on one axis ``[tiles, capacity]`` (0 in padding)."""
+    i = tiling.extent.axes.index(axis)
+    inner = math.prod(tiling.extent.lengths[i + 1 :])
+    flat = np.maximum(tiling.tokens - tiling.extent.start, 0)
+    return flat // inner % tiling.extent.lengths[i] + tiling.extent.origin[i]

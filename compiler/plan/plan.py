@@ -1,0 +1,101 @@
+"""The plan: the one interface between the compiler and every backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.layout.layout import Layout
+from attnlang.compiler.plan.table import RunTable
+from attnlang.compiler.problem.problem import Problem
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """Heads that attend the same pairs, and the tiles they visit.
+
+    where: the predicate with the head put in. table: rows are query tiles, columns key tiles.
+    """
+
+    heads: tuple[int, ...]
+    where: Expr
+    table: RunTable
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compute for one problem, and what is proved about it.
+
+    exact: every tile marked empty is empty, every one marked full is full, every one marked
+    partial is neither. When False, only the first two are proved: partial may be more.
+    """
+
+    problem: Problem
+    layout: Layout
+    heads: tuple[HeadPlan, ...]
+    exact: bool
+    known: Known = field(default_factory=Known, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """Query tiles."""
+        return self.layout.q.tiles
+
+    @cached_property
+    def tiles(self) -> dict[str, int]:
+        """Full, partial and empty tile pairs, over all heads."""
+        total = {"full": 0, "partial": 0, "empty": 0}
+        for group in self.heads:
+            for kind, count in group.table.tiles().items():
+                total[kind] += count * len(group.heads)
+        return total
+
+    @cached_property
+    def pairs(self) -> int:
+        """Exactly how many (head, query, key) attend. Needs every run-time tensor."""
+        from attnlang.compiler.plan.count import count_pairs
+
+        return sum(count_pairs(self, group) * len(group.heads) for group in self.heads)
+
+    @property
+    def density(self) -> float:
+        """Attending pairs over all pairs."""
+        everything = self.problem.heads * self.problem.q_len * self.problem.k_len
+        return self.pairs / everything if everything else 0.0
+
+    @property
+    def visited(self) -> int:
+        """Slots of all visited tiles over all heads, padding included."""
+        return (self.tiles["full"] + self.tiles["partial"]) * self.layout.area
+
+    @property
+    def waste(self) -> float:
+        """Visited slots over attending pairs: 1.0 is perfect."""
+        return self.visited / self.pairs if self.pairs else float("inf") if self.visited else 1.0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tables."""
+        return sum(g.table.nbytes for g in self.heads)
+
+    @cached_property
+    def facts(self) -> dict[str, bool]:
+        """What is proved: see :mod:`attnlang.compiler.plan.facts`."""
+        from attnlang.compiler.plan.facts import prove
+
+        return prove(self)
+
+    def tile_map(self, head: int = 0) -> np.ndarray:
+        """``[query tiles, key tiles]`` of 0 empty, 1 partial, 2 full, for one head."""
+        return next(g for g in self.heads if head in g.heads).table.dense()
+
+    def __repr__(self) -> str:
+        t = self.tiles
+        return (
+            f"<Plan {self.problem.pattern.name}: {t['full']} full, {t['partial']} partial, "
+            f"{t['empty']} empty tiles; {self.layout}>"
+        )

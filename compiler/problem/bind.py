@@ -1,0 +1,242 @@
+"""Pattern + sizes -> problem: requirements hold, no divisor can be 0, no integer overflows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from attnlang.compiler.diagnostics.report import Report, failure
+from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
+from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Ops, Range
+from attnlang.compiler.ir.pattern import EmptyRule, PatternIR, Per
+from attnlang.compiler.ir.scalar import FUNCTIONS, value_of
+from attnlang.compiler.ir.simplify import simplify
+from attnlang.compiler.ir.traverse import kind_of, rewrite
+from attnlang.compiler.ir.values import substitute_values
+from attnlang.compiler.problem.problem import BoundAttend, BoundGroup, Extent, Problem
+from attnlang.compiler.syntax.limits import MAX_INTEGER
+
+Sizes: TypeAlias = Mapping[str, int]
+"""Lengths by axis or segment name; ``q.n`` and ``k.n`` where the two sides differ."""
+
+PYTHON = Ops(
+    minimum=min,
+    maximum=max,
+    where=lambda c, a, b: a if c else b,
+    function=lambda name, x: FUNCTIONS[name](x) if abs(x) != math.inf else x,
+)
+_LARGEST = 2**62
+
+
+def bind(
+    pattern: PatternIR,
+    sizes: Sizes,
+    *,
+    heads: int = 1,
+    kv_heads: int | None = None,
+    head_dim: int = 64,
+    q_offset: int = 0,
+) -> Problem:
+    """The problem of one call. Raises PatternError naming what does not fit (AL404-AL411)."""
+    kv_heads = heads if kv_heads is None else kv_heads
+    _check_heads(pattern, heads, kv_heads)
+    known = _counts(pattern, heads, kv_heads, head_dim)
+    lengths = _lengths(pattern, sizes, known)
+    q = _extents(pattern, Side.Q, lengths, q_offset)
+    k = _extents(pattern, Side.K, lengths, 0)
+    known.update({e.Length(s, a): n for (s, a), n in lengths.items()})
+    report = Report()
+    _check_requirements(pattern, known, report)
+    report.raise_if_errors()
+    groups = []
+    for start, stop, group in _group_bounds(pattern, heads, known):
+        attend = group.attend
+        clauses = [_close(c, pattern, known) for c in (attend.where, attend.score, attend.scale, attend.sink)]
+        where, score, scale, sink = clauses
+        assert where is not None
+        bound = BoundAttend(where, score, scale, sink, attend.empty or EmptyRule.ZERO)
+        groups.append(BoundGroup(start, stop, bound))
+        for clause in clauses:
+            if clause is not None:
+                _check_numbers(clause, pattern, q, k, heads, kv_heads, report)
+    report.raise_if_errors()
+    return Problem(pattern, heads, kv_heads, q, k, tuple(groups))
+
+
+def _check_heads(pattern: PatternIR, heads: int, kv_heads: int) -> None:
+    if heads < 1 or kv_heads < 1 or heads % kv_heads:
+        why = f"{heads} query heads are not a multiple of {kv_heads} key heads"
+        raise failure("AL411", None, why=why)
+    for name, value in pattern.values:
+        declared = pattern.parameter(name)
+        if declared.per is Per.HEAD and isinstance(value, tuple) and len(value) not in (1, heads):
+            why = f"`{name}` has {len(value)} values for {heads} heads"
+            raise failure("AL411", declared.span, "declared here", why=why)
+
+
+def _counts(pattern: PatternIR, heads: int, kv_heads: int, head_dim: int) -> dict[Expr, int]:
+    return {
+        e.Symbol(SymbolName.HEADS): heads,
+        e.Symbol(SymbolName.KV_HEADS): kv_heads,
+        e.Symbol(SymbolName.HEAD_DIM): head_dim,
+    }
+
+
+def _lengths(pattern: PatternIR, sizes: Sizes, known: Mapping[Expr, int]) -> dict[tuple[Side, str], int]:
+    """Every axis and segment length by side. ``q.n``/``k.n`` override ``n``."""
+    lengths: dict[tuple[Side, str], int] = {}
+    used: set[str] = set()
+    for side in (Side.Q, Side.K):
+        for segment in pattern.segments_of(side):
+            names = pattern.axes(side) if segment.is_grid else (segment.name,)
+            for name in names:
+                keys = [key for key in (f"{side}.{name}", name) if key in sizes]
+                used.update(keys)
+                if keys:
+                    size = sizes[keys[0]]
+                elif segment.size is not None:
+                    fixed = value_of(substitute_values(segment.size, pattern), known)
+                    size = int(fixed) if fixed is not None else -1
+                else:
+                    raise failure("AL405", None, what=f"`{name}`")
+                low = 1 if segment.is_grid else 0
+                whole = isinstance(size, int) and not isinstance(size, bool)
+                if not whole or not low <= size <= MAX_INTEGER:
+                    raise failure("AL406", None, what=f"the length of `{name}`", value=size,
+                                  help=f"a whole number from {low} to {MAX_INTEGER}")  # fmt: skip
+                lengths[side, name] = size
+    for key in sizes:
+        if key not in used:
+            names = {n for _, n in lengths} | {f"{s}.{n}" for s, n in lengths}
+            raise failure("AL412", None, pattern=pattern.name, name=key, help=did_you_mean(key, names))
+    return lengths
+
+
+def _extents(
+    pattern: PatternIR, side: Side, lengths: Mapping[tuple[Side, str], int], offset: int
+) -> tuple[Extent, ...]:
+    made: list[Extent] = []
+    start = 0
+    for segment in pattern.segments_of(side):
+        axes = pattern.axes(side) if segment.is_grid else (segment.name,)
+        sizes = tuple(lengths[side, a] for a in axes)
+        origin = (offset,) + (0,) * (len(axes) - 1) if segment.name == GRID else (0,) * len(axes)
+        made.append(Extent(segment, axes, sizes, start, origin))
+        start += math.prod(sizes)
+    if start > MAX_INTEGER:
+        raise failure("AL406", None, what=f"the number of {side} tokens", value=start)
+    return tuple(made)
+
+
+def _check_requirements(pattern: PatternIR, known: Mapping[Expr, int], report: Report) -> None:
+    for requirement in pattern.requirements:
+        condition = substitute_values(requirement.condition, pattern)
+        if value_of(condition, known) is True:
+            continue
+        values = ", ".join(f"{n} = {v}" for n, v in pattern.values)
+        lengths = ", ".join(
+            f"len({x.axis}) = {n}" for x, n in known.items() if isinstance(x, e.Length) and x.side is Side.K
+        )
+        report.add(
+            "AL404", requirement.span, requirement.message or "does not hold",
+            pattern=pattern.name, condition=f"`{requirement.span.text}`",
+            notes=(f"with {', '.join(t for t in (values, lengths) if t)}",),
+        )  # fmt: skip
+
+
+def _group_bounds(pattern: PatternIR, heads: int, known: Mapping[Expr, int]):  # type: ignore[no-untyped-def]
+    """Numeric bounds of the head groups; they must cover all heads once."""
+    found = []
+    for group in pattern.groups:
+        bounds = [value_of(substitute_values(b, pattern), known) for b in (group.start, group.stop)]
+        start, stop = (int(b) if b is not None else 0 for b in bounds)
+        found.append((max(0, start), min(max(start, stop), heads), group))
+    covered = sorted((s, t) for s, t, _ in found if s < t)
+    at = 0
+    for start, stop in covered:
+        if start != at:
+            word = "none" if start > at else "two groups"
+            raise failure("AL411", pattern.groups[0].attend.span, why=f"head {min(at, start)} is in {word} of the `heads[...]` groups")
+        at = stop
+    if at != heads:
+        raise failure("AL411", pattern.groups[0].attend.span, why=f"head {at} is in none of the `heads[...]` groups")
+    return [f for f in found if f[0] < f[1]]
+
+
+def _close(clause: Expr | None, pattern: PatternIR, known: Mapping[Expr, int]) -> Expr | None:
+    """A clause with parameters, lengths and counts put in."""
+    if clause is None:
+        return None
+
+    def rule(x: Expr) -> Expr | None:
+        return e.Int(known[x], span=x.span) if x in known else None
+
+    return simplify(rewrite(substitute_values(clause, pattern), rule))
+
+
+def _check_numbers(
+    clause: Expr,
+    pattern: PatternIR,
+    q: tuple[Extent, ...],
+    k: tuple[Extent, ...],
+    heads: int,
+    kv_heads: int,
+    report: Report,
+) -> None:
+    """AL409 where a divisor may be 0, AL410 where an integer may leave 64 bits."""
+
+    def watch(x: Expr, found: Range) -> None:
+        lo, hi = found
+        if max(abs(lo), abs(hi)) > _LARGEST:
+            report.add("AL410", x.span, value=max(abs(lo), abs(hi)))
+
+    ranges = leaf_ranges(pattern, q, k, heads, kv_heads)
+    try:
+        Intervals(PYTHON, ranges, watch).of(clause)
+    except DivisorMayBeZero as error:
+        node = error.node
+        op = node.op if isinstance(node, e.Arith) else "ceildiv"
+        report.add("AL409", node.span, "here", op=op)
+    except OverflowError:
+        report.add("AL410", clause.span, value="more than any number")
+
+
+def leaf_ranges(
+    pattern: PatternIR, q: tuple[Extent, ...], k: tuple[Extent, ...], heads: int, kv_heads: int
+):  # type: ignore[no-untyped-def]
+    """What each leaf can be anywhere in the problem, as a function of the leaf."""
+
+    def leaf(x: Expr) -> Range:
+        match x:
+            case e.Coord(side=side, axis=axis):
+                for extent in q if side is Side.Q else k:
+                    if axis in extent.axes:
+                        i = extent.axes.index(axis)
+                        first = extent.origin[i]
+                        return first, first + max(extent.lengths[i], 1) - 1
+            case e.Index(side=side):
+                return 0, max((q if side is Side.Q else k)[-1].stop - 1, 0)
+            case e.Symbol(name=SymbolName.HEAD):
+                return 0, heads - 1
+            case e.Symbol(name=SymbolName.KV_HEAD):
+                return 0, kv_heads - 1
+            case e.Table(name=name) if name in dict(pattern.values):
+                values = dict(pattern.values)[name]
+                assert isinstance(values, tuple)
+                return min(0, *values), max(0, *values)
+            case e.InSegment():
+                return 0, 1
+            case _:
+                pass
+        match kind_of(x):
+            case Kind.BOOL:
+                return 0, 1
+            case Kind.INT:
+                return -MAX_INTEGER, MAX_INTEGER
+            case Kind.FLOAT:
+                return -math.inf, math.inf
+
+    return leaf

@@ -1,0 +1,52 @@
+"""Which heads attend the same pairs: they share one plan."""
+
+from __future__ import annotations
+
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, SymbolName
+from attnlang.compiler.ir.simplify import simplify
+from attnlang.compiler.ir.traverse import rewrite, walk
+from attnlang.compiler.problem.problem import Problem
+
+
+def reads_head(root: Expr) -> bool:
+    names = (SymbolName.HEAD, SymbolName.KV_HEAD)
+    return any(isinstance(x, e.Symbol) and x.name in names for x in walk(root))
+
+
+def at_head(root: Expr, head: int, problem: Problem) -> Expr:
+    """The expression for one head: head and kv_head are numbers, constant tables are read."""
+    if not reads_head(root):
+        return root
+    tables = {n: v for n, v in problem.pattern.values if isinstance(v, tuple)}
+    group = problem.heads // problem.kv_heads
+
+    def rule(x: Expr) -> Expr | None:
+        match x:
+            case e.Symbol(name=SymbolName.HEAD):
+                return e.Int(head)
+            case e.Symbol(name=SymbolName.KV_HEAD):
+                return e.Int(head // group)
+            case e.Table(name=name, kind=kind, indices=(e.Int(value=i),)) if name in tables:
+                from attnlang.compiler.ir.values import literal
+
+                values = tables[name]
+                value = values[0] if len(values) == 1 else values[i] if 0 <= i < len(values) else 0
+                return literal(value, kind)
+            case _:
+                return None
+
+    # Tables indexed by head fold only once their index is a literal: twice is enough.
+    return simplify(rewrite(simplify(rewrite(root, rule)), rule))
+
+
+def head_classes(problem: Problem) -> tuple[tuple[Expr, tuple[int, ...]], ...]:
+    """Predicates, each with the heads it holds for, in order of first head."""
+    classes: dict[Expr, list[int]] = {}
+    for group in problem.groups:
+        if not reads_head(group.attend.where):
+            classes.setdefault(group.attend.where, []).extend(range(group.start, group.stop))
+            continue
+        for head in range(group.start, group.stop):
+            classes.setdefault(at_head(group.attend.where, head, problem), []).append(head)
+    return tuple((where, tuple(heads)) for where, heads in classes.items())

@@ -1,0 +1,116 @@
+"""Random syntax trees of the shapes the parser can give."""
+
+from __future__ import annotations
+
+import inspect
+
+from attnlang.compiler.syntax import tree as t
+from hypothesis import strategies as st
+
+WORDS = ("n", "x", "window", "head", "score", "empty", "over", "prefix", "on", "where", "if", "_a1")
+names = st.builds(
+    t.Name, st.sampled_from((*WORDS, "a_rather_long_name", "Another_name_of_some_length"))
+)
+axes = st.lists(names, min_size=1, max_size=3).map(tuple)
+
+
+def clean(text: str) -> str:
+    """As the language reads a string: no shared indentation, no blank ends."""
+    lines = [line.rstrip() for line in inspect.cleandoc(text).strip().split("\n")]
+    return inspect.cleandoc("\n".join(lines))
+
+
+strings = st.text('abc "\\#\n()', max_size=40).map(clean)
+numbers = st.one_of(
+    st.integers(-(2**31) + 1, 2**31 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+).map(t.Number)
+
+
+def _larger(inner: st.SearchStrategy[t.Expression]) -> st.SearchStrategy[t.Expression]:
+    several = st.lists(inner, min_size=2, max_size=4).map(tuple)
+    keywords = st.lists(st.builds(t.Keyword, names, inner), max_size=2).map(tuple)
+    return st.one_of(
+        st.builds(t.Attribute, inner, names),
+        st.builds(t.Subscript, inner, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(t.Call, names, st.lists(inner, max_size=3).map(tuple), keywords),
+        st.builds(t.Negative, inner.filter(lambda x: not isinstance(x, t.Number))),
+        st.builds(t.Not, inner),
+        st.builds(t.Binary, st.sampled_from(["+", "-", "*", "//", "/", "%"]), inner, inner),
+        several.flatmap(lambda xs: st.builds(t.Compare, st.just(xs), _comparisons(len(xs) - 1))),
+        st.builds(t.Boolean, st.sampled_from(["and", "or"]), several),
+        st.builds(t.Member, inner, names),
+        st.builds(t.Conditional, inner, inner, inner),
+        st.builds(t.Tuple, several),
+    )
+
+
+def _comparisons(count: int) -> st.SearchStrategy[tuple[str, ...]]:
+    op = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
+    return st.lists(op, min_size=count, max_size=count).map(tuple)
+
+
+expressions = st.recursive(st.one_of(numbers, names), _larger, max_leaves=25)
+types = st.one_of(
+    st.builds(t.TypeName, st.tuples(names), st.lists(expressions, max_size=2).map(tuple)),
+    st.builds(t.TypeName, st.lists(names, min_size=2, max_size=3).map(tuple)),
+)
+parameters = st.lists(
+    st.builds(t.Parameter, names, types, st.none() | expressions), max_size=4
+).map(tuple)
+options = st.one_of(
+    st.builds(t.Option, st.sampled_from(["score", "softcap", "scale", "sink"]), expressions),
+    st.builds(t.Empty, names),
+)
+lets = st.builds(t.Let, names, expressions)
+fields = st.lists(
+    st.tuples(st.sampled_from(["year", "arxiv"]), strings | st.just("2024")), max_size=2
+)
+simple_statements = st.one_of(
+    st.builds(t.Over, st.none() | names, axes),
+    st.builds(
+        t.Extra,
+        st.sampled_from(["prefix", "suffix"]),
+        names,
+        st.none() | expressions,
+        st.none() | names,
+    ),
+    st.builds(t.Input, names, types, st.lists(names, max_size=2).map(tuple)),
+    st.builds(t.Require, expressions, st.none() | strings),
+    lets,
+    st.builds(t.Attend, expressions, st.lists(options, max_size=3).map(tuple)),
+    st.builds(t.Paper, strings, fields.map(tuple)),
+    st.builds(t.Fidelity, names),
+)
+statements = st.recursive(
+    simple_statements,
+    lambda inner: st.builds(
+        t.Heads,
+        st.none() | expressions,
+        st.none() | expressions,
+        st.lists(inner, min_size=1, max_size=3).map(tuple),
+    ),
+    max_leaves=4,
+)
+functions = st.builds(
+    t.Function,
+    names,
+    parameters,
+    st.none() | types,
+    st.none() | strings,
+    st.lists(lets, max_size=2).map(tuple),
+    expressions,
+)
+patterns = st.builds(
+    t.Pattern,
+    names,
+    parameters,
+    st.none() | strings,
+    st.lists(statements, min_size=1, max_size=4).map(tuple),
+)
+modules = st.builds(
+    t.Module, st.none() | strings, st.lists(functions | patterns, max_size=3).map(tuple)
+).filter(
+    # The doc of a module stands above its first declaration.
+    lambda m: m.doc is not None or m.declarations
+)
