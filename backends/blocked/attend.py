@@ -12,15 +12,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from attnlang.backends.blocked.fused import Batches, fused, key_rows
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
 from attnlang.backends.blocked.schedule import View
-from attnlang.backends.blocked.softmax import Edits, edited, fused
+from attnlang.backends.blocked.softmax import Edits, edited
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule, PatternIR
+from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import BoundAttend
 
@@ -119,26 +121,59 @@ def _tiles(x: torch.Tensor, side: SideIndex) -> torch.Tensor:
 def _heads(
     call: Call, program: Program, heads: HeadProgram, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Output and lse of heads that attend alike, in sequence order."""
     group = call.problem.heads // call.problem.kv_heads
     kv = [h // group for h in heads.heads]
-    plain = heads.attend.score is None and heads.attend.sink is None and not call.need_lse
-    pack = group if plain and group > 1 and heads.heads == _whole_groups(heads.heads, group) else 1
-    q = _select(q, list(heads.heads))
-    chosen = kv[::pack] if pack > 1 else kv
-    k, v = _select(k, chosen), _select(v, chosen)
-    q = q.unflatten(2, (program.q.tiles, program.q.capacity))
-    if pack > 1:
-        # Query heads of one key head become more rows of the same tile: keys are read once.
-        q = q.unflatten(1, (-1, pack)).transpose(2, 3).flatten(3, 4)
-    results = [_step(call, program, heads, step, q, k, v, plain, pack) for step in heads.steps]
-    shape = (call.q.shape[0], len(heads.heads))
-    out = _assemble([r[0] for r in results], heads, program.q, call, shape, (call.v.shape[-1],))
-    lse = None
-    if not plain:
-        lse = _assemble([r[1] for r in results if r[1] is not None], heads, program.q, call, shape, ())
+    q = _select(q, list(heads.heads)).unflatten(2, (program.q.tiles, program.q.capacity))
+    lead = (call.q.shape[0], len(heads.heads))
+    if _plain(call, heads):
+        pack = group if group > 1 and heads.heads == _whole_groups(heads.heads, group) else 1
+        chosen = kv[::pack] if pack > 1 else kv
+        parts = _fused(call, program, heads, q, _select(k, chosen), _select(v, chosen), pack)
+    else:
+        k, v = _select(k, kv), _select(v, kv)
+        parts = [_edited_step(call, program, heads, step, q, k, v) for step in heads.steps]
+    out = _assemble([o for o, _ in parts], heads, program.q, call, lead, (call.v.shape[-1],))
+    lse = _assemble([x for _, x in parts], heads, program.q, call, lead, ()) if call.need_lse else None
     if len(heads.empty) and heads.attend.empty is not EmptyRule.ZERO:
         out, lse = _fill_empty(call, heads, out, lse)
-    return out, lse if call.need_lse else None
+    return out, lse
+
+
+def _plain(call: Call, heads: HeadProgram) -> bool:
+    """Is the score q.k alone, and no gradient asked of the lse?"""
+    attend = heads.attend
+    constant = attend.scale is None or value_of(attend.scale) is not None
+    grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
+    return attend.score is None and attend.sink is None and constant and not (call.need_lse and grads)
+
+
+def _fused(
+    call: Call, program: Program, heads: HeadProgram, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pack: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """All batches through fused attention; query heads of one key head share its tiles."""
+    if not heads.steps:
+        return []
+    batch = q.shape[0]
+    if pack > 1:
+        q = q.unflatten(1, (-1, pack)).transpose(2, 3).flatten(3, 4)
+    batches = Batches(heads.steps, program.k.capacity, pack, _scale(call, heads.attend))
+    out, lse = fused(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), batches)
+    out, lse = out.unflatten(0, (batch, -1)), lse.unflatten(0, (batch, -1))
+    if pack > 1:
+        out = out.unflatten(3, (pack, -1)).transpose(2, 3).flatten(1, 2)
+        lse = lse.unflatten(3, (pack, -1)).transpose(2, 3).flatten(1, 2)
+    if all(step.dead is None for step in heads.steps):
+        return [(out, lse)]
+    dead = torch.cat([_dead(step, program.q.capacity, q.device) for step in heads.steps])
+    return [(torch.where(dead[:, :, None], 0.0, out), torch.where(dead, -torch.inf, lse))]
+
+
+def _dead(step: Step, capacity: int, device: torch.device) -> torch.Tensor:
+    rows = len(step.batch.rows)
+    if step.dead is None:
+        return torch.zeros((rows, capacity), dtype=torch.bool, device=device)
+    return step.dead.expand(rows, -1)
 
 
 def _whole_groups(heads: tuple[int, ...], group: int) -> tuple[int, ...]:
@@ -153,7 +188,7 @@ def _select(x: torch.Tensor, heads: list[int]) -> torch.Tensor:
     return x[:, torch.tensor(heads, device=x.device)]
 
 
-def _step(
+def _edited_step(
     call: Call,
     program: Program,
     heads: HeadProgram,
@@ -161,51 +196,25 @@ def _step(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    plain: bool,
-    pack: int,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One batch: output ``[B, H, rows, M, Dv]`` and lse ``[B, H, rows, M]``."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One batch with its scores written out: ``[B, H, rows, M, Dv]`` and ``[B, H, rows, M]``."""
     batch, size = step.batch, program.k.capacity
     if isinstance(batch, View):
         q_rows = q[:, :, batch.first : batch.first + batch.count]
-        k_rows, v_rows = _windows(k, batch, size), _windows(v, batch, size)
     else:
-        assert step.rows is not None and step.columns is not None
         q_rows = q[:, :, step.rows]
-        slots = (step.columns[:, :, None] * size + torch.arange(size, device=q.device)).flatten(1)
-        k_rows, v_rows = k[:, :, slots], v[:, :, slots]
-    if not plain:
-        rows = torch.as_tensor(batch.rows, device=q.device)
-        columns = torch.as_tensor(batch.columns, device=q.device)
-        q_at, k_at = program.q_tokens[rows], program.k_tokens[columns].flatten(1)
-        mask = step.mask
-        if mask is not None and step.dead is not None:
-            mask = mask & ~step.dead[:, :, None]
-        return _edit(call, heads.attend, heads.heads, q_rows, k_rows, v_rows, mask, q_at, k_at)
+    k_rows, v_rows = key_rows(k, step, size), key_rows(v, step, size)
+    rows = torch.as_tensor(batch.rows, device=q.device)
+    columns = torch.as_tensor(batch.columns, device=q.device)
+    q_at, k_at = program.q_tokens[rows], program.k_tokens[columns].flatten(1)
     mask = step.mask
-    if mask is not None and pack > 1:
-        mask = mask.repeat(1, pack, 1)
-    out = fused(q_rows, k_rows, v_rows, mask, _scale(call, heads.attend))
-    if pack > 1:
-        out = out.unflatten(3, (pack, -1)).transpose(2, 3).flatten(1, 2)
-    if step.dead is not None:
-        out = torch.where(step.dead[:, :, None], 0.0, out)
-    return out, None
-
-
-def _windows(x: torch.Tensor, view: View, size: int) -> torch.Tensor:
-    """Key tiles of every row ``[B, H, rows, width * size, D]``, without a copy."""
-    stop = view.start + (view.count - 1) * view.step + view.width
-    part = x[:, :, view.start * size : stop * size]
-    if view.step == 0:
-        return part.unsqueeze(2).expand(-1, -1, view.count, -1, -1)
-    return part.unfold(2, view.width * size, view.step * size).transpose(-1, -2)
+    if mask is not None and step.dead is not None:
+        mask = mask & ~step.dead[:, :, None]
+    return _edit(call, heads.attend, heads.heads, q_rows, k_rows, v_rows, mask, q_at, k_at)
 
 
 def _scale(call: Call, attend: BoundAttend) -> float:
     if attend.scale is not None:
-        from attnlang.compiler.ir.scalar import value_of
-
         value = value_of(attend.scale)
         if value is not None:
             return float(value)

@@ -30,6 +30,15 @@ class Step:
     mask: torch.Tensor | None
     dead: torch.Tensor | None
 
+    def part(self, start: int, count: int) -> Step:
+        """The rows ``start .. start + count - 1`` of this batch."""
+        rows = slice(start, start + count)
+
+        def cut(x: torch.Tensor | None) -> torch.Tensor | None:
+            return x if x is None or x.shape[0] == 1 and len(self.batch.rows) > 1 else x[rows]
+
+        return Step(self.batch.part(start, count), cut(self.rows), cut(self.columns), cut(self.mask), cut(self.dead))
+
 
 @dataclass(frozen=True, slots=True)
 class HeadProgram:

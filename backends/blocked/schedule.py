@@ -41,6 +41,11 @@ class View:
         starts = self.start + np.arange(self.count, dtype=np.int64) * self.step
         return starts[:, None] + np.arange(self.width, dtype=np.int64)
 
+    def part(self, start: int, count: int) -> View:
+        """Rows ``start .. start + count - 1`` of the view (fewer at its end)."""
+        count = min(count, self.count - start)
+        return View(self.first + start, count, self.start + start * self.step, self.step, self.width)
+
 
 @dataclass(frozen=True, slots=True)
 class Gather:
@@ -54,6 +59,11 @@ class Gather:
     @property
     def width(self) -> int:
         return int(self.columns.shape[1])
+
+    def part(self, start: int, count: int) -> Gather:
+        """Rows ``start .. start + count - 1`` of the batch (fewer at its end)."""
+        rows = slice(start, start + count)
+        return Gather(self.rows[rows], self.columns[rows], self.counts[rows])
 
 
 Batch = View | Gather

@@ -1,8 +1,6 @@
-"""Attention of one batch of tiles, two ways.
+"""Attention of one batch of tiles with its scores written out, edited and normalised.
 
-``fused``: torch's own scaled_dot_product_attention, when the score is q.k alone.
-``edited``: scores written out, edited and normalised, in chunks of bounded memory; the backward
-pass recomputes each chunk instead of keeping it.
+Works in chunks of bounded memory; the backward pass recomputes each chunk instead of keeping it.
 """
 
 from __future__ import annotations
@@ -12,30 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 CHUNK_BYTES = 64 << 20
 """Score memory of one chunk."""
-
-
-def fused(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
-) -> torch.Tensor:
-    """q ``[B, H, R, M, D]``, k, v ``[B, H, R, N, D]``, mask ``[1 or R, M, N]`` -> ``[B, H, R, M, Dv]``."""
-    lead = q.shape[:2]
-    q, k, v = (_join(x) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[None], scale=scale)
-    return out.unflatten(0, lead)
-
-
-def _join(x: torch.Tensor) -> torch.Tensor:
-    """Batch and heads as one dimension: a view when one of them is 1 or strides allow."""
-    if x.shape[0] == 1:
-        return x[0]
-    if x.shape[1] == 1:
-        return x[:, 0]
-    return x.flatten(0, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _LITERAL = (e.Int, e.Float)
 
 
 def fold_constants(x: Expr) -> Expr | None:
-    """An operation on literals is its value."""
+    """An operation on literals is its value (integers: while it fits 64 bits)."""
     if any(not isinstance(c, (*_LITERAL, e.Bool)) for c in children(x)) or not children(x):
         return None
     from attnlang.compiler.ir.scalar import value_of
@@ -44,7 +44,7 @@ def fold_constants(x: Expr) -> Expr | None:
         return e.Bool(value, span=x.span)
     if kind_of(x) is Kind.FLOAT:
         return e.Float(float(value), span=x.span)
-    return e.Int(int(value), span=x.span)
+    return e.Int(int(value), span=x.span) if abs(value) < 1 << 63 else None
 
 
 def flatten_logic(x: Expr) -> Expr | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from attnlang.compiler.diagnostics.report import Report, failure
@@ -11,7 +11,7 @@ from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Ops, Range
-from attnlang.compiler.ir.pattern import EmptyRule, PatternIR, Per
+from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
 from attnlang.compiler.ir.scalar import FUNCTIONS, value_of
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
@@ -55,14 +55,15 @@ def bind(
     for start, stop, group in _group_bounds(pattern, heads, known):
         attend = group.attend
         clauses = [_close(c, pattern, known) for c in (attend.where, attend.score, attend.scale, attend.sink)]
-        where, score, scale, sink = clauses
+        ranges = leaf_ranges(pattern, q, k, heads, kv_heads)
+        for clause in clauses:
+            if clause is not None:
+                _check_numbers(clause, ranges, report)
+        report.raise_if_errors()
+        where, score, scale, sink = (c and _decide(c, ranges) for c in clauses)
         assert where is not None
         bound = BoundAttend(where, score, scale, sink, attend.empty or EmptyRule.ZERO)
         groups.append(BoundGroup(start, stop, bound))
-        for clause in clauses:
-            if clause is not None:
-                _check_numbers(clause, pattern, q, k, heads, kv_heads, report)
-    report.raise_if_errors()
     return Problem(pattern, heads, kv_heads, q, k, tuple(groups))
 
 
@@ -147,9 +148,11 @@ def _check_requirements(pattern: PatternIR, known: Mapping[Expr, int], report: R
         )  # fmt: skip
 
 
-def _group_bounds(pattern: PatternIR, heads: int, known: Mapping[Expr, int]):  # type: ignore[no-untyped-def]
+def _group_bounds(
+    pattern: PatternIR, heads: int, known: Mapping[Expr, int]
+) -> list[tuple[int, int, HeadGroup]]:
     """Numeric bounds of the head groups; they must cover all heads once."""
-    found = []
+    found: list[tuple[int, int, HeadGroup]] = []
     for group in pattern.groups:
         bounds = [value_of(substitute_values(b, pattern), known) for b in (group.start, group.stop)]
         start, stop = (int(b) if b is not None else 0 for b in bounds)
@@ -177,15 +180,20 @@ def _close(clause: Expr | None, pattern: PatternIR, known: Mapping[Expr, int]) -
     return simplify(rewrite(substitute_values(clause, pattern), rule))
 
 
-def _check_numbers(
-    clause: Expr,
-    pattern: PatternIR,
-    q: tuple[Extent, ...],
-    k: tuple[Extent, ...],
-    heads: int,
-    kv_heads: int,
-    report: Report,
-) -> None:
+def _decide(clause: Expr, ranges: Callable[[Expr], Range]) -> Expr:
+    """Comparisons that these lengths settle everywhere (``k.n < 0``) become true or false."""
+    intervals = Intervals(PYTHON, ranges)
+
+    def rule(x: Expr) -> Expr | None:
+        if not isinstance(x, e.Compare) or kind_of(x.left) is Kind.FLOAT:
+            return None
+        lo, hi = intervals.of(x)
+        return e.Bool(bool(lo), span=x.span) if lo == hi else None
+
+    return simplify(rewrite(clause, rule))
+
+
+def _check_numbers(clause: Expr, ranges: Callable[[Expr], Range], report: Report) -> None:
     """AL409 where a divisor may be 0, AL410 where an integer may leave 64 bits."""
 
     def watch(x: Expr, found: Range) -> None:
@@ -193,7 +201,6 @@ def _check_numbers(
         if max(abs(lo), abs(hi)) > _LARGEST:
             report.add("AL410", x.span, value=max(abs(lo), abs(hi)))
 
-    ranges = leaf_ranges(pattern, q, k, heads, kv_heads)
     try:
         Intervals(PYTHON, ranges, watch).of(clause)
     except DivisorMayBeZero as error:
@@ -206,7 +213,7 @@ def _check_numbers(
 
 def leaf_ranges(
     pattern: PatternIR, q: tuple[Extent, ...], k: tuple[Extent, ...], heads: int, kv_heads: int
-):  # type: ignore[no-untyped-def]
+) -> Callable[[Expr], Range]:
     """What each leaf can be anywhere in the problem, as a function of the leaf."""
 
     def leaf(x: Expr) -> Range:

@@ -1,0 +1,185 @@
+"""Batches of tiles through torch's fused attention, forward and backward by hand.
+
+One autograd node for all batches of a group of heads: gradients of overlapping key windows are
+added where they belong, instead of through full-size zero tensors for every slice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from attnlang.backends.blocked.program import Step
+from attnlang.backends.blocked.schedule import View
+
+Tensor = torch.Tensor
+PART_BYTES = 1 << 19
+"""Memory of the key gradients of one part of a batch in the backward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What every batch shares. size: slots of a key tile; pack: query heads per key head."""
+
+    steps: tuple[Step, ...]
+    size: int
+    pack: int
+    scale: float
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
+    """q ``[G, tiles, M, D]``, k ``[G, slots, D]``, v ``[G, slots, Dv]`` for G = batch * heads.
+
+    Returns outputs ``[G, rows of all batches, M, Dv]`` in batch order and their lse
+    ``[G, rows, M]``, which carries no gradient.
+    """
+    out, lse = _Fused.apply(q, k, v, batches)
+    return out, lse
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
+        outs, lses = [], []
+        for step in batches.steps:
+            out, lse = _forward(_rows(q, step), *_keys(k, v, step, batches.size), _bias(step, q, batches.pack), batches.scale)
+            outs.append(out)
+            lses.append(lse)
+        whole = outs[0] if len(outs) == 1 else torch.cat(outs, 1)
+        lse = lses[0] if len(lses) == 1 else torch.cat(lses, 1)
+        ctx.batches = batches
+        ctx.save_for_backward(q, k, v, whole, lse)
+        ctx.mark_non_differentiable(lse)
+        return whole, lse
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
+        q, k, v, out, lse = ctx.saved_tensors
+        batches: Batches = ctx.batches
+        dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        at = 0
+        for step in batches.steps:
+            for part in _parts(step, k, batches.size):
+                rows = slice(at, at + len(part.batch.rows))
+                at = rows.stop
+                found = _backward(
+                    grad[:, rows], _rows(q, part), *_keys(k, v, part, batches.size),
+                    out[:, rows], lse[:, rows], _bias(part, q, batches.pack), batches.scale,
+                )  # fmt: skip
+                _put_rows(dq, found[0], part)
+                _add_keys(dk, found[1], part, batches.size)
+                _add_keys(dv, found[2], part, batches.size)
+        return dq, dk, dv, None
+
+
+def _parts(step: Step, k: Tensor, size: int) -> list[Step]:
+    """A batch cut so that the gradients of its key tiles fit the cache: fresh memory is slow."""
+    per_row = k.shape[0] * step.batch.width * size * k.shape[2] * k.element_size()
+    count = max(1, PART_BYTES // per_row)
+    return [step.part(i, count) for i in range(0, len(step.batch.rows), count)]
+
+
+def _rows(q: Tensor, step: Step) -> Tensor:
+    if isinstance(step.batch, View):
+        return q[:, step.batch.first : step.batch.first + step.batch.count]
+    return q[:, step.rows]
+
+
+def _keys(k: Tensor, v: Tensor, step: Step, size: int) -> tuple[Tensor, Tensor]:
+    return key_rows(k, step, size), key_rows(v, step, size)
+
+
+def key_rows(x: Tensor, step: Step, size: int) -> Tensor:
+    """The key tiles of every row of a batch ``[..., rows, width * size, D]``.
+
+    Windows that move by a constant step are a strided view of ``x``; others are gathered.
+    """
+    dim = x.dim() - 2
+    batch = step.batch
+    if not isinstance(batch, View):
+        assert step.columns is not None
+        tiles = x.unflatten(dim, (-1, size)).index_select(dim, step.columns.flatten())
+        return tiles.unflatten(dim, tuple(step.columns.shape)).flatten(dim + 1, dim + 2)
+    stop = batch.start + (batch.count - 1) * batch.step + batch.width
+    part = x.narrow(dim, batch.start * size, (stop - batch.start) * size)
+    if batch.step == 0:
+        shape = list(part.shape)
+        shape.insert(dim, batch.count)
+        return part.unsqueeze(dim).expand(shape)
+    return part.unfold(dim, batch.width * size, batch.step * size).transpose(-1, -2)
+
+
+def _bias(step: Step, q: Tensor, pack: int) -> Tensor | None:
+    """The mask as something to add: 0 where a slot attends, -inf where not."""
+    if step.mask is None:
+        return None
+    zero = torch.zeros((), dtype=q.dtype, device=q.device)
+    return torch.where(step.mask, zero, -torch.inf).repeat(1, pack, 1)[None]
+
+
+def _put_rows(dq: Tensor, grad: Tensor, step: Step) -> None:
+    if isinstance(step.batch, View):
+        dq[:, step.batch.first : step.batch.first + step.batch.count] = grad
+    else:
+        dq.index_copy_(1, step.rows, grad)
+
+
+def _add_keys(dx: Tensor, grad: Tensor, step: Step, size: int) -> None:
+    """Add the gradients of a batch's key tiles ``[G, rows, width * size, D]`` to all keys'."""
+    batch = step.batch
+    tiles = dx.unflatten(1, (-1, size))
+    parts = grad.unflatten(2, (-1, size))
+    if not isinstance(batch, View):
+        assert step.columns is not None
+        tiles.index_add_(1, step.columns.flatten(), parts.flatten(1, 2))
+    elif batch.step == 0:
+        tiles[:, batch.start : batch.start + batch.width] += parts.sum(1)
+    else:
+        for j in range(batch.width):
+            first = batch.start + j
+            last = first + (batch.count - 1) * batch.step
+            tiles[:, first : last + 1 : batch.step] += parts[:, :, j]
+
+
+def _flash(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """One batch: output ``[G, R, M, Dv]`` and natural-log lse ``[G, R, M]``."""
+    if _flash(q) and q.shape[-1] == v.shape[-1]:
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, attn_mask=_expand(bias, q, k), scale=scale
+        )
+        return out, lse
+    return _by_matmul(q, k, v, bias, scale)
+
+
+def _backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    if _flash(q) and q.shape[-1] == v.shape[-1]:
+        dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad, q, k, v, out, lse, 0.0, False, attn_mask=_expand(bias, q, k), scale=scale
+        )
+        return dq, dk, dv
+    leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+    with torch.enable_grad():
+        again = F.scaled_dot_product_attention(*leaves, attn_mask=bias, scale=scale)
+    return torch.autograd.grad(again, leaves, grad)
+
+
+def _expand(bias: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
+    return None if bias is None else bias.expand(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+
+
+def _by_matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    # The lse is asked for only without gradients; scores in single precision are enough.
+    scores = (q.float() @ k.float().transpose(-1, -2)) * scale
+    return out, torch.logsumexp(scores if bias is None else scores + bias, -1)
