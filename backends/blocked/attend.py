@@ -20,11 +20,11 @@ from attnlang.backends.blocked.softmax import Edits, edited
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import EmptyRule, PatternIR
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.problem.problem import BoundAttend
+from attnlang.compiler.problem.problem import BoundAttend, Problem
 
 NAME = "blocked"
 
@@ -47,7 +47,7 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     parts = []
     for b in range(batch):
         one = call if batch == 1 else _element(call, b)
-        program = program_for(call.problem, known_of(one.inputs, call.problem.pattern), call.q.device)
+        program = program_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
         parts.append(_run(one, program))
     out = torch.cat([o for o, _ in parts])
     return out, torch.cat([x for _, x in parts if x is not None]) if call.need_lse else None
@@ -74,19 +74,37 @@ def _element(call: Call, b: int) -> Call:
     return Call(call.problem, pick(call.q), pick(call.k), pick(call.v), inputs, call.scale, call.need_lse)
 
 
-def known_of(inputs: Inputs, pattern: PatternIR) -> Known:
-    """Run-time tensors as arrays for the planner (copied to the host). Absent ones read 0."""
+def known_of(inputs: Inputs, problem: Problem) -> Known:
+    """The tensors that decide which pairs attend, as arrays (copied to the host). Absent ones
+    read 0."""
     tokens: dict[tuple[str, Side], np.ndarray] = {}
+    tables: dict[str, np.ndarray] = {}
+    declared = {i.name: i for i in problem.pattern.inputs}
+    for x in (x for group in problem.groups for x in walk(group.attend.where)):
+        match x:
+            case e.TokenInput(name=name, side=side):
+                given = inputs.tokens.get((name, side))
+                grid = next(t for t in problem.extents(side) if t.segment.is_grid)
+                tokens[name, side] = np.zeros(grid.size, _DTYPES[x.kind]) if given is None else _array(given[0, 0])
+            case e.Table(name=name) if name in declared:
+                table = inputs.tables.get(name)
+                tables[name] = np.zeros((1,) * len(x.indices), _DTYPES[x.kind]) if table is None else _array(table[0])
+            case _:
+                pass
     ordered = set()
-    for (name, side), x in inputs.tokens.items():
-        if x.shape[1] == 1:
-            tokens[name, side] = x[0, 0].detach().cpu().numpy()
-    tables = {name: x[0].detach().cpu().numpy() for name, x in inputs.tables.items()}
-    for decl in pattern.inputs:
-        mine = [v for (name, _), v in tokens.items() if name == decl.name]
-        if decl.sorted and mine and all(bool((np.diff(v) >= 0).all()) for v in mine):
-            ordered.add(decl.name)
+    for name in (n for n, i in declared.items() if i.sorted):
+        mine = [v for (n, _), v in tokens.items() if n == name]
+        if all(bool((np.diff(v) >= 0).all()) for v in mine):
+            ordered.add(name)
     return Known(tokens, tables, frozenset(ordered))
+
+
+_DTYPES = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}
+
+
+def _array(x: torch.Tensor) -> np.ndarray:
+    """On the host; numpy has no bfloat16, whose values float32 holds."""
+    return (x.float() if x.dtype is torch.bfloat16 else x).detach().cpu().numpy()
 
 
 def _run(call: Call, program: Program) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -133,8 +151,14 @@ def _heads(
     else:
         k, v = _select(k, kv), _select(v, kv)
         parts = [_edited_step(call, program, heads, step, q, k, v) for step in heads.steps]
-    out = _assemble([o for o, _ in parts], heads, program.q, call, lead, (call.v.shape[-1],))
-    lse = _assemble([x for _, x in parts], heads, program.q, call, lead, ()) if call.need_lse else None
+    nothing = call.q.new_zeros(())
+    out = _assemble([o for o, _ in parts], heads, program.q, call, lead, (call.v.shape[-1],), nothing)
+    lse = None
+    if call.need_lse:
+        nothing = torch.full((), -torch.inf, dtype=accumulation_dtype(call.q.dtype), device=call.q.device)
+        lse = _assemble([x for _, x in parts], heads, program.q, call, lead, (), nothing)
+    if len(heads.empty) and heads.attend.sink is not None and lse is not None:
+        lse = lse.index_copy(2, heads.empty, _sinks(call, heads, lse))
     if len(heads.empty) and heads.attend.empty is not EmptyRule.ZERO:
         out, lse = _fill_empty(call, heads, out, lse)
     return out, lse
@@ -271,6 +295,16 @@ def _column(value: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x.squeeze(-1) if x.dim() == 5 else x
 
 
+def _sinks(call: Call, heads: HeadProgram, lse: torch.Tensor) -> torch.Tensor:
+    """The sinks of rows without keys ``[B, H, rows]``: all there is of their denominator."""
+    at = heads.empty[None]
+    places = Places(call.problem, call.inputs, heads.heads, at, at[:, :1], lse.dtype)
+    sink = heads.attend.sink
+    assert sink is not None
+    column = _column(places.value(sink), lse, lse.dtype)
+    return column.expand(*lse.shape[:2], 1, at.shape[1])[:, :, 0]
+
+
 def _assemble(
     parts: list[torch.Tensor],
     heads: HeadProgram,
@@ -278,12 +312,11 @@ def _assemble(
     call: Call,
     lead: tuple[int, int],
     tail: tuple[int, ...],
+    nothing: torch.Tensor,
 ) -> torch.Tensor:
-    """Step results in sequence order ``[B, H, Nq, ...]``; tiles of no step are empty rows."""
-    nothing = 0.0 if tail else -torch.inf
+    """Step results in sequence order ``[B, H, Nq, ...]``; tiles of no step hold ``nothing``."""
     if heads.order is not None or not parts:
-        like = parts[0] if parts else call.q
-        parts = [*parts, like.new_full((*lead, 1, side.capacity, *tail), nothing)]
+        parts = [*parts, nothing.expand(*lead, 1, side.capacity, *tail)]
     whole = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
     if heads.order is not None:
         whole = whole[:, :, heads.order]

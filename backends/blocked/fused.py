@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from attnlang.backends.blocked.program import Step
 from attnlang.backends.blocked.schedule import View
+from attnlang.backends.call import accumulation_dtype
 
 Tensor = torch.Tensor
 PART_BYTES = 1 << 19
@@ -132,18 +133,22 @@ def _put_rows(dq: Tensor, grad: Tensor, step: Step) -> None:
 def _add_keys(dx: Tensor, grad: Tensor, step: Step, size: int) -> None:
     """Add the gradients of a batch's key tiles ``[G, rows, width * size, D]`` to all keys'."""
     batch = step.batch
-    tiles = dx.unflatten(1, (-1, size))
-    parts = grad.unflatten(2, (-1, size))
     if not isinstance(batch, View):
         assert step.columns is not None
-        tiles.index_add_(1, step.columns.flatten(), parts.flatten(1, 2))
-    elif batch.step == 0:
-        tiles[:, batch.start : batch.start + batch.width] += parts.sum(1)
-    else:
-        for j in range(batch.width):
-            first = batch.start + j
-            last = first + (batch.count - 1) * batch.step
-            tiles[:, first : last + 1 : batch.step] += parts[:, :, j]
+        tiles = dx.unflatten(1, (-1, size))
+        tiles.index_add_(1, step.columns.flatten(), grad.unflatten(2, (-1, size)).flatten(1, 2))
+        return
+    first, width, stride = batch.start * size, batch.width * size, batch.step * size
+    if stride == 0:
+        dx[:, first : first + width] += grad.sum(1)
+        return
+    # Windows overlap, but their j-th stretches of one stride do not: add those at once.
+    for j in range(0, width, stride):
+        length = min(stride, width - j)
+        shape = (dx.shape[0], batch.count, length, dx.shape[2])
+        strides = (dx.stride(0), stride * dx.stride(1), dx.stride(1), dx.stride(2))
+        place = dx.storage_offset() + (first + j) * dx.stride(1)
+        dx.as_strided(shape, strides, place).add_(grad[:, :, j : j + length])
 
 
 def _flash(x: Tensor) -> bool:
@@ -180,6 +185,6 @@ def _expand(bias: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
 
 def _by_matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    # The lse is asked for only without gradients; scores in single precision are enough.
-    scores = (q.float() @ k.float().transpose(-1, -2)) * scale
+    dtype = accumulation_dtype(q.dtype)
+    scores = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * scale
     return out, torch.logsumexp(scores if bias is None else scores + bias, -1)

@@ -10,27 +10,36 @@ import torch
 from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import ArrayOps, evaluate
-from attnlang.compiler.ir.expr import Expr, Side, SymbolName
+from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.problem.problem import Problem
 
 
-def _pair(op: Any) -> Any:
+_NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
+"""What an absent optional input reads as."""
+
+
+def _tensor(x: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A number as a tensor: floats of ``dtype``, for torch's default would round them."""
+    if isinstance(x, torch.Tensor):
+        return x
+    return torch.tensor(x, dtype=dtype if isinstance(x, float) else None, device=device)
+
+
+def _pair(op: Any, dtype: torch.dtype) -> Any:
     def call(a: Any, b: Any) -> Any:
-        a, b = _tensors(a, b)
-        return op(a, b)
+        device = next((x.device for x in (a, b) if isinstance(x, torch.Tensor)), torch.device("cpu"))
+        return op(_tensor(a, dtype, device), _tensor(b, dtype, device))
 
     return call
 
 
-def _tensors(a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    like = a if isinstance(a, torch.Tensor) else b if isinstance(b, torch.Tensor) else torch.tensor(a)
-    return torch.as_tensor(a, device=like.device), torch.as_tensor(b, device=like.device)
+def _where(dtype: torch.dtype) -> Any:
+    def call(c: Any, a: Any, b: Any) -> Any:
+        if isinstance(c, bool):
+            return a if c else b
+        return torch.where(c, _tensor(a, dtype, c.device), _tensor(b, dtype, c.device))
 
-
-def _where(c: Any, a: Any, b: Any) -> Any:
-    if isinstance(c, bool):
-        return a if c else b
-    return torch.where(c, a, b)
+    return call
 
 
 def _ilog2(x: torch.Tensor) -> torch.Tensor:
@@ -62,9 +71,9 @@ def torch_ops(dtype: torch.dtype) -> ArrayOps:
         "pow2": lambda x: torch.where(x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62))),
     }
     return ArrayOps(
-        minimum=_pair(torch.minimum),
-        maximum=_pair(torch.maximum),
-        where=_where,
+        minimum=_pair(torch.minimum, dtype),
+        maximum=_pair(torch.maximum, dtype),
+        where=_where(dtype),
         functions=functions,
         to_int=lambda x: x.to(torch.int64),
         to_float=lambda x: x.to(dtype) if isinstance(x, torch.Tensor) else float(x),
@@ -114,8 +123,8 @@ class Places:
                     return self._lay(side, (tokens >= extent.start) & (tokens < extent.stop))
                 case e.TokenInput():
                     return self._token_input(x)
-                case e.Table(name=name, indices=indices):
-                    return self._table(name, [evaluate(i, leaf, self._ops) for i in indices])
+                case e.Table(indices=indices):
+                    return self._table(x, [evaluate(i, leaf, self._ops) for i in indices])
                 case _:
                     raise AssertionError(f"{x} has no value here")
 
@@ -139,7 +148,7 @@ class Places:
     def _token_input(self, x: e.TokenInput) -> Any:
         given = self.inputs.tokens.get((x.name, x.side))
         if given is None:
-            return 0
+            return _NOTHING[x.kind]
         grid = next(t for t in self.problem.extents(x.side) if t.segment.is_grid)
         places = (self._tokens(x.side) - grid.start).clamp(0, max(grid.size - 1, 0))
         values = given[:, :, places]
@@ -147,15 +156,16 @@ class Places:
             values = values[:, self.head.view(-1)]
         return self._lay(x.side, values)
 
-    def _table(self, name: str, indices: list[Any]) -> Any:
-        constant = dict(self.problem.pattern.values).get(name)
+    def _table(self, x: e.Table, indices: list[Any]) -> Any:
+        constant = dict(self.problem.pattern.values).get(x.name)
         if isinstance(constant, tuple):
             entries = constant * self.problem.heads if len(constant) == 1 else constant
-            table = torch.tensor(entries, device=self.device)[None]
-        elif name in self.inputs.tables:
-            table = self.inputs.tables[name]
+            dtype = self.dtype if x.kind is Kind.FLOAT else None
+            table = torch.tensor(entries, dtype=dtype, device=self.device)[None]
+        elif x.name in self.inputs.tables:
+            table = self.inputs.tables[x.name]
         else:
-            return 0
+            return _NOTHING[x.kind]
         inside: Any = torch.ones((), dtype=torch.bool, device=self.device)
         clipped = []
         for index, size in zip(indices, table.shape[1:], strict=True):

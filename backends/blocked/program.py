@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from attnlang.backends.blocked.boxes import box_batches, in_tile_order
 from attnlang.backends.blocked.masks import batch_mask
-from attnlang.backends.blocked.schedule import Batch, Gather, View, schedule
+from attnlang.backends.blocked.schedule import Batch, Gather, schedule
 from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.layout.cost import BATCHED
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import HeadPlan, Plan
@@ -79,23 +81,33 @@ _static: weakref.WeakKeyDictionary[Problem, dict[torch.device, Program]] = weakr
 def program_for(problem: Problem, known: Known | None, device: torch.device) -> Program:
     """The program of a problem. Without run-time tensors (``known`` None) it is made once."""
     if known is not None:
-        return build(make(problem, known=known), device)
+        return build(make(problem, known=known, machine=BATCHED), device)
     by_device = _static.setdefault(problem, {})
     if device not in by_device:
-        by_device[device] = build(make(problem), device)
+        by_device[device] = build(make(problem, machine=BATCHED), device)
     return by_device[device]
 
 
 def build(plan: Plan, device: torch.device) -> Program:
     """Every index tensor and mask of a plan, on a device."""
     layout = plan.layout
+    boxes = plan.heads[0].boxes
+    q = _side(layout.q, plan.problem.q_len, device)
+    if boxes is None:
+        k, k_places = _side(layout.k, plan.problem.k_len, device), layout.k.tokens
+    elif in_tile_order(boxes):
+        k, k_places = q, layout.q.tokens
+    else:
+        # Boxes are read token by token from the sequence as it is.
+        k = SideIndex(plan.problem.k_len, 1, 0, None, None)
+        k_places = np.arange(plan.problem.k_len, dtype=np.int64)[:, None]
     return Program(
         plan,
-        _side(layout.q, plan.problem.q_len, device),
-        _side(layout.k, plan.problem.k_len, device),
+        q,
+        k,
         tuple(p for g in plan.heads for p in _head_programs(plan, g, device)),
         torch.as_tensor(np.maximum(layout.q.tokens, 0), device=device),
-        torch.as_tensor(np.maximum(layout.k.tokens, 0), device=device),
+        torch.as_tensor(np.maximum(k_places, 0), device=device),
     )
 
 
@@ -114,14 +126,12 @@ def _side(side: SideTiling, length: int, device: torch.device) -> SideIndex:
 
 def _head_programs(plan: Plan, group: HeadPlan, device: torch.device) -> list[HeadProgram]:
     """One program for each of the pattern's head groups that these heads belong to."""
-    batches = schedule(group.table)
-    batches.sort(key=lambda b: int(b.rows[0]))
-    masks = [batch_mask(plan, group, b) for b in batches]
+    batches, masks = _batches(plan, group)
     tiles = np.concatenate([b.rows for b in batches]) if batches else np.zeros(0, dtype=np.int64)
     order = None
-    if not np.array_equal(tiles, np.arange(group.table.rows)):
+    if not np.array_equal(tiles, np.arange(plan.rows)):
         # Tiles that no step has made point one past the end, where a tile of nothing stands.
-        place = np.full(group.table.rows, len(tiles), dtype=np.int64)
+        place = np.full(plan.rows, len(tiles), dtype=np.int64)
         place[tiles] = np.arange(len(tiles))
         order = torch.as_tensor(place, device=device)
     empty = _empty(plan, batches, masks)
@@ -132,6 +142,16 @@ def _head_programs(plan: Plan, group: HeadPlan, device: torch.device) -> list[He
         if heads:
             made.append(HeadProgram(heads, bound.attend, steps, order, torch.as_tensor(empty, device=device)))
     return made
+
+
+def _batches(plan: Plan, group: HeadPlan) -> tuple[list[Batch], list[np.ndarray | None]]:
+    """Batches in order of their first query tile, with their masks."""
+    if group.boxes is not None:
+        made = [(b.batch, b.mask) for b in box_batches(plan, group, group.boxes)]
+    else:
+        made = [(b, batch_mask(plan, group, b)) for b in schedule(group.table)]
+    made.sort(key=lambda b: int(b[0].rows[0]))
+    return [b for b, _ in made], [m for _, m in made]
 
 
 def _empty(plan: Plan, batches: list[Batch], masks: list[np.ndarray | None]) -> np.ndarray:
@@ -158,6 +178,3 @@ def _step(plan: Plan, batch: Batch, mask: np.ndarray | None, device: torch.devic
             if (unfed & real).any():
                 dead = torch.as_tensor(unfed, device=device)
     return Step(batch, rows, columns, None if mask is None else torch.as_tensor(mask, device=device), dead)
-
-
-__all__ = ["HeadProgram", "Program", "SideIndex", "Step", "View", "build", "program_for"]

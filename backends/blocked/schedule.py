@@ -79,14 +79,12 @@ def bucket(length: int | IntArray) -> IntArray:
 def schedule(table: RunTable) -> list[Batch]:
     """Batches that cover every row with a key, each row once; rows without keys are left out."""
     counts = table.live_per_row()
-    runs = np.diff(table.offsets)
     live = counts > 0
     first = np.zeros(table.rows, dtype=np.int64)
     last = np.zeros(table.rows, dtype=np.int64)
     first[live] = table.starts[table.offsets[:-1][live]]
     last[live] = table.stops[table.offsets[1:][live] - 1]
     whole = live & (last - first == counts)
-    del runs
     views = _views(first, counts, whole, table.columns)
     if len(views) > MOST_VIEWS:
         views = []
@@ -94,6 +92,26 @@ def schedule(table: RunTable) -> list[Batch]:
     for view in views:
         viewed[view.rows] = True
     return [*views, *_gathers(table, counts, live & ~viewed)]
+
+
+def schedule_spans(starts: IntArray, counts: IntArray, keys: int) -> list[Batch]:
+    """Batches of rows that each read one span of ``counts`` keys from ``starts``, to the key."""
+    live = counts > 0
+    views = _views(starts, counts, live, keys)
+    if len(views) > MOST_VIEWS:
+        views = []
+    viewed = np.zeros(len(starts), dtype=bool)
+    for view in views:
+        viewed[view.rows] = True
+    made: list[Batch] = [*views]
+    rest = live & ~viewed
+    widths = bucket(counts)
+    for width in np.unique(widths[rest]):
+        here = np.flatnonzero(rest & (widths == width))
+        within = np.arange(int(counts[here].max()), dtype=np.int64)
+        inside = np.where(within < counts[here][:, None], within, 0)
+        made.append(Gather(here, starts[here][:, None] + inside, counts[here]))
+    return made
 
 
 def _views(first: IntArray, counts: IntArray, whole: NDArray[np.bool_], columns: int) -> list[View]:

@@ -13,7 +13,7 @@ import torch
 
 from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr, Side, SymbolName
+from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.problem.problem import Extent, Problem
 
 
@@ -95,7 +95,7 @@ class Pairs:
     def _token_input(self, x: e.TokenInput) -> torch.Tensor:
         given = self.inputs.tokens.get((x.name, x.side))
         if given is None:
-            return torch.tensor(0, device=self.device)
+            return _nothing(x.kind, self.device)
         parts = []
         for extent in self._extents(x.side):
             if extent.segment.is_grid:
@@ -112,11 +112,11 @@ class Pairs:
             assert isinstance(entries, tuple)
             if len(entries) == 1:
                 entries = entries * self.problem.heads
-            table = torch.tensor(entries, device=self.device)[None]
+            table = torch.tensor(entries, dtype=_DTYPES[x.kind], device=self.device)[None]
         elif x.name in self.inputs.tables:
             table = self.inputs.tables[x.name]
         else:
-            return torch.tensor(0, device=self.device)
+            return _nothing(x.kind, self.device)
         batch = torch.arange(table.shape[0], device=self.device).view(-1, 1, 1, 1)
         indices = [self.value(i) for i in x.indices]
         inside = torch.tensor(True, device=self.device)
@@ -128,6 +128,12 @@ class Pairs:
         return torch.where(inside, read, torch.zeros((), dtype=read.dtype, device=self.device))
 
 
+def _nothing(kind: Kind, device: torch.device) -> torch.Tensor:
+    """What an absent optional input reads as."""
+    return torch.zeros((), dtype=_DTYPES[kind], device=device)
+
+
+_DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float64}
 _ARITHMETIC = {
     "+": torch.add,
     "-": torch.sub,

@@ -23,7 +23,8 @@ from attnlang.compiler.analysis.sorted_keys import SortedEdge, sorted_edges
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.tiling import ExtentTiling
+from attnlang.compiler.layout.reach import AxisReach
+from attnlang.compiler.layout.tiling import ExtentTiling, contiguous
 from attnlang.compiler.plan.table import RunTable, from_intervals
 
 IntArray = NDArray[np.int64]
@@ -52,6 +53,38 @@ def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Know
     if live is None or broken is None:
         return None
     return from_intervals(live, broken, k.tiles)
+
+
+def strip_reach(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> AxisReach | None:
+    """The keys that each strip of queries needs under one clause, to the single key.
+
+    None when the clause gives no interval per query, or a strip's keys have gaps.
+    """
+    bounds = _bounds(clause, q, k, known)
+    if bounds is None or not q.axes[0].contiguous:
+        return None
+    units = ExtentTiling(k.extent, (contiguous(k.extent.size, 1),))
+    starts, stops = _tile_intervals(bounds, q, units, known)
+    if starts.shape[1] != 1:
+        return None
+    axis = q.axes[0]
+    if _corners(bounds, q, k):
+        begin = axis.starts + q.extent.origin[0]
+        first_stop, last_start = begin, begin + axis.counts - 1
+        last_start, first_stop = _edges(bounds, q, k, known, last_start, first_stop)
+    else:
+        low, high = _row_edges(bounds, q, k, known)
+        last_start = np.maximum.reduceat(low, axis.offsets)
+        first_stop = np.minimum.reduceat(high, axis.offsets)
+    start, stop = starts[:, 0], stops[:, 0]
+    full_start = np.maximum(last_start, start)
+    full = np.maximum(np.minimum(first_stop, stop) - full_start, 0)
+
+    def count() -> int:
+        low, high = _row_edges(bounds, q, k, known)
+        return int(np.maximum(high - low, 0).sum())
+
+    return AxisReach(start, 1, stop - start, np.where(full > 0, full_start - start, 0), full, count)
 
 
 def _union(found: tuple[Clause, ...], q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals | None:
@@ -92,26 +125,41 @@ def _bounds(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> _
 
 
 def _tile_intervals(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
-    size, origin = k.axes[0].size, k.extent.origin[0]
-    axis = q.axes[0]
-
-    def edges(at_low: IntArray, at_high: IntArray) -> Intervals:
-        low = _extreme(np.maximum, bounds.lowers, at_low, q, known, origin)
-        high = _extreme(np.minimum, bounds.uppers, at_high, q, known, origin + k.extent.size)
-        return low - origin, high - origin
-
-    lower = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.lowers]
-    upper = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.uppers]
-    if not bounds.conditions and corners_suffice(lower, upper, q, k):
+    """Intervals of key tiles ``[query tiles, intervals]`` that a clause's bounds reach."""
+    size, axis = k.axes[0].size, q.axes[0]
+    if _corners(bounds, q, k):
         begin = axis.starts + q.extent.origin[0]
-        low, high = edges(begin, begin + axis.counts - 1)
+        low, high = _edges(bounds, q, k, known, begin, begin + axis.counts - 1)
         starts = low // size
         return starts[:, None], np.where(high > low, -(-high // size), starts)[:, None]
+    low, high = _row_edges(bounds, q, k, known)
+    return _join_rows(low, high, q, size)
+
+
+def _corners(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling) -> bool:
+    """Do a tile's first and last query say all about its keys?"""
+    lower = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.lowers]
+    upper = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.uppers]
+    return not bounds.conditions and corners_suffice(lower, upper, q, k)
+
+
+def _edges(
+    bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Known, at_low: IntArray, at_high: IntArray
+) -> Intervals:
+    """Lower bounds of the queries at ``at_low``, upper ones at ``at_high``, as key places."""
+    origin = k.extent.origin[0]
+    low = _extreme(np.maximum, bounds.lowers, at_low, q, known, origin)
+    high = _extreme(np.minimum, bounds.uppers, at_high, q, known, origin + k.extent.size)
+    return low - origin, high - origin
+
+
+def _row_edges(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
+    """The key interval of every query ``[queries]``."""
     positions = np.arange(q.extent.size, dtype=np.int64) + q.extent.origin[0]
-    low, high = edges(positions, positions)
+    low, high = _edges(bounds, q, k, known, positions, positions)
     for condition in bounds.conditions:
         high = np.where(np.asarray(_at(condition, positions, q, known)).astype(bool), high, low)
-    return _join_rows(low, high, q, size)
+    return low, high
 
 
 def _extreme(

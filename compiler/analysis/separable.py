@@ -95,13 +95,25 @@ def factor_table(factor: Factor, q: ExtentTiling, k: ExtentTiling, known: Known)
     """The factor on every pair of positions of its two axes ``[q length, k length]``."""
     q_values = _positions(q, factor.q_axis)[:, None]
     k_values = _positions(k, factor.k_axis)[None, :]
+    return factor_values(factor, q_values, k_values, q, k, known)
+
+
+def factor_values(
+    factor: Factor,
+    q_values: NDArray[np.int64],
+    k_values: NDArray[np.int64],
+    q: ExtentTiling,
+    k: ExtentTiling,
+    known: Known,
+) -> BoolArray:
+    """The factor on coordinates of its two axes that broadcast against each other."""
 
     def tokens(x: e.TokenInput) -> NDArray[np.int64]:
-        values = known.tokens[x.name, x.side]
-        return values[:, None] if x.side is Side.Q else values[None, :]
+        here, tiling = (q_values, q) if x.side is Side.Q else (k_values, k)
+        return known.tokens[x.name, x.side][here - tiling.extent.origin[0]]
 
     leaf = axis_leaf({factor.q_axis or "": q_values}, {factor.k_axis or "": k_values}, tokens, known)
-    table = np.ones((q_values.shape[0], k_values.shape[1]), dtype=bool)
+    table = np.ones(np.broadcast_shapes(q_values.shape, k_values.shape), dtype=bool)
     for literal in factor.literals:
         table &= np.asarray(evaluate(literal, leaf)).astype(bool)
     return table

@@ -46,11 +46,15 @@ class Report:
     """The mistakes found so far."""
 
     found: list[Diagnostic] = field(default_factory=list)
+    steps: int = 0
+    """How many expression nodes the run has read: what bounds the cost of hostile texts."""
+    levels: int = 0
+    """How many of them are being read, each inside the one before."""
 
     def add(self, code: str, span: Span | None, label: str = "", **rest: object) -> None:
         """Record one mistake, once: the same code at the same place is not repeated."""
         new = diagnostic(code, span, label, **rest)  # type: ignore[arg-type]
-        if len(self.found) < MAX_ERRORS and not any(
+        if not self.full and not any(
             old.code == new.code and old.location == new.location and old.message == new.message
             for old in self.found
         ):
@@ -58,6 +62,10 @@ class Report:
 
     def __iter__(self) -> Iterator[Diagnostic]:
         return iter(self.found)
+
+    @property
+    def full(self) -> bool:
+        return len(self.found) >= MAX_ERRORS
 
     @property
     def errors(self) -> int:

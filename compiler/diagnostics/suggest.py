@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST, _MOST = 64, 1000
+"""Comparing names costs the product of their lengths: names of strangers are bounded."""
+
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to ``name``, or None when nothing is close."""
@@ -12,7 +15,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     for candidate in candidates:
         if candidate.lower() == name.lower():
             return candidate
-    found = get_close_matches(name, candidates, n=1, cutoff=0.6)
+    found = get_close_matches(name[:_LONGEST], candidates[:_MOST], n=1, cutoff=0.6)
     return found[0] if found else None
 
 

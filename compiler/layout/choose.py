@@ -1,16 +1,40 @@
-"""Choosing a layout."""
+"""Choosing a layout: fold what equalities allow, then the box tiles of least cost."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.normal import Clause, clauses
+from attnlang.compiler.analysis.rows import strip_reach
+from attnlang.compiler.analysis.separable import BoolArray, Factor, factor_values, split
+from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.layout import cost
+from attnlang.compiler.layout.folds import (
+    Blocks,
+    Fold,
+    Points,
+    Residues,
+    Whole,
+    class_size,
+    cut,
+    find_fold,
+    members,
+    step_of,
+)
 from attnlang.compiler.layout.layout import Layout
-from attnlang.compiler.layout.tiling import ExtentTiling, SideTiling, contiguous
+from attnlang.compiler.layout.reach import AxisReach, everything, reach_of
+from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling, IntArray, SideTiling, contiguous
 from attnlang.compiler.problem.problem import Extent, Problem
 
 TileShape: TypeAlias = tuple[int, ...]
 DEFAULT_TILE = 64
+ENUMERATED = 2048
+"""Up to this length an axis' pairs are enumerated; beyond, bounds are solved for."""
 
 
 def box_layout(problem: Problem, q_tile: TileShape, k_tile: TileShape) -> Layout:
@@ -21,6 +45,159 @@ def box_layout(problem: Problem, q_tile: TileShape, k_tile: TileShape) -> Layout
 def default_layout(problem: Problem) -> Layout:
     """Box tiles of about :data:`DEFAULT_TILE` tokens, as cubic as the axes allow."""
     return box_layout(problem, _cubic(problem.q), _cubic(problem.k))
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """A layout of boxes for one predicate: query tiles, key tile extents, and each axis' reach."""
+
+    q: ExtentTiling
+    k_tile: TileShape
+    reaches: tuple[AxisReach, ...]
+    folds: tuple[Fold, ...]
+    cost: float
+
+
+def box_search(where: Expr, q: Extent, k: Extent, known: Known, machine: cost.Machine) -> Boxes | None:
+    """The cheapest boxes for a predicate over one pair of grids, on a machine.
+
+    None when the predicate is not one clause of per-axis factors, or a query strip's keys are
+    not one progression.
+    """
+    found = clauses(where)
+    if found is None or len(found) != 1 or q.axes != k.axes or not known.covers(where):
+        return None
+    if (q.lengths, q.origin) != (k.lengths, k.origin) and any(_folded(a, found) for a in q.axes):
+        return None  # classes of unlike axes do not correspond one to one
+    trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
+    trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
+    parts = split(found[0], trial_q, trial_k, known)
+    if parts.rest or any(f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in parts.factors):
+        return None
+    folds = tuple(find_fold(a, found) for a in q.axes)
+    axes = [
+        _Axis(i, folds[i], [f for f in parts.factors if a in (f.q_axis, f.k_axis)], found[0], trial_q, trial_k, known)
+        for i, a in enumerate(q.axes)
+    ]
+    options = [cost.extents(class_size(folds[i], q.lengths[i])) for i in range(len(axes))]
+    if len(axes) == 1 and q.lengths[0] > ENUMERATED:
+        options = [[t for t in options[0] if t >= DEFAULT_TILE] or options[0][-1:]]
+    best: Boxes | None = None
+    for q_shape in cost.shapes(options):
+        reaches = [axis.reach(t) for axis, t in zip(axes, q_shape, strict=True)]
+        if any(r is None for r in reaches):
+            return None
+        made = tuple(r for r in reaches if r is not None)
+        k_shape, value = _key_tile(axes, q_shape, made, machine)
+        if best is None or value < best.cost:
+            tiling = ExtentTiling(q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape)))
+            best = Boxes(tiling, k_shape, made, folds, value)
+    return best
+
+
+def _folded(axis: str, found: tuple[Clause, ...]) -> bool:
+    return not isinstance(find_fold(axis, found), Whole)
+
+
+class _Axis:
+    """One axis of a search: its pairs, and the reach of its strips at every extent tried."""
+
+    def __init__(
+        self, index: int, fold: Fold, factors: list[Factor], clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known
+    ) -> None:
+        self.index, self.fold, self.factors, self.clause = index, fold, factors, clause
+        self.q, self.k, self.known = q, k, known
+        self._reaches: dict[int, AxisReach | None] = {}
+        self._counts: dict[tuple[int, int], int] = {}
+        self._pairs: tuple[BoolArray, IntArray] | None = None
+
+    def reach(self, size: int) -> AxisReach | None:
+        if size not in self._reaches:
+            self._reaches[size] = self._compute(size)
+        return self._reaches[size]
+
+    def tiles(self, q_size: int, k_size: int) -> int:
+        """Key tiles that all strips of the axis visit together."""
+        key = (q_size, k_size)
+        if key not in self._counts:
+            reach = self.reach(q_size)
+            assert reach is not None
+            self._counts[key] = int(reach.tiles(k_size).sum())
+        return self._counts[key]
+
+    def _compute(self, size: int) -> AxisReach | None:
+        strips = cut(self.fold, self.q.extent.lengths[self.index], size)
+        keys = self.k.extent.lengths[self.index]
+        if not self.factors:
+            return everything(strips, keys)
+        if isinstance(self.fold, Whole) and len(self.q.axes) == 1 and max(strips.length, keys) > ENUMERATED:
+            return strip_reach(self.clause, ExtentTiling(self.q.extent, (strips,)), self.k, self.known)
+        if self._pairs is None:
+            self._pairs = self._enumerate()
+        table, places = self._pairs
+        return reach_of(table, strips, places, step_of(self.fold))
+
+    def _enumerate(self) -> tuple[BoolArray, IntArray]:
+        """All pairs inside the fold's classes: ``[queries, members]`` truth and key positions.
+
+        Queries come class after class, which is the order of every cut of the fold.
+        """
+        i = self.index
+        rows = members(self.fold, self.q.extent.lengths[i])
+        keys = members(self.fold, self.k.extent.lengths[i]) if not isinstance(self.fold, Whole) else None
+        if keys is None:
+            keys = np.arange(self.k.extent.lengths[i], dtype=np.int64)[None]
+        real = (rows >= 0)[:, :, None] & (keys >= 0)[:, None, :]
+        q_values = np.maximum(rows, 0)[:, :, None] + self.q.extent.origin[i]
+        k_values = np.maximum(keys, 0)[:, None, :] + self.k.extent.origin[i]
+        table = real
+        for factor in self.factors:
+            table = table & factor_values(factor, q_values, k_values, self.q, self.k, self.known)
+        places = np.broadcast_to(keys[:, None, :], table.shape)
+        inside = rows.ravel() >= 0
+        width = table.shape[2]
+        return table.reshape(-1, width)[inside], places.reshape(-1, width)[inside]
+
+
+def _key_tile(
+    axes: list[_Axis], q_shape: TileShape, reaches: tuple[AxisReach, ...], machine: cost.Machine
+) -> tuple[TileShape, float]:
+    """The key tile of least cost for given query tiles."""
+    q_slots = cost.slots(math.prod(q_shape))
+    if machine.exact_keys:
+        ones = (1,) * len(axes)
+        visited = math.prod(a.tiles(s, 1) for a, s in zip(axes, q_shape, strict=True))
+        return ones, cost.cost(visited, q_slots, 1, machine)
+    options = [cost.extents(max(int(r.counts.max(initial=1)), 1)) for r in reaches]
+    best: tuple[TileShape, float] | None = None
+    for shape in cost.shapes(options):
+        visited = math.prod(a.tiles(s, t) for a, s, t in zip(axes, q_shape, shape, strict=True))
+        value = cost.cost(visited, q_slots, cost.slots(math.prod(shape)), machine)
+        if best is None or value < best[1]:
+            best = shape, value
+    assert best is not None
+    return best
+
+
+def cut_keys(fold: Fold, length: int, size: int) -> AxisTiling:
+    """The layout's own key tiles, for pictures and tables: cut by the same fold."""
+    return cut(fold, length, size)
+
+
+def describe(boxes: Boxes, axes: tuple[str, ...]) -> tuple[str, ...]:
+    """What was folded, in words."""
+    words = []
+    for axis, fold in zip(axes, boxes.folds, strict=True):
+        match fold:
+            case Blocks():
+                words.append(f"{axis} folded by blocks of {fold.size}")
+            case Residues():
+                words.append(f"{axis} folded by residues modulo {fold.modulus}")
+            case Points():
+                words.append(f"{axis} folded position by position")
+            case Whole():
+                pass
+    return tuple(words)
 
 
 def _side(extents: tuple[Extent, ...], tile: TileShape) -> SideTiling:

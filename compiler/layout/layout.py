@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.layout.tiling import SideTiling
 
 
@@ -18,7 +19,7 @@ class Layout:
     @property
     def area(self) -> int:
         """Slots of one tile pair: what visiting a tile costs, padding included."""
-        return self.q.capacity * self.k.capacity
+        return slots(self.q.capacity) * slots(self.k.capacity)
 
     def __str__(self) -> str:
         lines = [f"query tiles {_shape(self.q)}, key tiles {_shape(self.k)}"]

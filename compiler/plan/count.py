@@ -16,6 +16,8 @@ def count_pairs(plan: Plan, group: HeadPlan) -> int:
     """
     if not plan.known.covers(group.where):
         raise ValueError("counting needs the pattern's run-time tensors: give them to plan(...)")
+    if group.boxes is not None:
+        return group.boxes.pairs
     q, k = plan.layout.q, plan.layout.k
     rows, columns, full = group.table.entries()
     total = int((q.counts[rows[full]] * k.counts[columns[full]]).sum())

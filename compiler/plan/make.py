@@ -5,8 +5,11 @@ from __future__ import annotations
 from attnlang.compiler.analysis.classify import classify
 from attnlang.compiler.analysis.leaves import Known, parameter_tables
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.choose import default_layout
+from attnlang.compiler.layout.choose import Boxes, box_search, cut_keys, default_layout, describe
+from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
+from attnlang.compiler.layout.tiling import ExtentTiling, SideTiling
+from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable, stack
 from attnlang.compiler.problem.heads import head_classes
@@ -14,21 +17,46 @@ from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.sema.segments import specialise
 
 
-def make(problem: Problem, layout: Layout | None = None, known: Known | None = None) -> Plan:
-    """The plan of a problem: tiles classified for every class of heads.
+def make(
+    problem: Problem,
+    layout: Layout | None = None,
+    known: Known | None = None,
+    machine: Machine = TENSOR_CORES,
+) -> Plan:
+    """The plan of a problem: what every class of heads visits, in a layout.
 
-    known: run-time tensors of one batch element; what is not known is planned for any value.
+    layout: None lets the planner choose for ``machine``. known: run-time tensors of one batch
+    element; what is not known is planned for any value.
     """
-    layout = layout or default_layout(problem)
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
+    classes = head_classes(problem)
+    if layout is None and len(classes) == 1 and len(problem.q) == len(problem.k) == 1:
+        where, heads = classes[0]
+        boxes = box_search(where, problem.q[0], problem.k[0], known, machine)
+        if boxes is not None:
+            return _box_plan(problem, where, heads, boxes, known)
+    layout = layout or default_layout(problem)
     groups: list[HeadPlan] = []
     exact = True
-    for where, heads in head_classes(problem):
+    for where, heads in classes:
         table, sure = _table(where, layout, known)
-        groups.append(HeadPlan(heads, where, table))
+        groups.append(HeadPlan(heads, where, None, lambda table=table: table))  # type: ignore[misc]
         exact = exact and sure
     return Plan(problem, layout, tuple(groups), exact, known)
+
+
+def _box_plan(problem: Problem, where: Expr, heads: tuple[int, ...], boxes: Boxes, known: Known) -> Plan:
+    extent = problem.k[0]
+    keys = tuple(cut_keys(f, n, t) for f, n, t in zip(boxes.folds, extent.lengths, boxes.k_tile, strict=True))
+    layout = Layout(
+        SideTiling((boxes.q,)),
+        SideTiling((ExtentTiling(extent, keys),)),
+        describe(boxes, extent.axes),
+    )
+    table = BoxTable(boxes.q, boxes.reaches, boxes.k_tile)
+    group = HeadPlan(heads, where, table, lambda: _table(where, layout, known)[0])
+    return Plan(problem, layout, (group,), True, known)
 
 
 def _table(where: Expr, layout: Layout, known: Known) -> tuple[RunTable, bool]:

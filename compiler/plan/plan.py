@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,20 +11,33 @@ import numpy as np
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.layout import Layout
+from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.table import RunTable
 from attnlang.compiler.problem.problem import Problem
 
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """Heads that attend the same pairs, and the tiles they visit.
+    """Heads that attend the same pairs, and what they visit.
 
-    where: the predicate with the head put in. table: rows are query tiles, columns key tiles.
+    where: the predicate with the head put in. boxes: one box of keys for each query tile, where
+    the pattern is that simple (then executors follow it); None: the table is the plan.
     """
 
     heads: tuple[int, ...]
     where: Expr
-    table: RunTable
+    boxes: BoxTable | None
+    classify: Callable[[], RunTable] = field(repr=False)
+
+    @cached_property
+    def table(self) -> RunTable:
+        """Visited tiles of the layout's own key tiling: rows are query tiles, columns key tiles."""
+        return self.classify()
+
+    @property
+    def visits(self) -> BoxTable | RunTable:
+        """What executors follow."""
+        return self.boxes if self.boxes is not None else self.table
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Plan:
         """Full, partial and empty tile pairs, over all heads."""
         total = {"full": 0, "partial": 0, "empty": 0}
         for group in self.heads:
-            for kind, count in group.table.tiles().items():
+            for kind, count in group.visits.tiles().items():
                 total[kind] += count * len(group.heads)
         return total
 
@@ -70,7 +84,12 @@ class Plan:
     @property
     def visited(self) -> int:
         """Slots of all visited tiles over all heads, padding included."""
-        return (self.tiles["full"] + self.tiles["partial"]) * self.layout.area
+        total = 0
+        for group in self.heads:
+            found = group.visits.tiles()
+            area = self.layout.area if group.boxes is None else group.boxes.area
+            total += (found["full"] + found["partial"]) * area * len(group.heads)
+        return total
 
     @property
     def waste(self) -> float:
@@ -80,7 +99,7 @@ class Plan:
     @property
     def nbytes(self) -> int:
         """Memory of the tables."""
-        return sum(g.table.nbytes for g in self.heads)
+        return sum(g.visits.nbytes for g in self.heads)
 
     @cached_property
     def facts(self) -> dict[str, bool]:

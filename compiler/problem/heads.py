@@ -31,8 +31,8 @@ def at_head(root: Expr, head: int, problem: Problem) -> Expr:
                 from attnlang.compiler.ir.values import literal
 
                 values = tables[name]
-                value = values[0] if len(values) == 1 else values[i] if 0 <= i < len(values) else 0
-                return literal(value, kind)
+                entries = values * problem.heads if len(values) == 1 else values
+                return literal(entries[i] if 0 <= i < len(entries) else 0, kind)
             case _:
                 return None
 

@@ -30,6 +30,7 @@ def measure(root: Expr) -> tuple[int, int]:
 def within_budget(value: Expr, span: Span, ctx: Context) -> bool:
     """Report AL007 and answer False when an expression has grown too large or too deep."""
     size, depth = measure(value)
+    ctx.spend(span, size)
     if size <= MAX_NODES and depth <= MAX_DEPTH:
         return True
     ctx.error("AL007", span, f"{size} parts, {depth} deep", limit=MAX_NODES, depth=MAX_DEPTH)

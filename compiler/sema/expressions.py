@@ -21,16 +21,24 @@ from attnlang.compiler.sema.scope import (
     ValueName,
 )
 from attnlang.compiler.syntax import tree as t
+from attnlang.compiler.syntax.limits import MAX_DEPTH, MAX_LEVELS, MAX_NODES
 
 NUMERIC = (Kind.INT, Kind.FLOAT)
 
 
 def expression(node: t.Expression, ctx: Context) -> Expr | None:
     """The IR of one expression; constant parts are folded on the way."""
-    built = _build(node, ctx)
-    if built is None:
+    if not ctx.spend(node.span):
         return None
-    return apply_rules(built) or built
+    if ctx.report.levels >= MAX_LEVELS:
+        ctx.error("AL007", node.span, "this is the part nested too deep", limit=MAX_NODES, depth=MAX_DEPTH)
+        return None
+    ctx.report.levels += 1
+    try:
+        built = _build(node, ctx)
+    finally:
+        ctx.report.levels -= 1
+    return None if built is None else apply_rules(built) or built
 
 
 def _build(node: t.Expression, ctx: Context) -> Expr | None:

@@ -18,16 +18,18 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
     """The declaration of one ``input``; its dims are words (batch, head, axes) or sizes."""
     kind = scalar_kind(node.type, ctx)
     dims: list[str | Expr] = []
+    said: set[str] = set()
     good = kind is not None
     axes = {*ctx.q_axes, *ctx.k_axes}
     for i, written in enumerate(node.type.dims):
         word = written.id if isinstance(written, t.Name) else None
         if word in ("batch", "head") or word in axes:
-            if word in dims or (word == "batch" and i > 0):
+            if word in said or (word == "batch" and i > 0):
                 why = "comes first" if word == "batch" else "is listed twice"
                 ctx.error("AL205", written.span, why, name=node.name.id, expected="batch first, each dimension once", found=word)  # fmt: skip
                 good = False
             dims.append(str(word))
+            said.add(str(word))
             continue
         size = typed(written, ctx, (Kind.INT,), "a dimension")
         if size is None or not check_level(size, "a dimension", frozenset(), ctx):

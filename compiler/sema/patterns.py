@@ -23,7 +23,7 @@ from attnlang.compiler.ir.pattern import (
     Segment,
 )
 from attnlang.compiler.sema import parameters
-from attnlang.compiler.sema.budget import within_budget
+from attnlang.compiler.sema.budget import measure, within_budget
 from attnlang.compiler.sema.expressions import boolean, expression, typed
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
@@ -134,7 +134,7 @@ def _axes(draft: _Draft) -> None:
             sides = (Side(node.side.id),)
         if len(names) > MAX_AXES:
             draft.ctx.error("AL304", node.axes[MAX_AXES].span, "one too many", limit=MAX_AXES)
-        for i, axis in enumerate(node.axes):
+        for i, axis in enumerate(node.axes[: MAX_AXES + 1]):
             if axis.id in RESERVED or axis.id == "index":
                 draft.ctx.error("AL108", axis.span, name=axis.id)
             elif axis.id in names[:i]:
@@ -341,9 +341,12 @@ def _check_segments(roots: tuple[Expr | None, ...], draft: _Draft) -> None:
     extras = frozenset(s.name for s in draft.segments if not s.is_grid)
     if not extras:
         return
+    cost = sum(measure(root)[0] for root in roots if root is not None)
     for q in (s for s in draft.segments if Side.Q in s.sides):
         for k in (s for s in draft.segments if Side.K in s.sides):
             where = roots[0]
+            if not draft.ctx.spend(draft.pattern.name.span, cost):
+                return
             if where is None or specialise(where, q, k) == e.FALSE:
                 roots_here: tuple[Expr | None, ...] = roots[:1]
             else:

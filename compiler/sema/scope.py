@@ -13,6 +13,7 @@ from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import InputDecl, Per
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
+from attnlang.compiler.syntax.limits import MAX_DEPTH, MAX_NODES, MAX_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,15 @@ class Context:
 
     def with_names(self, **names: Binding) -> Context:
         return replace(self, names={**self.names, **names})
+
+    def spend(self, span: Span, steps: int = 1) -> bool:
+        """Count the work of reading expressions; False once a run has done too much (AL007)."""
+        before = self.report.steps
+        self.report.steps = before + steps
+        if before <= MAX_STEPS < self.report.steps:
+            label = f"{MAX_STEPS} parts were read before this one"
+            self.error("AL007", span, label, limit=MAX_NODES, depth=MAX_DEPTH)
+        return self.report.steps <= MAX_STEPS and not self.report.full
 
     def error(self, code: str, span: Span | None, label: str = "", **rest: object) -> None:
         """Report a mistake; inside a function, also where the pattern called it."""

@@ -27,10 +27,12 @@ def scalar_kind(written: t.TypeName, ctx: Context) -> Kind | None:
 def choices_of(written: t.TypeName, ctx: Context) -> tuple[str, ...] | None:
     """The choices of an enumeration type ``a | b``; duplicates are reported."""
     names = tuple(n.id for n in written.names)
-    for i, name in enumerate(written.names):
-        if name.id in names[:i]:
+    seen: set[str] = set()
+    for name in written.names:
+        if name.id in seen:
             ctx.error("AL102", name.span, "listed twice", name=name.id)
             return None
+        seen.add(name.id)
     return names
 
 

@@ -1,6 +1,6 @@
 """What an untrusted text may ask for. Every bound has a diagnostic of its own."""
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 """Size of one ``.attn`` text."""
 
 MAX_BRACKETS = 64
@@ -14,3 +14,9 @@ MAX_INTEGER = 2**31 - 1
 
 MAX_NODES = 20_000
 """Expression nodes of one pattern after functions and lets are put in place (AL007)."""
+
+MAX_STEPS = 400_000
+"""Expression nodes read in one run, each function body once for every call of it (AL007)."""
+
+MAX_LEVELS = 150
+"""Expressions inside expressions while they are read, those of called functions included (AL007)."""

@@ -21,7 +21,7 @@ ENTRIES = (
     ),
     Entry(
         "AL004", "file too large", "{name} has {size} bytes; the limit is {limit}",
-        "Pattern files are a few lines long. The limit of 1 MiB protects those who compile texts "
+        "Pattern files are a few lines long. The limit of 256 KiB protects those who compile texts "
         "of strangers.",
     ),
     Entry(

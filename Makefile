@@ -1,0 +1,60 @@
+# `make` prints this list; `make demo` and `make test` need nothing but Python 3.11 or newer.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+# Minutes that the demo's language model trains, and arguments for every pytest run.
+MINUTES ?= 3
+PYTEST ?=
+
+.PHONY: help
+help: ## Print this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: demo
+demo: $(READY) ## The whole tour in about five minutes (MINUTES=3: how long it trains)
+	@$(BIN)/python examples/demo.py --minutes $(MINUTES)
+
+.PHONY: test
+test: $(READY) ## The fast test suite (PYTEST="-k name": arguments for pytest)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST)
+
+.PHONY: test-long
+test-long: $(READY) ## The sweeps that take minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "long and not gpu" $(PYTEST)
+
+.PHONY: gpu
+gpu: $(READY) ## The tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu $(PYTEST)
+
+.PHONY: lint
+lint: $(READY) ## Style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(READY) ## Put the code in the one format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: generate
+generate: $(READY) ## Write again what is generated: README table, pictures, links for type checkers
+	$(BIN)/python examples/make_pictures.py
+	$(BIN)/python examples/make_readme.py
+	$(BIN)/python tests/typing/links.py
+
+.PHONY: clean
+clean: ## Remove the environment, the caches and what the demo made
+	rm -rf .venv demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml tests/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[dev]" -c tests/constraints.txt
+	@touch $@

@@ -1,0 +1,133 @@
+"""The content hash of a checked pattern: equal for patterns that compile to the same IR.
+
+Sub-expressions are numbered in the order in which they are completed, each written once with
+the numbers of its operands. So shared parts cost nothing, and the text is the same in every
+process. Left out is what only people read: the pattern's name, docstrings, the paper, messages
+of requirements, and where things stand in the source. Lets and functions are gone by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import assert_never
+
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.pattern import HeadGroup, InputDecl, ParameterValue, PatternIR, Segment
+from attnlang.compiler.ir.traverse import children
+
+FORMAT = "attnlang.ir/1"
+
+
+def content_hash(ir: PatternIR) -> str:
+    """SHA-256 of :func:`canonical_text`, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_text(ir).encode()).hexdigest()
+
+
+def canonical_text(ir: PatternIR) -> str:
+    """Lines that say everything about a pattern that can change what it computes."""
+    numbers = _Numbers()
+    declarations = [
+        f"{FORMAT}",
+        *(f"parameter {p.name} {p.type_name}" for p in ir.parameters),
+        *(f"value {name} {_value(value)}" for name, value in ir.values),
+        f"axes q {' '.join(ir.q_axes)}",
+        f"axes k {' '.join(ir.k_axes)}",
+        *(_segment(s, numbers) for s in ir.segments),
+        *(_input(i, numbers) for i in ir.inputs),
+        *(f"require {numbers.of(r.condition)}" for r in ir.requirements),
+        *(_group(g, numbers) for g in ir.groups),
+    ]
+    return "\n".join([*declarations, *numbers.lines, ""])
+
+
+class _Numbers:
+    """Distinct sub-expressions, numbered."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._by_text: dict[str, int] = {}
+        self._by_id: dict[int, int] = {}
+        # Nodes are kept alive, so that no other node gets the id of one that is gone.
+        self._kept: list[Expr] = []
+
+    def of(self, x: Expr | None) -> str:
+        """``%n`` for an expression, ``-`` for one that is not there."""
+        return "-" if x is None else f"%{self._number(x)}"
+
+    def _number(self, x: Expr) -> int:
+        known = self._by_id.get(id(x))
+        if known is not None:
+            return known
+        operands = "".join(f" %{self._number(c)}" for c in children(x))
+        text = _head(x) + operands
+        number = self._by_text.setdefault(text, len(self._by_text))
+        if number == len(self.lines):
+            self.lines.append(f"%{number} {text}")
+        self._by_id[id(x)] = number
+        self._kept.append(x)
+        return number
+
+
+def _head(x: Expr) -> str:
+    """What a node says besides its operands."""
+    match x:
+        case e.Int():
+            return f"int {x.value}"
+        case e.Float():
+            return f"float {x.value.hex()}"
+        case e.Bool():
+            return f"bool {x.value}"
+        case e.Param():
+            return f"param {x.name} {x.kind} {x.axis or '-'}"
+        case e.Length():
+            return f"length {x.side} {x.axis}"
+        case e.Coord():
+            return f"coord {x.side} {x.axis}"
+        case e.Index():
+            return f"index {x.side}"
+        case e.Symbol():
+            return f"symbol {x.name}"
+        case e.TokenInput():
+            return f"token {x.side} {x.name} {x.kind}"
+        case e.Table():
+            return f"table {x.name} {x.kind}"
+        case e.InSegment():
+            return f"in {x.side} {x.segment}"
+        case e.Arith() | e.Compare():
+            return x.op
+        case e.Neg() | e.Not() | e.And() | e.Or() | e.Select():
+            return type(x).__name__.lower()
+        case e.Apply():
+            return f"call {x.function}"
+        case _:
+            assert_never(x)
+
+
+def _value(value: ParameterValue) -> str:
+    match value:
+        case tuple():
+            return " ".join(_value(v) for v in value)
+        case bool() | str() | int():
+            return f"{type(value).__name__}:{value}"
+        case float():
+            return f"float:{value.hex()}"
+        case _:
+            assert_never(value)
+
+
+def _segment(s: Segment, numbers: _Numbers) -> str:
+    return f"segment {s.place} {s.name} {numbers.of(s.size)} {' '.join(s.sides)}"
+
+
+def _input(i: InputDecl, numbers: _Numbers) -> str:
+    dims = " ".join(d if isinstance(d, str) else numbers.of(d) for d in i.dims)
+    flags = f"{'sorted ' if i.sorted else ''}{'optional' if i.optional else ''}".strip()
+    return f"input {i.name} {i.kind} [{dims}] {flags}".rstrip()
+
+
+def _group(g: HeadGroup, numbers: _Numbers) -> str:
+    a = g.attend
+    heads = f"heads {numbers.of(g.start)} {numbers.of(g.stop)}"
+    clauses = " ".join(numbers.of(x) for x in (a.where, a.score, a.scale, a.sink))
+    return f"{heads} attend {clauses} {a.empty or '-'}"

@@ -1,0 +1,111 @@
+"""Reach: for every strip of queries on one axis, the keys it needs, as one progression.
+
+The keys need not start at a tile's edge: a kernel walks from the progression's own first key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.layout.tiling import AxisTiling
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class AxisReach:
+    """Key positions ``starts + j * step`` for ``j < counts``, for each query strip.
+
+    full_starts, full_counts: the part (counted in j) that every query of the strip attends.
+    count: makes :attr:`pairs` when it is asked for.
+    truth: ``[strips, strip size, longest count]``, does the i-th query of the strip attend its
+    j-th key? None on long axes, where nothing of that size is made.
+    """
+
+    starts: IntArray
+    step: int
+    counts: IntArray
+    full_starts: IntArray
+    full_counts: IntArray
+    count: Callable[[], int] = field(repr=False)
+    truth: NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    @cached_property
+    def pairs(self) -> int:
+        """How many (query, key) positions of the axis attend."""
+        return self.count()
+
+    def tiles(self, size: int) -> IntArray:
+        """Key tiles of ``size`` that each strip visits."""
+        return -(-self.counts // size)
+
+    def full_tiles(self, size: int) -> IntArray:
+        """Key tiles of which every pair attends. The last, short one counts when all of it does."""
+        stops = self.full_starts + self.full_counts
+        first = -(-self.full_starts // size)
+        last = np.where(stops >= self.counts, -(-self.counts // size), stops // size)
+        return np.where(self.full_counts > 0, np.maximum(last - first, 0), 0)
+
+    def same_as(self, strips: AxisTiling) -> bool:
+        """Are the keys of every strip just the strip's own positions?"""
+        steps_fit = bool((strips.steps[strips.counts > 1] == self.step).all())
+        return steps_fit and np.array_equal(self.starts, strips.starts) and np.array_equal(self.counts, strips.counts)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in (self.starts, self.counts, self.full_starts, self.full_counts))
+
+
+def reach_of(table: NDArray[np.bool_], strips: AxisTiling, keys: IntArray, step: int) -> AxisReach | None:
+    """The reach of an axis given the pairs inside its classes.
+
+    table: ``[queries in strip order, members]``: does the query attend the j-th member of its
+    class? keys: ``[queries in strip order, members]`` the members' positions, ``step`` apart.
+    None where some strip's keys are not consecutive members.
+    """
+    some = np.logical_or.reduceat(table, strips.offsets, axis=0)
+    every = np.logical_and.reduceat(table, strips.offsets, axis=0)
+    first, counts = _run(some)
+    if counts is None:
+        return None
+    full_first, full_counts = _run(every)
+    if full_counts is None:
+        full_first, full_counts = first, np.zeros_like(counts)  # full keys in pieces: none promised
+    starts = keys[strips.offsets, first]
+    inner = np.where(full_counts > 0, full_first - first, 0)
+    pairs = int(table.sum())
+    truth = _local(table, strips, first, counts)
+    return AxisReach(starts, step, counts, inner, full_counts, lambda: pairs, truth)
+
+
+def _local(table: NDArray[np.bool_], strips: AxisTiling, first: IntArray, counts: IntArray) -> NDArray[np.bool_]:
+    """Each strip's own part of the table, false beyond its queries and keys."""
+    width = max(int(counts.max(initial=0)), 1)
+    i, j = np.arange(strips.size), np.arange(width)
+    rows = np.minimum(strips.offsets[:, None] + i, table.shape[0] - 1)
+    columns = np.minimum(first[:, None] + j, table.shape[1] - 1)
+    real = (i < strips.counts[:, None])[:, :, None] & (j < counts[:, None])[:, None, :]
+    return table[rows[:, :, None], columns[:, None, :]] & real
+
+
+def everything(strips: AxisTiling, keys: int) -> AxisReach:
+    """The reach of an axis that nothing constrains."""
+    zeros = np.zeros(strips.strips, dtype=np.int64)
+    counts = np.full(strips.strips, keys, dtype=np.int64)
+    real = np.arange(strips.size) < strips.counts[:, None]
+    truth = np.repeat(real[:, :, None], keys, axis=2) if strips.length * keys <= 1 << 22 else None
+    return AxisReach(zeros, 1, counts, zeros, counts, lambda: strips.length * keys, truth)
+
+
+def _run(rows: NDArray[np.bool_]) -> tuple[IntArray, IntArray | None]:
+    """First true place and number of true ones of each row; None if they are not consecutive."""
+    width = rows.shape[1]
+    counts = rows.sum(axis=1, dtype=np.int64)
+    first = np.where(counts > 0, rows.argmax(axis=1), 0).astype(np.int64)
+    last = np.where(counts > 0, width - 1 - rows[:, ::-1].argmax(axis=1), -1)
+    return first, counts if ((counts == 0) | (last - first == counts - 1)).all() else None

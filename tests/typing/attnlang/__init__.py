@@ -1,0 +1,1 @@
+../../../attnlang/__init__.py

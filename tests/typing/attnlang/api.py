@@ -1,0 +1,1 @@
+../../../attnlang/api.py

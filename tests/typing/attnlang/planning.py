@@ -1,0 +1,1 @@
+../../../attnlang/planning.py
