@@ -43,7 +43,9 @@ def locate(reference: str) -> tuple[Source, str | None]:
     return read_source(Path(reference)), None
 
 
-def parse(text: str, name: str | None = None, *, filename: str = "<text>", **params: object) -> Pattern:
+def parse(
+    text: str, name: str | None = None, *, filename: str = "<text>", **params: object
+) -> Pattern:
     """A pattern from source text; ``name`` chooses one when the text has several.
 
     >>> parse("pattern p:\\n    over n\\n    attend where k.n <= q.n\\n").axes
@@ -54,7 +56,11 @@ def parse(text: str, name: str | None = None, *, filename: str = "<text>", **par
 
 
 def compile(
-    pattern: str | Path | Pattern, *, backend: str = "auto", scale: float | None = None, **params: object
+    pattern: str | Path | Pattern,
+    *,
+    backend: str = "auto",
+    scale: float | None = None,
+    **params: object,
 ) -> AttentionOp:
     """The op of a pattern: ``load(pattern, **params).compile(backend)``."""
     if isinstance(pattern, Pattern):

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def dense_mask(
-    pattern: Pattern, sizes: Sizes, heads: int, kv_heads: int | None, q_offset: int, given: Mapping[str, object]
+    pattern: Pattern,
+    sizes: Sizes,
+    heads: int,
+    kv_heads: int | None,
+    q_offset: int,
+    given: Mapping[str, object],
 ) -> torch.Tensor:
     """bool ``[H or 1, Nq, Nk]``, or ``[B, H or 1, Nq, Nk]`` when an input has a batch axis."""
     problem = pattern.problem(sizes, heads, kv_heads=kv_heads, q_offset=q_offset)
@@ -25,7 +30,9 @@ def dense_mask(
     full = mask(problem, inputs, torch.device("cpu"))
     if not problem.varies_by_head and not any("head" in i.dims for i in pattern.ir.inputs):
         full = full[:, :1]
-    by_batch = any(i.dims[:1] == ("batch",) and given.get(i.name) is not None for i in pattern.ir.inputs)
+    by_batch = any(
+        i.dims[:1] == ("batch",) and given.get(i.name) is not None for i in pattern.ir.inputs
+    )
     return full if by_batch else full[0]
 
 

@@ -8,7 +8,13 @@ import torch
 from torch import nn
 
 from attnlang.backends import registry
-from attnlang.backends.arguments import check_inputs, check_sizes, check_tensors, infer_sizes
+from attnlang.backends.arguments import (
+    check_empty_rule,
+    check_inputs,
+    check_sizes,
+    check_tensors,
+    infer_sizes,
+)
 from attnlang.backends.call import Call
 from attnlang.compiler.problem.problem import Problem
 from attnlang.pattern import Pattern
@@ -21,7 +27,9 @@ class AttentionOp(nn.Module):
     and compiled with it.
     """
 
-    def __init__(self, pattern: Pattern, backend: str = "auto", *, scale: float | None = None) -> None:
+    def __init__(
+        self, pattern: Pattern, backend: str = "auto", *, scale: float | None = None
+    ) -> None:
         super().__init__()
         registry.check(backend, pattern.ir)
         self.pattern, self.backend, self.scale = pattern, backend, scale
@@ -54,10 +62,11 @@ class AttentionOp(nn.Module):
         """
         check_tensors(q, k, v)
         problem = self._problem(q, k, sizes, q_offset)
+        check_empty_rule(problem, q, v)
         checked = check_inputs(problem, inputs, q.shape[0], q.device)
         call = Call(problem, q, k, v, checked, self.scale if scale is None else scale, return_lse)
         out, lse = registry.run(self.backend, call)
-        return (out, lse) if return_lse else out
+        return (out, lse) if return_lse and lse is not None else out
 
     def _problem(
         self, q: torch.Tensor, k: torch.Tensor, sizes: Mapping[str, int] | None, q_offset: int

@@ -39,7 +39,11 @@ class Pattern:
         all axes are shown as that value."""
         shown: dict[str, ParameterValue] = {}
         for name, value in self.ir.values:
-            if isinstance(value, tuple) and self.ir.parameter(name).per is Per.AXIS and len(set(value)) == 1:
+            if (
+                isinstance(value, tuple)
+                and self.ir.parameter(name).per is Per.AXIS
+                and len(set(value)) == 1
+            ):
                 value = value[0]
             shown[name] = value
         return shown
@@ -79,13 +83,27 @@ class Pattern:
         return Pattern(self._module, check_pattern(self._module, self.name, values))
 
     def problem(
-        self, sizes: Sizes, heads: int = 1, *, kv_heads: int | None = None, head_dim: int = 64, q_offset: int = 0
+        self,
+        sizes: Sizes,
+        heads: int = 1,
+        *,
+        kv_heads: int | None = None,
+        head_dim: int = 64,
+        q_offset: int = 0,
     ) -> Problem:
         """The pattern bound to lengths and heads. Raises PatternError (AL404-AL411)."""
-        return bind(self.ir, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset)
+        return bind(
+            self.ir, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
+        )
 
     def mask(
-        self, sizes: Sizes, heads: int = 1, *, kv_heads: int | None = None, q_offset: int = 0, **inputs: object
+        self,
+        sizes: Sizes,
+        heads: int = 1,
+        *,
+        kv_heads: int | None = None,
+        q_offset: int = 0,
+        **inputs: object,
     ) -> torch.Tensor:
         """The dense truth: which pairs attend.
 
@@ -115,11 +133,15 @@ class Pattern:
         """
         from attnlang.planning import make_plan
 
-        problem = self.problem(sizes, heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset)
+        problem = self.problem(
+            sizes, heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
+        )
         return make_plan(problem, tile, inputs)
 
-    def explain(self, sizes: Sizes, heads: int = 1, head_dim: int = 64, **inputs: object) -> Explanation:
-        """What the pattern costs and promises at one size; prints as text, ``.to_dict()`` as data."""
+    def explain(
+        self, sizes: Sizes, heads: int = 1, head_dim: int = 64, **inputs: object
+    ) -> Explanation:
+        """What the pattern costs and promises at one size: text, or ``.to_dict()``."""
         from attnlang.explain import explain
 
         return explain(self, sizes, heads, head_dim, inputs)

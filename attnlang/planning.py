@@ -24,8 +24,16 @@ def make_plan(problem: Problem, tile: Any, given: Mapping[str, object]) -> Plan:
     """
     layout = None
     if tile is not None:
-        q_tile, k_tile = tile if isinstance(tile, tuple | list) and len(tile) == 2 and _per_side(problem, tile) else (tile, tile)
-        layout = box_layout(problem, _shape(q_tile, len(problem.pattern.q_axes)), _shape(k_tile, len(problem.pattern.k_axes)))
+        q_tile, k_tile = (
+            tile
+            if isinstance(tile, tuple | list) and len(tile) == 2 and _per_side(problem, tile)
+            else (tile, tile)
+        )
+        layout = box_layout(
+            problem,
+            _shape(q_tile, len(problem.pattern.q_axes)),
+            _shape(k_tile, len(problem.pattern.k_axes)),
+        )
     return make(problem, layout, known(problem, given))
 
 
@@ -37,7 +45,9 @@ def _per_side(problem: Problem, tile: Any) -> bool:
 def _shape(tile: Any, rank: int) -> tuple[int, ...]:
     shape = (int(tile),) if isinstance(tile, int) else tuple(int(t) for t in tile)
     if len(shape) != rank or min(shape) < 1:
-        raise ValueError(f"a tile has one positive extent for each of the {rank} axes, not {tile!r}")
+        raise ValueError(
+            f"a tile has one positive extent for each of the {rank} axes, not {tile!r}"
+        )
     return shape
 
 
@@ -49,7 +59,13 @@ def known(problem: Problem, given: Mapping[str, object], batch: int = 0) -> Know
     ordered: set[str] = set()
     for name, value in given.items():
         if name not in declared:
-            raise failure("AL412", None, pattern=problem.pattern.name, name=name, help=did_you_mean(name, declared))
+            raise failure(
+                "AL412",
+                None,
+                pattern=problem.pattern.name,
+                name=name,
+                help=did_you_mean(name, declared),
+            )
         decl = declared[name]
         if value is None or "head" in decl.dims:
             continue

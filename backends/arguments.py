@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-
+from attnlang.backends.call import Inputs
 from attnlang.compiler.diagnostics.model import AttnlangError
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import InputDecl, PatternIR
+from attnlang.compiler.ir.pattern import EmptyRule, InputDecl, PatternIR
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.values import substitute_values
 from attnlang.compiler.problem.problem import Extent, Problem
-from attnlang.backends.call import Inputs
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -36,7 +35,9 @@ def check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
                 f"not {x.dim()}: {_shape(x)}"
             )
         if x.dtype not in FLOATS:
-            raise ArgumentError(f"{name} must be float16, bfloat16, float32 or float64, not {x.dtype}")
+            raise ArgumentError(
+                f"{name} must be float16, bfloat16, float32 or float64, not {x.dtype}"
+            )
         if x.device != q.device:
             raise ArgumentError(f"{name} is on {x.device}, but q is on {q.device}")
         if x.dtype != q.dtype:
@@ -87,7 +88,7 @@ def infer_sizes(
         elif unknown:
             names_text = ", ".join(f'"{n}": ...' for n in unknown if n)
             raise ArgumentError(
-                f"{side} has {tokens} tokens; their arrangement is not known: give sizes={{{names_text}}}"
+                f"{side} has {tokens} tokens in an unknown arrangement: give sizes={{{names_text}}}"
             )
     return given
 
@@ -101,27 +102,52 @@ def check_sizes(problem: Problem, n_q: int, n_k: int) -> None:
             raise ArgumentError(f"{name} must have {needed} tokens ({parts}), not {tokens}")
 
 
+def check_empty_rule(problem: Problem, q: torch.Tensor, v: torch.Tensor) -> None:
+    """Passing queries through needs values as wide as queries. Raises ArgumentError."""
+    if q.shape[3] != v.shape[3] and any(
+        g.attend.empty is EmptyRule.PASSTHROUGH for g in problem.groups
+    ):
+        raise ArgumentError(
+            f"`empty passthrough` gives queries (head_dim {q.shape[3]}) for outputs: "
+            f"v must have as many, not {v.shape[3]}"
+        )
+
+
 def check_inputs(
     problem: Problem, given: Mapping[str, object], batch: int, device: torch.device
 ) -> Inputs:
-    """Run-time tensors in the backends' form. Raises ArgumentError or PatternError (AL407, AL412)."""
+    """Run-time tensors as backends read them. Raises ArgumentError, PatternError (AL407, AL412)."""
     pattern = problem.pattern
     declared = {i.name: i for i in pattern.inputs}
     for name in given:
         if name not in declared:
-            raise failure("AL412", None, pattern=pattern.name, name=name, help=did_you_mean(name, declared))
+            raise failure(
+                "AL412", None, pattern=pattern.name, name=name, help=did_you_mean(name, declared)
+            )
     tokens: dict[tuple[str, Side], torch.Tensor] = {}
     tables: dict[str, torch.Tensor] = {}
     for name, decl in declared.items():
         value = given.get(name)
         if value is None:
             if not decl.optional:
-                raise failure("AL407", decl.span, "declared here", pattern=pattern.name, name=name, type=_type(decl))
+                raise failure(
+                    "AL407",
+                    decl.span,
+                    "declared here",
+                    pattern=pattern.name,
+                    name=name,
+                    type=_type(decl),
+                )
             continue
         if not decl.sides:
             tables[name] = _fit(decl, value, None, problem, batch, device)
             continue
         pair = value if isinstance(value, tuple) else (value,) * 2
+        if len(pair) != 2:
+            raise ArgumentError(
+                f"input `{name}` of pattern `{pattern.name}` must be one tensor or a pair "
+                f"(for_q, for_k), not {len(pair)} values"
+            )
         for side, one in zip((Side.Q, Side.K), pair, strict=True):
             if side in decl.sides:
                 tokens[name, side] = _tokens(decl, one, side, problem, batch, device)
@@ -133,30 +159,46 @@ def _tokens(
 ) -> torch.Tensor:
     fitted = _fit(decl, value, side, problem, batch, device)
     grid = next(x for x in problem.extents(side) if x.segment.is_grid)
-    if "head" not in decl.dims:
+    if "head" in decl.dims:
+        fitted = fitted.movedim([d for d in decl.dims if d != "batch"].index("head") + 1, 1)
+    else:
         fitted = fitted.unsqueeze(1)
     return fitted.reshape(fitted.shape[0], fitted.shape[1], grid.size)
 
 
 def _fit(
-    decl: InputDecl, value: object, side: Side | None, problem: Problem, batch: int, device: torch.device
+    decl: InputDecl,
+    value: object,
+    side: Side | None,
+    problem: Problem,
+    batch: int,
+    device: torch.device,
 ) -> torch.Tensor:
     """The tensor with a leading batch dimension, its kind and every dimension checked."""
     what = f"`{decl.name}` of pattern `{problem.pattern.name}`"
-    x = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    try:
+        x = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"input {what} must be a tensor, not {type(value).__name__}") from None
     if x.device != device:
         if isinstance(value, torch.Tensor):
             raise ArgumentError(f"input {what} is on {x.device}, but q is on {device}")
         x = x.to(device)
-    kinds = {Kind.BOOL: x.dtype is torch.bool, Kind.FLOAT: x.is_floating_point(),
-             Kind.INT: not x.is_floating_point() and not x.is_complex() and x.dtype is not torch.bool}  # fmt: skip
+    kinds = {
+        Kind.BOOL: x.dtype is torch.bool,
+        Kind.FLOAT: x.is_floating_point(),
+        Kind.INT: not x.is_floating_point() and not x.is_complex() and x.dtype is not torch.bool,
+    }
     if not kinds[decl.kind]:
-        raise ArgumentError(f"input {what} must hold {decl.kind} values ({_type(decl)}), not {x.dtype}")
+        raise ArgumentError(
+            f"input {what} must hold {decl.kind} values ({_type(decl)}), not {x.dtype}"
+        )
     expected = [_dim(d, side, decl, problem, batch) for d in decl.dims]
     shape = tuple(x.shape)
     by_batch = decl.dims[:1] == ("batch",)
     fits = len(shape) == len(expected) and all(
-        n == m or (i == 0 and by_batch and n == 1) for i, (n, m) in enumerate(zip(shape, expected, strict=True))
+        n == m or (i == 0 and by_batch and n == 1)
+        for i, (n, m) in enumerate(zip(shape, expected, strict=True))
     )
     if not fits:
         hint = ""
@@ -170,7 +212,9 @@ def _fit(
     return x if by_batch else x.unsqueeze(0)
 
 
-def _dim(dim: str | e.Expr, side: Side | None, decl: InputDecl, problem: Problem, batch: int) -> int:
+def _dim(
+    dim: str | e.Expr, side: Side | None, decl: InputDecl, problem: Problem, batch: int
+) -> int:
     if dim == "batch":
         return batch
     if dim == "head":

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-
 from attnlang.backends.blocked import attend as blocked
 from attnlang.backends.call import Call
 from attnlang.backends.reference import attend as reference

@@ -62,8 +62,13 @@ def _check_names(module: Module, report: Report) -> None:
     for declared in module.tree.declarations:
         name = declared.name
         if name.id in seen:
-            report.add("AL102", name.span, "defined again", name=name.id,
-                       secondary=(Label(seen[name.id].span, "first defined here"),))  # fmt: skip
+            report.add(
+                "AL102",
+                name.span,
+                "defined again",
+                name=name.id,
+                secondary=(Label(seen[name.id].span, "first defined here"),),
+            )
         elif isinstance(declared, t.Function) and name.id in RESERVED:
             report.add("AL108", name.span, name=name.id)
         seen.setdefault(name.id, name)
@@ -78,13 +83,19 @@ def select(module: Module, name: str | None) -> t.Pattern:
         if len(patterns) == 1:
             return next(iter(patterns.values()))
         names = ", ".join(patterns)
-        raise failure("AL109", None, name=module.name, pattern="(none given)", help=f"choose one of: {names}")
+        raise failure(
+            "AL109", None, name=module.name, pattern="(none given)", help=f"choose one of: {names}"
+        )
     if name not in patterns:
-        raise failure("AL109", None, name=module.name, pattern=name, help=did_you_mean(name, patterns))
+        raise failure(
+            "AL109", None, name=module.name, pattern=name, help=did_you_mean(name, patterns)
+        )
     return patterns[name]
 
 
-def check_pattern(module: Module, name: str | None = None, values: Mapping[str, object] | None = None) -> PatternIR:
+def check_pattern(
+    module: Module, name: str | None = None, values: Mapping[str, object] | None = None
+) -> PatternIR:
     """One pattern with its parameters' values. Raises PatternError with every mistake found."""
     pattern = select(module, name)
     report = Report()

@@ -42,7 +42,13 @@ def family(name: str) -> str:
 def source(name: str) -> Source:
     """The text of one pattern. Raises PatternError (AL109) for an unknown id."""
     if name not in _files():
-        raise failure("AL109", None, name="the standard library", pattern=name, help=did_you_mean(name, names()))
+        raise failure(
+            "AL109",
+            None,
+            name="the standard library",
+            pattern=name,
+            help=did_you_mean(name, names()),
+        )
     folder, file = _files()[name]
     return Source(f"stdlib/{folder}/{file.name}", file.read_text(encoding="utf-8"))
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-
 from attnlang.backends.blocked.fused import Batches, fused, key_rows
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
@@ -71,7 +70,9 @@ def _element(call: Call, b: int) -> Call:
         {key: pick(x) for key, x in call.inputs.tokens.items()},
         {name: pick(x) for name, x in call.inputs.tables.items()},
     )
-    return Call(call.problem, pick(call.q), pick(call.k), pick(call.v), inputs, call.scale, call.need_lse)
+    return Call(
+        call.problem, pick(call.q), pick(call.k), pick(call.v), inputs, call.scale, call.need_lse
+    )
 
 
 def known_of(inputs: Inputs, problem: Problem) -> Known:
@@ -85,10 +86,16 @@ def known_of(inputs: Inputs, problem: Problem) -> Known:
             case e.TokenInput(name=name, side=side):
                 given = inputs.tokens.get((name, side))
                 grid = next(t for t in problem.extents(side) if t.segment.is_grid)
-                tokens[name, side] = np.zeros(grid.size, _DTYPES[x.kind]) if given is None else _array(given[0, 0])
+                tokens[name, side] = (
+                    np.zeros(grid.size, _DTYPES[x.kind]) if given is None else _array(given[0, 0])
+                )
             case e.Table(name=name) if name in declared:
                 table = inputs.tables.get(name)
-                tables[name] = np.zeros((1,) * len(x.indices), _DTYPES[x.kind]) if table is None else _array(table[0])
+                tables[name] = (
+                    np.zeros((1,) * len(x.indices), _DTYPES[x.kind])
+                    if table is None
+                    else _array(table[0])
+                )
             case _:
                 pass
     ordered = set()
@@ -137,7 +144,12 @@ def _tiles(x: torch.Tensor, side: SideIndex) -> torch.Tensor:
 
 
 def _heads(
-    call: Call, program: Program, heads: HeadProgram, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    call: Call,
+    program: Program,
+    heads: HeadProgram,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Output and lse of heads that attend alike, in sequence order."""
     group = call.problem.heads // call.problem.kv_heads
@@ -151,11 +163,18 @@ def _heads(
     else:
         k, v = _select(k, kv), _select(v, kv)
         parts = [_edited_step(call, program, heads, step, q, k, v) for step in heads.steps]
+    # Even where nothing attends, gradients exist: they are 0.
     nothing = call.q.new_zeros(())
-    out = _assemble([o for o, _ in parts], heads, program.q, call, lead, (call.v.shape[-1],), nothing)
+    if not parts:
+        nothing = torch.stack([x[:, :, :0].sum() for x in (call.q, call.k, call.v)]).sum()
+    out = _assemble(
+        [o for o, _ in parts], heads, program.q, call, lead, (call.v.shape[-1],), nothing
+    )
     lse = None
     if call.need_lse:
-        nothing = torch.full((), -torch.inf, dtype=accumulation_dtype(call.q.dtype), device=call.q.device)
+        nothing = torch.full(
+            (), -torch.inf, dtype=accumulation_dtype(call.q.dtype), device=call.q.device
+        )
         lse = _assemble([x for _, x in parts], heads, program.q, call, lead, (), nothing)
     if len(heads.empty) and heads.attend.sink is not None and lse is not None:
         lse = lse.index_copy(2, heads.empty, _sinks(call, heads, lse))
@@ -169,11 +188,19 @@ def _plain(call: Call, heads: HeadProgram) -> bool:
     attend = heads.attend
     constant = attend.scale is None or value_of(attend.scale) is not None
     grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
-    return attend.score is None and attend.sink is None and constant and not (call.need_lse and grads)
+    return (
+        attend.score is None and attend.sink is None and constant and not (call.need_lse and grads)
+    )
 
 
 def _fused(
-    call: Call, program: Program, heads: HeadProgram, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pack: int
+    call: Call,
+    program: Program,
+    heads: HeadProgram,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    pack: int,
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """All batches through fused attention; query heads of one key head share its tiles."""
     if not heads.steps:
@@ -271,13 +298,17 @@ def _edit(
             return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype)
 
         def scale() -> Any:
-            constant = attend.scale is None or not call.problem.pattern.inputs and not _reads_head(attend.scale)
+            constant = attend.scale is None or (
+                not call.problem.pattern.inputs and not _reads_head(attend.scale)
+            )
             return _scale(call, attend) if constant else places(slice(0, 1)).value(attend.scale)  # type: ignore[arg-type]
 
         score, sink = attend.score, attend.sink
         return Edits(
             scale,
-            None if score is None else lambda s, rows: torch.as_tensor(places(rows).value(score, s)),
+            None
+            if score is None
+            else lambda s, rows: torch.as_tensor(places(rows).value(score, s)),
             None if sink is None else lambda rows: _column(places(rows).value(sink), q, dtype),
         )
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.backends.blocked.schedule import Batch, Gather, View, schedule_spans
 from attnlang.compiler.analysis.shift import shift_invariant
 from attnlang.compiler.analysis.token_pairs import on_tokens
 from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.plan import HeadPlan, Plan
+from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -34,7 +33,10 @@ class BoxBatch:
 
 def in_tile_order(boxes: BoxTable) -> bool:
     """Does every query tile attend within its own tokens only?"""
-    return all(r.same_as(a) and r.truth is not None for r, a in zip(boxes.reaches, boxes.q.axes, strict=True))
+    return all(
+        r.same_as(a) and r.truth is not None
+        for r, a in zip(boxes.reaches, boxes.q.axes, strict=True)
+    )
 
 
 def box_batches(plan: Plan, group: HeadPlan, boxes: BoxTable) -> list[BoxBatch]:
@@ -110,7 +112,9 @@ def _classes(boxes: BoxTable) -> tuple[IntArray, IntArray]:
     kinds, shapes = [], []
     for i, reach in enumerate(boxes.reaches):
         assert reach.truth is not None
-        flat = np.concatenate((reach.truth.reshape(len(reach.counts), -1), _bits(reach.counts)), axis=1)
+        flat = np.concatenate(
+            (reach.truth.reshape(len(reach.counts), -1), _bits(reach.counts)), axis=1
+        )
         _, kind = np.unique(flat, axis=0, return_inverse=True)
         _, shape = np.unique(reach.counts, return_inverse=True)
         kinds.append(_spread(boxes, i, kind.ravel()))

@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
-
 from attnlang.backends.blocked.program import Step
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.call import accumulation_dtype
+from torch.autograd.function import once_differentiable
 
 Tensor = torch.Tensor
-PART_BYTES = 1 << 19
+PART_BYTES = 2 << 20
 """Memory of the key gradients of one part of a batch in the backward pass."""
 
 
@@ -44,10 +43,17 @@ def fused(q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Te
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, batches: Batches
+    ) -> tuple[Tensor, Tensor]:
         outs, lses = [], []
         for step in batches.steps:
-            out, lse = _forward(_rows(q, step), *_keys(k, v, step, batches.size), _bias(step, q, batches.pack), batches.scale)
+            out, lse = _forward(
+                _rows(q, step),
+                *_keys(k, v, step, batches.size),
+                _bias(step, q, batches.pack),
+                batches.scale,
+            )
             outs.append(out)
             lses.append(lse)
         whole = outs[0] if len(outs) == 1 else torch.cat(outs, 1)
@@ -58,7 +64,7 @@ class _Fused(torch.autograd.Function):
         return whole, lse
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
         q, k, v, out, lse = ctx.saved_tensors
         batches: Batches = ctx.batches
@@ -104,8 +110,9 @@ def key_rows(x: Tensor, step: Step, size: int) -> Tensor:
     batch = step.batch
     if not isinstance(batch, View):
         assert step.columns is not None
-        tiles = x.unflatten(dim, (-1, size)).index_select(dim, step.columns.flatten())
-        return tiles.unflatten(dim, tuple(step.columns.shape)).flatten(dim + 1, dim + 2)
+        tiles: Tensor = x.unflatten(dim, (-1, size)).index_select(dim, step.columns.flatten())
+        tiles = tiles.unflatten(dim, tuple(step.columns.shape)).flatten(dim + 1, dim + 2)
+        return tiles
     stop = batch.start + (batch.count - 1) * batch.step + batch.width
     part = x.narrow(dim, batch.start * size, (stop - batch.start) * size)
     if batch.step == 0:
@@ -127,6 +134,7 @@ def _put_rows(dq: Tensor, grad: Tensor, step: Step) -> None:
     if isinstance(step.batch, View):
         dq[:, step.batch.first : step.batch.first + step.batch.count] = grad
     else:
+        assert step.rows is not None
         dq.index_copy_(1, step.rows, grad)
 
 
@@ -155,7 +163,9 @@ def _flash(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-def _forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
     """One batch: output ``[G, R, M, Dv]`` and natural-log lse ``[G, R, M]``."""
     if _flash(q) and q.shape[-1] == v.shape[-1]:
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -166,24 +176,34 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float)
 
 
 def _backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor | None, scale: float
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    bias: Tensor | None,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     if _flash(q) and q.shape[-1] == v.shape[-1]:
         dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             grad, q, k, v, out, lse, 0.0, False, attn_mask=_expand(bias, q, k), scale=scale
         )
         return dq, dk, dv
-    leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     with torch.enable_grad():
-        again = F.scaled_dot_product_attention(*leaves, attn_mask=bias, scale=scale)
-    return torch.autograd.grad(again, leaves, grad)
+        again = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    dq, dk, dv = torch.autograd.grad(again, (q, k, v), grad)
+    return dq, dk, dv
 
 
 def _expand(bias: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
     return None if bias is None else bias.expand(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
 
 
-def _by_matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _by_matmul(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     dtype = accumulation_dtype(q.dtype)
     scores = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * scale

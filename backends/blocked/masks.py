@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.backends.blocked.schedule import Batch, Gather
 from attnlang.compiler.analysis.shift import shift_invariant
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.visit import masks_of
+from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 
@@ -39,11 +38,13 @@ def batch_mask(plan: Plan, group: HeadPlan, batch: Batch) -> BoolArray | None:
         for r, c, value in masks_of(plan, group, flat_rows, flat_columns):
             at = np.array([place[pair] for pair in zip(r.tolist(), c.tolist(), strict=True)])
             mask[part_r[at], :, part_c[at]] = value
-    mask = mask.reshape(len(rows), q.capacity, -1)
-    return None if mask.all() else mask
+    flat = mask.reshape(len(rows), q.capacity, -1)
+    return None if flat.all() else flat
 
 
-def _status(group: HeadPlan, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _status(
+    group: HeadPlan, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.uint8]:
     """0, 1 or 2 for each (row, column): empty, partial or full."""
     table = group.table
     all_rows, all_columns, full = table.entries()

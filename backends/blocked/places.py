@@ -6,13 +6,11 @@ import math
 from typing import Any
 
 import torch
-
 from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import ArrayOps, evaluate
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.problem.problem import Problem
-
 
 _NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
 """What an absent optional input reads as."""
@@ -27,7 +25,9 @@ def _tensor(x: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
 
 def _pair(op: Any, dtype: torch.dtype) -> Any:
     def call(a: Any, b: Any) -> Any:
-        device = next((x.device for x in (a, b) if isinstance(x, torch.Tensor)), torch.device("cpu"))
+        device = next(
+            (x.device for x in (a, b) if isinstance(x, torch.Tensor)), torch.device("cpu")
+        )
         return op(_tensor(a, dtype, device), _tensor(b, dtype, device))
 
     return call
@@ -58,17 +58,23 @@ def _float_function(f: Any) -> Any:
     return lambda x: f(x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64))
 
 
+def _rounding(f: Any) -> Any:
+    return lambda x: f(x).to(torch.int64)
+
+
 def torch_ops(dtype: torch.dtype) -> ArrayOps:
     """Torch's names for the language's operations; floats are of ``dtype``."""
-    functions = {name: _float_function(getattr(torch, name)) for name in ("exp", "exp2", "tanh", "sigmoid")}
-    functions |= {"log": _safe_log(torch.log), "log2": _safe_log(torch.log2), "sqrt": _safe_sqrt}
-    functions |= {
-        name: (lambda x, f=getattr(torch, name): f(x).to(torch.int64)) for name in ("floor", "ceil", "round")
+    functions = {
+        name: _float_function(getattr(torch, name)) for name in ("exp", "exp2", "tanh", "sigmoid")
     }
+    functions |= {"log": _safe_log(torch.log), "log2": _safe_log(torch.log2), "sqrt": _safe_sqrt}
+    functions |= {name: _rounding(getattr(torch, name)) for name in ("floor", "ceil", "round")}
     functions |= {
         "abs": abs,
         "ilog2": _ilog2,
-        "pow2": lambda x: torch.where(x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62))),
+        "pow2": lambda x: torch.where(
+            x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62))
+        ),
     }
     return ArrayOps(
         minimum=_pair(torch.minimum, dtype),
@@ -134,7 +140,7 @@ class Places:
         return self.q_tokens if side is Side.Q else self.k_tokens
 
     def _lay(self, side: Side, values: torch.Tensor) -> torch.Tensor:
-        """``[..., rows, slots]`` as ``[..., rows, q slots, 1]`` or ``[..., rows, 1, key slots]``."""
+        """``[..., rows, slots]`` as ``[..., rows, M, 1]`` or ``[..., rows, 1, N]``."""
         return values.unsqueeze(-1) if side is Side.Q else values.unsqueeze(-2)
 
     def _coordinate(self, side: Side, axis: str) -> torch.Tensor:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
 from attnlang.backends.blocked.boxes import box_batches, in_tile_order
 from attnlang.backends.blocked.masks import batch_mask
 from attnlang.backends.blocked.schedule import Batch, Gather, schedule
@@ -37,9 +36,15 @@ class Step:
         rows = slice(start, start + count)
 
         def cut(x: torch.Tensor | None) -> torch.Tensor | None:
-            return x if x is None or x.shape[0] == 1 and len(self.batch.rows) > 1 else x[rows]
+            return x if x is None or (x.shape[0] == 1 and len(self.batch.rows) > 1) else x[rows]
 
-        return Step(self.batch.part(start, count), cut(self.rows), cut(self.columns), cut(self.mask), cut(self.dead))
+        return Step(
+            self.batch.part(start, count),
+            cut(self.rows),
+            cut(self.columns),
+            cut(self.mask),
+            cut(self.dead),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ class Program:
     k_tokens: torch.Tensor
 
 
-_static: weakref.WeakKeyDictionary[Problem, dict[torch.device, Program]] = weakref.WeakKeyDictionary()
+_static: weakref.WeakKeyDictionary[Problem, dict[torch.device, Program]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def program_for(problem: Problem, known: Known | None, device: torch.device) -> Program:
@@ -120,7 +127,8 @@ def _side(side: SideTiling, length: int, device: torch.device) -> SideIndex:
     inverse[tokens[tokens >= 0]] = np.flatnonzero(tokens >= 0)
     return SideIndex(
         side.tiles, side.capacity, 0,
-        torch.as_tensor(np.maximum(tokens, 0), device=device), torch.as_tensor(inverse, device=device),
+        torch.as_tensor(np.maximum(tokens, 0), device=device),
+        torch.as_tensor(inverse, device=device),
     )  # fmt: skip
 
 
@@ -140,7 +148,11 @@ def _head_programs(plan: Plan, group: HeadPlan, device: torch.device) -> list[He
     for bound in plan.problem.groups:
         heads = tuple(h for h in group.heads if bound.start <= h < bound.stop)
         if heads:
-            made.append(HeadProgram(heads, bound.attend, steps, order, torch.as_tensor(empty, device=device)))
+            made.append(
+                HeadProgram(
+                    heads, bound.attend, steps, order, torch.as_tensor(empty, device=device)
+                )
+            )
     return made
 
 
@@ -177,4 +189,6 @@ def _step(plan: Plan, batch: Batch, mask: np.ndarray | None, device: torch.devic
             mask[:, :, 0] |= unfed
             if (unfed & real).any():
                 dead = torch.as_tensor(unfed, device=device)
-    return Step(batch, rows, columns, None if mask is None else torch.as_tensor(mask, device=device), dead)
+    return Step(
+        batch, rows, columns, None if mask is None else torch.as_tensor(mask, device=device), dead
+    )

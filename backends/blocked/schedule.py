@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.plan.table import RunTable
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 SHORTEST_VIEW = 3
@@ -44,7 +43,9 @@ class View:
     def part(self, start: int, count: int) -> View:
         """Rows ``start .. start + count - 1`` of the view (fewer at its end)."""
         count = min(count, self.count - start)
-        return View(self.first + start, count, self.start + start * self.step, self.step, self.width)
+        return View(
+            self.first + start, count, self.start + start * self.step, self.step, self.width
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def bucket(length: int | IntArray) -> IntArray:
     """Lengths rounded up so that few remain and at most a quarter is added."""
     n = np.maximum(np.asarray(length, dtype=np.int64), 1)
     step = np.maximum(1, 2 ** np.maximum(np.floor(np.log2(n)).astype(np.int64) - 2, 0))
-    return -(-n // step) * step
+    rounded: IntArray = -(-n // step) * step
+    return rounded
 
 
 def schedule(table: RunTable) -> list[Batch]:
@@ -146,7 +148,7 @@ def _views(first: IntArray, counts: IntArray, whole: NDArray[np.bool_], columns:
 
 
 def _gathers(table: RunTable, counts: IntArray, chosen: NDArray[np.bool_]) -> list[Gather]:
-    rows, columns, _ = table.entries() if chosen.any() else (np.zeros(0, dtype=np.int64),) * 3
+    _, columns, _ = table.entries() if chosen.any() else (np.zeros(0, dtype=np.int64),) * 3
     widths = bucket(counts)
     first_entry = np.concatenate(([0], np.cumsum(counts)))
     made = []

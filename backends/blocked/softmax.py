@@ -38,7 +38,7 @@ def weigh(
     edits: Edits,
     rows: slice,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One chunk: output ``[B, H, R, M, Dv]`` and lse ``[B, H, R, M]``, in accumulation precision."""
+    """One chunk: output ``[B, H, R, M, Dv]`` and lse ``[B, H, R, M]``, as accumulated."""
     dtype = torch.float32 if q.dtype in (torch.float16, torch.bfloat16) else q.dtype
     s = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * edits.scale()
     if edits.score is not None:
@@ -65,7 +65,9 @@ class _Edited(torch.autograd.Function):
     """Chunked :func:`weigh` whose backward recomputes. ``extras`` are tensors edits may read."""
 
     @staticmethod
-    def forward(ctx: Any, spec: _Spec, q: Any, k: Any, v: Any, *extras: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        ctx: Any, spec: _Spec, q: Any, k: Any, v: Any, *extras: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.spec = spec
         ctx.save_for_backward(q, k, v, *extras)
         outs, lses = [], []
@@ -76,31 +78,35 @@ class _Edited(torch.autograd.Function):
         return torch.cat(outs, 2), torch.cat(lses, 2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_out: torch.Tensor, d_lse: torch.Tensor) -> tuple[Any, ...]:
         spec: _Spec = ctx.spec
         saved = ctx.saved_tensors
         wanted = [i for i, need in enumerate(ctx.needs_input_grad[1:]) if need]
         grads: list[torch.Tensor | None] = [None] * len(saved)
-        tiles = {0: [], 1: [], 2: []}  # type: dict[int, list[torch.Tensor]]
+        tiles: dict[int, list[torch.Tensor]] = {0: [], 1: [], 2: []}
         for rows in spec.chunks(saved[0], saved[1]):
             leaves = []
             for i, x in enumerate(saved):
                 part = x[:, :, rows] if i < 3 else x
                 leaves.append(part.detach().requires_grad_(i in wanted))
             with torch.enable_grad():
-                out, lse = spec.run(*leaves[:3], rows, tuple(leaves[3:]), sliced=True)
+                q, k, v, *extras = leaves
+                out, lse = spec.run(q, k, v, rows, tuple(extras), sliced=True)
             asked = [leaves[i] for i in wanted]
             # An lse of -inf has no slope, and its row no weights: its gradient is dropped.
             dl = torch.where(lse.isinf(), 0.0, d_lse[:, :, rows])
-            found = torch.autograd.grad((out, lse), asked, (d_out[:, :, rows], dl), allow_unused=True)
+            found = torch.autograd.grad(
+                (out, lse), asked, (d_out[:, :, rows], dl), allow_unused=True
+            )
             for i, g in zip(wanted, found, strict=True):
                 if g is None:
                     continue
+                before = grads[i]
                 if i < 3:
                     tiles[i].append(g)
                 else:
-                    grads[i] = g if grads[i] is None else grads[i] + g
+                    grads[i] = g if before is None else before + g
         for i in wanted:
             if i < 3 and tiles[i]:
                 grads[i] = torch.cat(tiles[i], 2)
@@ -118,7 +124,13 @@ class _Spec:
         return [slice(i, min(i + step, q.shape[2])) for i in range(0, q.shape[2], step)]
 
     def run(
-        self, q: Any, k: Any, v: Any, rows: slice, extras: tuple[torch.Tensor, ...], sliced: bool = False
+        self,
+        q: Any,
+        k: Any,
+        v: Any,
+        rows: slice,
+        extras: tuple[torch.Tensor, ...],
+        sliced: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not sliced:
             q, k, v = q[:, :, rows], k[:, :, rows], v[:, :, rows]

@@ -7,7 +7,6 @@ gradients are autograd's. Works in float64. Memory is O(B H Nq Nk).
 from __future__ import annotations
 
 import torch
-
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Index, Side
@@ -63,7 +62,9 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
         empty = heads & ~allowed.any(-1, keepdim=True)
         match attended.empty:
             case EmptyRule.SELF:
-                allowed = allowed | (empty & (pairs.value(Index(Side.Q)) == pairs.value(Index(Side.K))))
+                allowed = allowed | (
+                    empty & (pairs.value(Index(Side.Q)) == pairs.value(Index(Side.K)))
+                )
             case EmptyRule.FULL:
                 allowed = allowed | empty
             case EmptyRule.PASSTHROUGH:

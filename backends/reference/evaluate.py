@@ -7,10 +7,10 @@ the fast backends use: what they compute is tested against this.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import assert_never
 
 import torch
-
 from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
@@ -37,9 +37,14 @@ class Pairs:
             case e.Coord():
                 return self._coordinate(x.side, x.axis)
             case e.Index():
-                return self._along(x.side, torch.arange(self._extents(x.side)[-1].stop, device=self.device))
+                return self._along(
+                    x.side, torch.arange(self._extents(x.side)[-1].stop, device=self.device)
+                )
             case e.InSegment():
-                inside = [torch.full((t.size,), t.segment.name == x.segment) for t in self._extents(x.side)]
+                inside = [
+                    torch.full((t.size,), t.segment.name == x.segment)
+                    for t in self._extents(x.side)
+                ]
                 return self._along(x.side, torch.cat(inside).to(self.device))
             case e.Symbol(name=SymbolName.HEAD):
                 return self.head
@@ -61,7 +66,9 @@ class Pairs:
             case e.Or():
                 return torch.stack(torch.broadcast_tensors(*map(self.value, x.operands))).any(0)
             case e.Select():
-                return torch.where(self.value(x.condition), self.value(x.then), self.value(x.otherwise))
+                return torch.where(
+                    self.value(x.condition), self.value(x.then), self.value(x.otherwise)
+                )
             case e.Arith():
                 return _ARITHMETIC[x.op](self.value(x.left), self.value(x.right))
             case e.Compare():
@@ -134,7 +141,7 @@ def _nothing(kind: Kind, device: torch.device) -> torch.Tensor:
 
 
 _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float64}
-_ARITHMETIC = {
+_ARITHMETIC: dict[str, Callable[..., torch.Tensor]] = {
     "+": torch.add,
     "-": torch.sub,
     "*": torch.mul,
@@ -157,7 +164,11 @@ def _function(name: str, values: list[torch.Tensor]) -> torch.Tensor:
     match name:
         case "min" | "max":
             for other in values[1:]:
-                x = torch.where(x < other, x, other) if name == "min" else torch.where(x > other, x, other)
+                x = (
+                    torch.where(x < other, x, other)
+                    if name == "min"
+                    else torch.where(x > other, x, other)
+                )
             return x
         case "clamp":
             low, high = values[1], values[2]
@@ -173,15 +184,19 @@ def _function(name: str, values: list[torch.Tensor]) -> torch.Tensor:
                 result = torch.where(x >= 2**bit, bit, result)
             return result
         case "pow2":
-            return torch.where(x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62)))
+            return torch.where(
+                x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62))
+            )
         case "floor" | "ceil" | "round":
-            return getattr(torch, name)(x).to(torch.int64)
+            rounded: torch.Tensor = getattr(torch, name)(x)
+            return rounded.to(torch.int64)
         case "int":
             return x.to(torch.int64)
         case "float":
             return x.to(torch.float64)
         case "exp" | "tanh" | "sigmoid" | "exp2":
-            return getattr(torch, name)(x)
+            mapped: torch.Tensor = getattr(torch, name)(x)
+            return mapped
         case "log" | "log2":
             return torch.where(x > 0, getattr(torch, name)(torch.where(x > 0, x, 1.0)), -math.inf)
         case "sqrt":

@@ -1,4 +1,4 @@
-"""Interval arithmetic on whole tiles: sound for every predicate, silent on what it cannot decide."""
+"""Interval arithmetic on whole tiles: sound for all predicates, silent where it cannot decide."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import NUMPY
@@ -16,6 +14,7 @@ from attnlang.compiler.ir.intervals import Intervals, Ops, Range
 from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.syntax.limits import MAX_INTEGER
+from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 
@@ -23,13 +22,19 @@ ARRAYS = Ops(
     minimum=np.minimum,
     maximum=np.maximum,
     where=np.where,
-    function=lambda name, x: x if name == "float" else NUMPY.functions[name](np.asarray(x))
-    if name != "int"
-    else NUMPY.to_int(x),
+    function=lambda name, x: (
+        x
+        if name == "float"
+        else NUMPY.functions[name](np.asarray(x))
+        if name != "int"
+        else NUMPY.to_int(x)
+    ),
 )
 
 
-def may_and_must(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> tuple[BoolArray, BoolArray]:
+def may_and_must(
+    predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> tuple[BoolArray, BoolArray]:
     """For each tile pair ``[q tiles, k tiles]``: may any element hold, must all of them?"""
 
     def leaf(x: Expr) -> Range:
@@ -56,7 +61,8 @@ def may_and_must(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
             case _:
                 return _unknown(kind_of(x))
 
-    must, may = Intervals(ARRAYS, leaf).of(predicate)
+    with np.errstate(all="ignore"):  # infinite bounds meet 0 and each other: NaN, unknown
+        must, may = Intervals(ARRAYS, leaf).of(predicate)
     shape = (q.tiles, k.tiles)
     return np.broadcast_to(np.asarray(may) > 0, shape), np.broadcast_to(np.asarray(must) > 0, shape)
 
@@ -71,7 +77,9 @@ def _unknown(kind: Kind) -> Range:
             return -math.inf, math.inf
 
 
-def _of_tiles(per_strip: NDArray[np.int64], tiling: ExtentTiling, axis: int, side: Side) -> NDArray[np.int64]:
+def _of_tiles(
+    per_strip: NDArray[np.int64], tiling: ExtentTiling, axis: int, side: Side
+) -> NDArray[np.int64]:
     shape = [1] * len(tiling.axes)
     shape[axis] = len(per_strip)
     whole = np.broadcast_to(per_strip.reshape(shape), tuple(a.strips for a in tiling.axes)).ravel()

@@ -15,8 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis import boxes, rows
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
@@ -26,6 +24,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_dense
+from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 ELEMENT_BUDGET = 1 << 28
@@ -74,7 +73,9 @@ def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Kn
     return Classified(from_dense(live, live & ~broken), exact)
 
 
-def _satisfiable(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> tuple[BoolArray, BoolArray]:
+def _satisfiable(
+    predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> tuple[BoolArray, BoolArray]:
     """Tile pairs on which the predicate surely holds somewhere, and those where it may."""
     surely = np.zeros((q.tiles, k.tiles), dtype=bool)
     maybe = np.zeros((q.tiles, k.tiles), dtype=bool)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.layout.tiling import ExtentTiling, coordinates
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 CHUNK = 1 << 22
@@ -37,7 +36,9 @@ class Elements:
                     return self._take(side, self._tiling(side).tokens, rows, columns)
                 case e.TokenInput(side=side, name=name):
                     values = self.known.tokens[name, side]
-                    places = np.maximum(self._tiling(side).tokens - self._tiling(side).extent.start, 0)
+                    places = np.maximum(
+                        self._tiling(side).tokens - self._tiling(side).extent.start, 0
+                    )
                     return self._take(side, values[places], rows, columns)
                 case e.Table(name=name):
                     indices = [evaluate(i, leaf) for i in x.indices]
@@ -93,7 +94,10 @@ class Elements:
 
 
 def axis_leaf(
-    q: dict[str, IntArray], k: dict[str, IntArray], tokens: Callable[[e.TokenInput], Any], known: Known
+    q: dict[str, IntArray],
+    k: dict[str, IntArray],
+    tokens: Callable[[e.TokenInput], Any],
+    known: Known,
 ) -> Callable[[Expr], Any]:
     """Leaves over coordinate arrays that already broadcast against each other."""
 

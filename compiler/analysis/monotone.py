@@ -15,7 +15,9 @@ NOWHERE_AXIS = ""
 """Axis of a stand-in coordinate: it never decreases with the query, and nothing else is known."""
 
 
-def corners_suffice(lowers: list[Expr], uppers: list[Expr], q: ExtentTiling, k: ExtentTiling) -> bool:
+def corners_suffice(
+    lowers: list[Expr], uppers: list[Expr], q: ExtentTiling, k: ExtentTiling
+) -> bool:
     """Do the first and last query of a tile bound the keys of all, without gaps?
 
     Needs bounds that never decrease with the query. Then it holds when the intervals are nested

@@ -85,7 +85,9 @@ def _no_inequality(x: e.Compare) -> Expr:
 
 def reads(x: Expr, side: Side) -> bool:
     """Does the expression depend on this side's token?"""
-    return any(getattr(node, "side", None) is side and not isinstance(node, e.Length) for node in walk(x))
+    return any(
+        getattr(node, "side", None) is side and not isinstance(node, e.Length) for node in walk(x)
+    )
 
 
 def open_extremes(predicate: Expr) -> Expr:
@@ -97,7 +99,10 @@ def open_extremes(predicate: Expr) -> Expr:
         opened = _open(x)
         return None if opened is None else rewrite(opened, rule)
 
-    return rewrite(rewrite(predicate, rule), lambda x: _no_inequality(x) if isinstance(x, e.Compare) and x.op == "!=" else None)
+    return rewrite(
+        rewrite(predicate, rule),
+        lambda x: _no_inequality(x) if isinstance(x, e.Compare) and x.op == "!=" else None,
+    )
 
 
 def _open(x: e.Compare) -> Expr | None:
@@ -120,7 +125,9 @@ def _open_apply(atom: e.Apply, op: e.CompareOp, bound: Expr) -> Expr | None:
         if atom.function not in ("min", "max", "abs", "clamp"):
             return None
         both = e.And((e.Compare("<=", atom, bound), e.Compare(">=", atom, bound)))
-        return both if op == "==" else e.Or((e.Compare("<", atom, bound), e.Compare(">", atom, bound)))
+        return (
+            both if op == "==" else e.Or((e.Compare("<", atom, bound), e.Compare(">", atom, bound)))
+        )
     below = op in ("<", "<=")
     match atom.function:
         case "min":

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis.elements import axis_leaf
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.monotone import corners_suffice
@@ -26,6 +24,7 @@ from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.reach import AxisReach
 from attnlang.compiler.layout.tiling import ExtentTiling, contiguous
 from attnlang.compiler.plan.table import RunTable, from_intervals
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 Intervals: TypeAlias = tuple[IntArray, IntArray]
@@ -41,7 +40,9 @@ class _Bounds:
     conditions: list[Expr] = field(default_factory=list)
 
 
-def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> RunTable | None:
+def classify_rows(
+    predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> RunTable | None:
     """The exact table of two 1-D segments, or None when a clause is not an interval per query."""
     if not (q.axes[0].contiguous and k.axes[0].contiguous):
         return None
@@ -87,7 +88,9 @@ def strip_reach(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) 
     return AxisReach(start, 1, stop - start, np.where(full > 0, full_start - start, 0), full, count)
 
 
-def _union(found: tuple[Clause, ...], q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals | None:
+def _union(
+    found: tuple[Clause, ...], q: ExtentTiling, k: ExtentTiling, known: Known
+) -> Intervals | None:
     """Intervals of key tiles on which some clause holds somewhere."""
     starts = [np.zeros((q.tiles, 0), dtype=np.int64)]
     stops = [np.zeros((q.tiles, 0), dtype=np.int64)]
@@ -144,7 +147,12 @@ def _corners(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling) -> bool:
 
 
 def _edges(
-    bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Known, at_low: IntArray, at_high: IntArray
+    bounds: _Bounds,
+    q: ExtentTiling,
+    k: ExtentTiling,
+    known: Known,
+    at_low: IntArray,
+    at_high: IntArray,
 ) -> Intervals:
     """Lower bounds of the queries at ``at_low``, upper ones at ``at_high``, as key places."""
     origin = k.extent.origin[0]

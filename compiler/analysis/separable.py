@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis.elements import axis_leaf
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause
@@ -20,6 +18,7 @@ from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
+from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 
@@ -53,7 +52,9 @@ def split(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> Spl
             factors.setdefault(axes, []).append(literal)
     # Axes joined differently by different literals: (y, y) with (y, none) merge, (y, x) do not.
     merged: list[Factor] = []
-    for (qa, ka), literals in sorted(factors.items(), key=lambda f: -sum(a is not None for a in f[0])):
+    for (qa, ka), literals in sorted(
+        factors.items(), key=lambda f: -sum(a is not None for a in f[0])
+    ):
         home = next(
             (
                 i for i, f in enumerate(merged)
@@ -64,7 +65,10 @@ def split(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> Spl
         if home is not None:
             f = merged[home]
             merged[home] = Factor(f.q_axis, f.k_axis, (*f.literals, *literals))
-        elif any((qa is not None and qa == f.q_axis) or (ka is not None and ka == f.k_axis) for f in merged):
+        elif any(
+            (qa is not None and qa == f.q_axis) or (ka is not None and ka == f.k_axis)
+            for f in merged
+        ):
             rest.extend(literals)
         else:
             merged.append(Factor(qa, ka, tuple(literals)))
@@ -112,7 +116,9 @@ def factor_values(
         here, tiling = (q_values, q) if x.side is Side.Q else (k_values, k)
         return known.tokens[x.name, x.side][here - tiling.extent.origin[0]]
 
-    leaf = axis_leaf({factor.q_axis or "": q_values}, {factor.k_axis or "": k_values}, tokens, known)
+    leaf = axis_leaf(
+        {factor.q_axis or "": q_values}, {factor.k_axis or "": k_values}, tokens, known
+    )
     table = np.ones(np.broadcast_shapes(q_values.shape, k_values.shape), dtype=bool)
     for literal in factor.literals:
         table &= np.asarray(evaluate(literal, leaf)).astype(bool)
@@ -131,7 +137,9 @@ def any_strips(table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> 
     return _reduce(np.logical_or, table, q, k)
 
 
-def _reduce(how: np.ufunc, table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> BoolArray:
+def _reduce(
+    how: np.ufunc, table: BoolArray, q: AxisTiling | None, k: AxisTiling | None
+) -> BoolArray:
     if q is not None:
         table = how.reduceat(table[q.order], q.offsets, axis=0)
     if k is not None:

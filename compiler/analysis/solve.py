@@ -73,7 +73,9 @@ def solve(literal: Expr) -> tuple[Fact, ...]:
     return solved if solved is not None else (Opaque(literal),)
 
 
-def _isolate(op: e.CompareOp, keyed: list[tuple[Expr, int]], rest: Linear) -> tuple[Fact, ...] | None:
+def _isolate(
+    op: e.CompareOp, keyed: list[tuple[Expr, int]], rest: Linear
+) -> tuple[Fact, ...] | None:
     """c * atom + rest op 0, solved for the atom."""
     if len(keyed) != 1:
         return None

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.monotone import NOWHERE_AXIS
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.simplify import MIRRORED
 from attnlang.compiler.layout.tiling import ExtentTiling
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 
@@ -38,7 +37,10 @@ class SortedEdge:
 
     def at(self, places: IntArray) -> IntArray:
         """The bound, as a key coordinate, for queries at these places of their segment."""
-        return np.searchsorted(self.keys, self.values[places], self.edge).astype(np.int64) + self.origin
+        return (
+            np.searchsorted(self.keys, self.values[places], self.edge).astype(np.int64)
+            + self.origin
+        )
 
 
 def sorted_edges(
@@ -46,9 +48,13 @@ def sorted_edges(
 ) -> tuple[list[SortedEdge], list[SortedEdge]] | None:
     """Lower and upper bounds equivalent to a comparison of sorted inputs, or None."""
     match literal:
-        case e.Compare(left=e.TokenInput(side=Side.K) as key, right=e.TokenInput(side=Side.Q) as query, op=op):
+        case e.Compare(
+            left=e.TokenInput(side=Side.K) as key, right=e.TokenInput(side=Side.Q) as query, op=op
+        ):
             pass
-        case e.Compare(left=e.TokenInput(side=Side.Q) as query, right=e.TokenInput(side=Side.K) as key, op=op):
+        case e.Compare(
+            left=e.TokenInput(side=Side.Q) as query, right=e.TokenInput(side=Side.K) as key, op=op
+        ):
             op = MIRRORED[op]
         case _:
             return None

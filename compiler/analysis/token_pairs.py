@@ -6,18 +6,19 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.problem.problem import Problem
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 
 
-def on_tokens(root: Expr, problem: Problem, known: Known, q: IntArray, k: IntArray) -> NDArray[np.bool_]:
+def on_tokens(
+    root: Expr, problem: Problem, known: Known, q: IntArray, k: IntArray
+) -> NDArray[np.bool_]:
     """The predicate on every pair of query tokens ``q [..., M]`` and key tokens ``k [..., N]``.
 
     Returns bool ``[..., M, N]``. Tokens are places in their sequence. Coordinates that a token
@@ -44,7 +45,9 @@ def on_tokens(root: Expr, problem: Problem, known: Known, q: IntArray, k: IntArr
             case e.TokenInput(side=side, name=name):
                 grid = next(t for t in problem.extents(side) if t.segment.is_grid)
                 values = known.tokens[name, side]
-                places = np.clip((q if side is Side.Q else k) - grid.start, 0, max(len(values) - 1, 0))
+                places = np.clip(
+                    (q if side is Side.Q else k) - grid.start, 0, max(len(values) - 1, 0)
+                )
                 return lay(side, values[places])
             case e.Table(name=name):
                 return read_table(known.tables[name], [evaluate(i, leaf) for i in x.indices])

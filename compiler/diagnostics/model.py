@@ -75,7 +75,4 @@ class Unsupported(AttnlangError):
         super().__init__(feature, backend, alternative)
 
     def __str__(self) -> str:
-        return (
-            f"backend {self.backend!r} does not support {self.feature}; "
-            f"use {self.alternative}"
-        )
+        return f"backend {self.backend!r} does not support {self.feature}; use {self.alternative}"

@@ -48,7 +48,9 @@ def _snippet(label: Label, gutter: int, first: bool, tint: str, color: bool) -> 
     arrow = _paint("-->" if first else ":::", _BLUE, color)
     where = f"{span.source.name}:{begin.line}:{begin.column}"
     text = span.source.line(begin.line)
-    width = finish.column - begin.column if finish.line == begin.line else len(text) - begin.column + 1
+    width = (
+        finish.column - begin.column if finish.line == begin.line else len(text) - begin.column + 1
+    )
     shown, caret_at = _window(text, begin.column - 1)
     width = max(1, min(width, len(shown) - caret_at if len(shown) > caret_at else 1))
     mark = ("^" if first else "-") * width
@@ -74,7 +76,9 @@ def _window(text: str, column: int) -> tuple[str, int]:
 
 def _visible(text: str) -> str:
     """Control characters of untrusted text made harmless for a terminal, one column each."""
-    return "".join(ch if ch == "\t" or ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
+    return "".join(
+        ch if ch == "\t" or ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text
+    )
 
 
 def _printable_line(label: Label) -> int:

@@ -23,7 +23,7 @@ def diagnostic(
     help: str | None = None,
     **fields: object,
 ) -> Diagnostic:
-    """A diagnostic whose message is the catalogue's template for ``code`` filled with ``fields``."""
+    """A diagnostic: the catalogue's template for ``code`` filled with ``fields``."""
     entry = CATALOGUE[code]
     return Diagnostic(
         code=code,

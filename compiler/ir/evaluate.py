@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
 import numpy as np
-
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
 from attnlang.compiler.ir.traverse import kind_of
@@ -178,7 +177,15 @@ def _arith(op: str, a: Array, b: Array) -> Array:
         case "%":
             return a % b
         case _:
-            return a / b
+            return _divide(a, b)
+
+
+def _divide(a: Array, b: Array) -> Array:
+    """As floats divide everywhere: by 0 to infinity, 0 by 0 to NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if isinstance(a, float) and isinstance(b, float):
+            return float(np.float64(a) / b)
+        return a / b
 
 
 def _compare(op: str, a: Array, b: Array) -> Array:

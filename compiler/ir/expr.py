@@ -2,12 +2,12 @@
 
     Expr = Int | Float | Bool                 literals
          | Param(name, kind, axis)            a pattern parameter, or its entry for one axis
-         | Length(side, axis)                 how many tokens an axis has on the query or key side
-         | Coord(side, axis)                  a token's coordinate on an axis (or in a prefix, suffix)
+         | Length(side, axis)                 tokens of an axis on the query or key side
+         | Coord(side, axis)                  a token's coordinate on an axis (or in a prefix)
          | Index(side)                        a token's place in the whole sequence, prefix first
          | Symbol(name)                       head, heads, kv_head, kv_heads, head_dim, score
-         | TokenInput(side, name, kind)       a run-time tensor's value at a token
-         | Table(name, kind, indices)         an entry of a parameter or run-time table, 0 outside it
+         | TokenInput(side, name, kind)       a run-time tensor at a token
+         | Table(name, kind, indices)         an entry of a table, 0 outside it
          | InSegment(side, segment)           is the token of the grid, a prefix or a suffix?
          | Neg | Arith | Compare | And | Or | Not | Select | Apply
 

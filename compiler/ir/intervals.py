@@ -2,7 +2,8 @@
 
 One set of rules serves Python integers (exact, any size: used when a pattern is bound) and
 numpy arrays (one interval for each tile: used to classify tiles). Bounds are sound always,
-and exact where each leaf occurs once in a comparison's linear form.
+and exact where each leaf occurs once in a comparison's linear form. A bound that is NaN says
+that nothing is known, not even that the value is a number: no comparison is decided by it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ the pair (lowest, highest) of 0 and 1."""
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """The few operations that differ between Python numbers and numpy arrays."""
+    """The few operations that differ between Python numbers and numpy arrays.
+
+    minimum and maximum hand NaN on, whichever side it is on.
+    """
 
     minimum: Callable[[Value, Value], Value]
     maximum: Callable[[Value, Value], Value]
@@ -127,7 +131,7 @@ class Intervals:
             case "//" | "/" | "%":
                 if self._touches_zero(c, d):
                     if x.op == "/":
-                        return -math.inf, math.inf
+                        return math.nan, math.nan
                     raise DivisorMayBeZero(x)
                 if x.op == "//":
                     return self._corners([a // c, a // d, b // c, b // d])
@@ -167,21 +171,11 @@ class Intervals:
                 # Evaluation rounds, so a float comparison is decided only with room to spare.
                 room = 1e-9 * (1 + self.ops.maximum(abs(lo), abs(hi)))
                 lo, hi = lo - room, hi + room
-        match x.op:
-            case "<":
-                return _truth(hi < 0, lo < 0)
-            case "<=":
-                return _truth(hi <= 0, lo <= 0)
-            case ">":
-                return _truth(lo > 0, hi > 0)
-            case ">=":
-                return _truth(lo >= 0, hi >= 0)
-            case "==":
-                return _truth((lo == 0) & (hi == 0), (lo <= 0) & (hi >= 0))
-            case "!=":
-                return _truth((lo > 0) | (hi < 0), (lo != 0) | (hi != 0))
-            case _:
-                assert_never(x.op)
+        must, may = _decide(x.op, lo, hi)
+        if kind_of(x.left) is not Kind.FLOAT:
+            return must, may
+        unknown = (lo != lo) | (hi != hi)
+        return self.ops.where(unknown, 0, must), self.ops.where(unknown, 1, may)
 
     def _select(self, x: e.Select) -> Range:
         must, may = self.of(x.condition)
@@ -206,7 +200,9 @@ class Intervals:
                 return most(c, least(a, f)), most(d, least(b, g))
             case "abs":
                 a, b = ranges[0]
-                return self.ops.maximum(0, self.ops.maximum(a, -b)), self.ops.maximum(abs(a), abs(b))
+                return self.ops.maximum(0, self.ops.maximum(a, -b)), self.ops.maximum(
+                    abs(a), abs(b)
+                )
             case "ceildiv":
                 (a, b), (c, d) = ranges
                 if self._touches_zero(c, d):
@@ -215,6 +211,25 @@ class Intervals:
             case name:  # the rest takes one argument and never decreases
                 a, b = ranges[0]
                 return self.ops.function(name, a), self.ops.function(name, b)
+
+
+def _decide(op: e.CompareOp, lo: Value, hi: Value) -> Range:
+    """Must and may ``x op 0`` hold for an x in the range."""
+    match op:
+        case "<":
+            return _truth(hi < 0, lo < 0)
+        case "<=":
+            return _truth(hi <= 0, lo <= 0)
+        case ">":
+            return _truth(lo > 0, hi > 0)
+        case ">=":
+            return _truth(lo >= 0, hi >= 0)
+        case "==":
+            return _truth((lo == 0) & (hi == 0), (lo <= 0) & (hi >= 0))
+        case "!=":
+            return _truth((lo > 0) | (hi < 0), (lo != 0) | (hi != 0))
+        case _:
+            assert_never(op)
 
 
 def _truth(must: Value, may: Value) -> Range:

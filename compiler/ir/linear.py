@@ -51,7 +51,10 @@ def _add(x: Expr, factor: int, terms: dict[Expr, int]) -> int:
             return _add(x.left, factor, terms) + _add(x.right, factor, terms)
         case e.Arith(op="-"):
             return _add(x.left, factor, terms) + _add(x.right, -factor, terms)
-        case e.Arith(op="*", left=e.Int(value=c), right=y) | e.Arith(op="*", left=y, right=e.Int(value=c)):
+        case (
+            e.Arith(op="*", left=e.Int(value=c), right=y)
+            | e.Arith(op="*", left=y, right=e.Int(value=c))
+        ):
             return _add(y, factor * c, terms)
         case _:
             terms[x] = terms.get(x, 0) + factor

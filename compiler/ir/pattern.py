@@ -14,6 +14,9 @@ ParameterValue: TypeAlias = "Scalar | str | tuple[Scalar, ...]"
 """A number, an enumeration's choice, or one number per axis or per head."""
 
 
+Fidelity: TypeAlias = Literal["verified", "interpretation"]
+
+
 class EmptyRule(StrEnum):
     """What a query with no key to attend gives.
 
@@ -127,7 +130,7 @@ class Meta:
     paper: str | None = None
     year: int | None = None
     arxiv: str | None = None
-    fidelity: Literal["verified", "interpretation"] | None = None
+    fidelity: Fidelity | None = None
 
 
 @dataclass(frozen=True, slots=True)

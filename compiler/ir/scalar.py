@@ -20,8 +20,17 @@ def _safe(f: Callable[[float], float], low: float, at_or_below: float) -> Callab
     return lambda x: f(x) if x > low else at_or_below
 
 
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 709.7 else math.inf
+def _powers(f: Callable[[float], float]) -> Callable[[float], float]:
+    def power(x: float) -> float:
+        try:
+            return f(x)
+        except OverflowError:
+            return math.inf
+
+    return power
+
+
+_exp, _exp2 = _powers(math.exp), _powers(math.exp2)
 
 
 FUNCTIONS: dict[str, Callable[..., Number]] = {
@@ -38,7 +47,7 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
     "int": int,
     "float": float,
     "exp": _exp,
-    "exp2": lambda x: _exp(x * math.log(2.0)) if x != int(x) or abs(x) > 1000 else 2.0**x,
+    "exp2": _exp2,
     "log": _safe(math.log, 0.0, -math.inf),
     "log2": _safe(math.log2, 0.0, -math.inf),
     "sqrt": _safe(math.sqrt, 0.0, 0.0),
@@ -70,7 +79,11 @@ def value_of(x: Expr, leaves: Leaves | None = None) -> Number | None:
                 left, right = go(x.left), go(x.right)
                 if left is None or right is None:
                     return None
-                return _compare(x.op, left, right) if isinstance(x, e.Compare) else _arith(x.op, left, right)
+                return (
+                    _compare(x.op, left, right)
+                    if isinstance(x, e.Compare)
+                    else _arith(x.op, left, right)
+                )
             case e.Apply():
                 arguments = [go(a) for a in x.arguments]
                 if any(a is None for a in arguments):

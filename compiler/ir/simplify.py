@@ -53,7 +53,7 @@ def flatten_logic(x: Expr) -> Expr | None:
         case e.And() | e.Or():
             flat: list[Expr] = []
             for operand in x.operands:
-                flat.extend(operand.operands if type(operand) is type(x) else (operand,))  # type: ignore[union-attr]
+                flat.extend(operand.operands if type(operand) is type(x) else (operand,))
             unique = tuple(dict.fromkeys(flat))
             if len(unique) == 1:
                 return unique[0]
@@ -131,8 +131,9 @@ def choose(x: Expr) -> Expr | None:
 def arithmetic_units(x: Expr) -> Expr | None:
     """x+0 = x-0 = x*1 = x//1 = x; x*0 = x%1 = 0; x-x = 0 (integers); -(-x) = x."""
     match x:
-        case e.Arith(op="+", left=a, right=e.Int(value=0)) | e.Arith(
-            op="+", left=e.Int(value=0), right=a
+        case (
+            e.Arith(op="+", left=a, right=e.Int(value=0))
+            | e.Arith(op="+", left=e.Int(value=0), right=a)
         ):
             return a if kind_of(a) is Kind.INT else None
         case e.Arith(op="-" | "*" | "//", left=a, right=e.Int(value=v)) if (

@@ -36,3 +36,23 @@ def substitute_values(root: Expr, pattern: PatternIR) -> Expr:
         return None if isinstance(value, str) else literal(value, x.kind)
 
     return simplify(rewrite(root, rule))
+
+
+def read_entries(root: Expr, pattern: PatternIR, heads: int) -> Expr:
+    """The expression with entries of per-head tables at literal indices put in, simplified.
+
+    A table of one value has it for every head; outside the heads an entry is 0.
+    """
+    tables = {n: v for n, v in pattern.values if isinstance(v, tuple)}
+
+    def rule(x: Expr) -> Expr | None:
+        match x:
+            case e.Table(name=name, kind=kind, indices=(e.Int(value=i),)) if name in tables:
+                entries = tables[name] * heads if len(tables[name]) == 1 else tables[name]
+                return literal(entries[i] if 0 <= i < len(entries) else 0, kind)
+            case _:
+                return None
+
+    done = simplify(rewrite(root, rule))
+    # An index folds to a literal only once what it is made of is one.
+    return done if done is root else read_entries(done, pattern, heads)

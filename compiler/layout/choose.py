@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses
 from attnlang.compiler.analysis.rows import strip_reach
@@ -28,7 +27,13 @@ from attnlang.compiler.layout.folds import (
 )
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.reach import AxisReach, everything, reach_of
-from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling, IntArray, SideTiling, contiguous
+from attnlang.compiler.layout.tiling import (
+    AxisTiling,
+    ExtentTiling,
+    IntArray,
+    SideTiling,
+    contiguous,
+)
 from attnlang.compiler.problem.problem import Extent, Problem
 
 TileShape: TypeAlias = tuple[int, ...]
@@ -58,7 +63,9 @@ class Boxes:
     cost: float
 
 
-def box_search(where: Expr, q: Extent, k: Extent, known: Known, machine: cost.Machine) -> Boxes | None:
+def box_search(
+    where: Expr, q: Extent, k: Extent, known: Known, machine: cost.Machine
+) -> Boxes | None:
     """The cheapest boxes for a predicate over one pair of grids, on a machine.
 
     None when the predicate is not one clause of per-axis factors, or a query strip's keys are
@@ -72,11 +79,21 @@ def box_search(where: Expr, q: Extent, k: Extent, known: Known, machine: cost.Ma
     trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
     trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
     parts = split(found[0], trial_q, trial_k, known)
-    if parts.rest or any(f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in parts.factors):
+    if parts.rest or any(
+        f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in parts.factors
+    ):
         return None
     folds = tuple(find_fold(a, found) for a in q.axes)
     axes = [
-        _Axis(i, folds[i], [f for f in parts.factors if a in (f.q_axis, f.k_axis)], found[0], trial_q, trial_k, known)
+        _Axis(
+            i,
+            folds[i],
+            [f for f in parts.factors if a in (f.q_axis, f.k_axis)],
+            found[0],
+            trial_q,
+            trial_k,
+            known,
+        )
         for i, a in enumerate(q.axes)
     ]
     options = [cost.extents(class_size(folds[i], q.lengths[i])) for i in range(len(axes))]
@@ -90,7 +107,9 @@ def box_search(where: Expr, q: Extent, k: Extent, known: Known, machine: cost.Ma
         made = tuple(r for r in reaches if r is not None)
         k_shape, value = _key_tile(axes, q_shape, made, machine)
         if best is None or value < best.cost:
-            tiling = ExtentTiling(q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape)))
+            tiling = ExtentTiling(
+                q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape))
+            )
             best = Boxes(tiling, k_shape, made, folds, value)
     return best
 
@@ -103,7 +122,14 @@ class _Axis:
     """One axis of a search: its pairs, and the reach of its strips at every extent tried."""
 
     def __init__(
-        self, index: int, fold: Fold, factors: list[Factor], clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known
+        self,
+        index: int,
+        fold: Fold,
+        factors: list[Factor],
+        clause: Clause,
+        q: ExtentTiling,
+        k: ExtentTiling,
+        known: Known,
     ) -> None:
         self.index, self.fold, self.factors, self.clause = index, fold, factors, clause
         self.q, self.k, self.known = q, k, known
@@ -130,8 +156,14 @@ class _Axis:
         keys = self.k.extent.lengths[self.index]
         if not self.factors:
             return everything(strips, keys)
-        if isinstance(self.fold, Whole) and len(self.q.axes) == 1 and max(strips.length, keys) > ENUMERATED:
-            return strip_reach(self.clause, ExtentTiling(self.q.extent, (strips,)), self.k, self.known)
+        if (
+            isinstance(self.fold, Whole)
+            and len(self.q.axes) == 1
+            and max(strips.length, keys) > ENUMERATED
+        ):
+            return strip_reach(
+                self.clause, ExtentTiling(self.q.extent, (strips,)), self.k, self.known
+            )
         if self._pairs is None:
             self._pairs = self._enumerate()
         table, places = self._pairs
@@ -144,7 +176,11 @@ class _Axis:
         """
         i = self.index
         rows = members(self.fold, self.q.extent.lengths[i])
-        keys = members(self.fold, self.k.extent.lengths[i]) if not isinstance(self.fold, Whole) else None
+        keys = (
+            members(self.fold, self.k.extent.lengths[i])
+            if not isinstance(self.fold, Whole)
+            else None
+        )
         if keys is None:
             keys = np.arange(self.k.extent.lengths[i], dtype=np.int64)[None]
         real = (rows >= 0)[:, :, None] & (keys >= 0)[:, None, :]

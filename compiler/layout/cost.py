@@ -27,7 +27,9 @@ class Machine:
 
 
 TENSOR_CORES = Machine(
-    {16: 0.50, 32: 0.75, 64: 0.96, 128: 1.0}, {16: 0.70, 32: 0.90, 64: 0.98, 128: 1.0}, exact_keys=False
+    {16: 0.50, 32: 0.75, 64: 0.96, 128: 1.0},
+    {16: 0.70, 32: 0.90, 64: 0.98, 128: 1.0},
+    exact_keys=False,
 )
 """sm_80 to sm_100: 16-row minimum, 64-row warp groups."""
 

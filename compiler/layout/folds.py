@@ -58,7 +58,9 @@ def find_fold(axis: str, clauses: Iterable[Clause]) -> Fold:
         fits = [f for f in common if isinstance(f, kind)]
         if fits:
             # The finest: most residues, or the smallest blocks.
-            return min(fits, key=lambda f: (-f.modulus if isinstance(f, Residues) else getattr(f, "size", 0)))
+            return min(
+                fits, key=lambda f: -f.modulus if isinstance(f, Residues) else getattr(f, "size", 0)
+            )
     return Whole()
 
 
@@ -67,7 +69,9 @@ def _fold_of(literal: Expr, axis: str) -> Fold | None:
     if not isinstance(literal, e.Compare) or literal.op != "==":
         return None
     match literal:
-        case e.Compare(left=e.Arith(op="%", left=inner, right=e.Int(value=m)), right=e.Int(value=0)) if m > 1:
+        case e.Compare(
+            left=e.Arith(op="%", left=inner, right=e.Int(value=m)), right=e.Int(value=0)
+        ) if m > 1:
             return Residues(m) if _difference(inner, axis, m) else None
         case _:
             pass
@@ -92,7 +96,9 @@ def _class_of(x: Expr, axis: str) -> tuple[Side, Fold] | None:
     match x:
         case e.Coord(axis=name, side=side) if name == axis:
             return side, Points()
-        case e.Arith(op="%", left=e.Coord(axis=name, side=side), right=e.Int(value=m)) if name == axis and m > 1:
+        case e.Arith(op="%", left=e.Coord(axis=name, side=side), right=e.Int(value=m)) if (
+            name == axis and m > 1
+        ):
             return side, Residues(m)
         case e.Arith(op="//", left=inner, right=e.Int(value=w)) if w > 1:
             form = linear(inner)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.layout.tiling import AxisTiling
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 
@@ -54,14 +53,20 @@ class AxisReach:
     def same_as(self, strips: AxisTiling) -> bool:
         """Are the keys of every strip just the strip's own positions?"""
         steps_fit = bool((strips.steps[strips.counts > 1] == self.step).all())
-        return steps_fit and np.array_equal(self.starts, strips.starts) and np.array_equal(self.counts, strips.counts)
+        return (
+            steps_fit
+            and np.array_equal(self.starts, strips.starts)
+            and np.array_equal(self.counts, strips.counts)
+        )
 
     @property
     def nbytes(self) -> int:
         return sum(a.nbytes for a in (self.starts, self.counts, self.full_starts, self.full_counts))
 
 
-def reach_of(table: NDArray[np.bool_], strips: AxisTiling, keys: IntArray, step: int) -> AxisReach | None:
+def reach_of(
+    table: NDArray[np.bool_], strips: AxisTiling, keys: IntArray, step: int
+) -> AxisReach | None:
     """The reach of an axis given the pairs inside its classes.
 
     table: ``[queries in strip order, members]``: does the query attend the j-th member of its
@@ -83,14 +88,17 @@ def reach_of(table: NDArray[np.bool_], strips: AxisTiling, keys: IntArray, step:
     return AxisReach(starts, step, counts, inner, full_counts, lambda: pairs, truth)
 
 
-def _local(table: NDArray[np.bool_], strips: AxisTiling, first: IntArray, counts: IntArray) -> NDArray[np.bool_]:
+def _local(
+    table: NDArray[np.bool_], strips: AxisTiling, first: IntArray, counts: IntArray
+) -> NDArray[np.bool_]:
     """Each strip's own part of the table, false beyond its queries and keys."""
     width = max(int(counts.max(initial=0)), 1)
     i, j = np.arange(strips.size), np.arange(width)
     rows = np.minimum(strips.offsets[:, None] + i, table.shape[0] - 1)
     columns = np.minimum(first[:, None] + j, table.shape[1] - 1)
     real = (i < strips.counts[:, None])[:, :, None] & (j < counts[:, None])[:, None, :]
-    return table[rows[:, :, None], columns[:, None, :]] & real
+    local: NDArray[np.bool_] = table[rows[:, :, None], columns[:, None, :]] & real
+    return local
 
 
 def everything(strips: AxisTiling, keys: int) -> AxisReach:

@@ -8,14 +8,14 @@ every tile is described by three small numbers an axis.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.problem.problem import Extent
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 
@@ -74,9 +74,11 @@ def contiguous(length: int, size: int) -> AxisTiling:
 def blocks(length: int, block: int, offset: int, size: int) -> AxisTiling:
     """Blocks ``(x - offset) // block``, each cut into runs of ``size``."""
     first = offset % block
-    cuts = np.unique(np.concatenate(([0], np.arange(first, length, block), [length]))).astype(np.int64)
+    cuts = np.unique(np.concatenate(([0], np.arange(first, length, block), [length]))).astype(
+        np.int64
+    )
     starts, counts = [], []
-    for lo, hi in zip(cuts[:-1], cuts[1:], strict=True):
+    for lo, hi in itertools.pairwise(cuts.tolist()):
         inner = np.arange(lo, hi, size, dtype=np.int64)
         starts.append(inner)
         counts.append(np.minimum(size, hi - inner))
@@ -124,7 +126,9 @@ class ExtentTiling:
     @property
     def row_major(self) -> bool:
         """Do tiles, one after another, hold the tokens in sequence order without gaps?"""
-        return all(a.strips == 1 and a.contiguous for a in self.axes[1:]) and self.axes[0].contiguous
+        return (
+            all(a.strips == 1 and a.contiguous for a in self.axes[1:]) and self.axes[0].contiguous
+        )
 
     @cached_property
     def tokens(self) -> IntArray:
@@ -168,7 +172,10 @@ class SideTiling:
     def tokens(self) -> IntArray:
         """``[tiles, capacity]`` sequence places; -1 is padding."""
         width = self.capacity
-        parts = [np.pad(x.tokens, ((0, 0), (0, width - x.capacity)), constant_values=-1) for x in self.extents]
+        parts = [
+            np.pad(x.tokens, ((0, 0), (0, width - x.capacity)), constant_values=-1)
+            for x in self.extents
+        ]
         return np.concatenate(parts)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from attnlang.compiler.plan.count import pairs_per_row
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 
@@ -51,7 +50,7 @@ def causal(plan: Plan, group: HeadPlan) -> bool:
     doubtful = ~full & (last_k[columns] > first_q[rows])
     if not doubtful.any():
         return True
-    if not plan.known.covers(group.where) or len(q) != 1 and last_q.size == 0:
+    if not plan.known.covers(group.where) or (len(q) != 1 and last_q.size == 0):
         return False
     return _no_later_key(plan, group, rows[doubtful], columns[doubtful])
 

@@ -46,9 +46,13 @@ def make(
     return Plan(problem, layout, tuple(groups), exact, known)
 
 
-def _box_plan(problem: Problem, where: Expr, heads: tuple[int, ...], boxes: Boxes, known: Known) -> Plan:
+def _box_plan(
+    problem: Problem, where: Expr, heads: tuple[int, ...], boxes: Boxes, known: Known
+) -> Plan:
     extent = problem.k[0]
-    keys = tuple(cut_keys(f, n, t) for f, n, t in zip(boxes.folds, extent.lengths, boxes.k_tile, strict=True))
+    keys = tuple(
+        cut_keys(f, n, t) for f, n, t in zip(boxes.folds, extent.lengths, boxes.k_tile, strict=True)
+    )
     layout = Layout(
         SideTiling((boxes.q,)),
         SideTiling((ExtentTiling(extent, keys),)),

@@ -91,7 +91,9 @@ def from_dense(live: NDArray[np.bool_], full: NDArray[np.bool_]) -> RunTable:
 
 def empty(rows: int, columns: int) -> RunTable:
     none = np.zeros(0, dtype=np.int64)
-    return RunTable(columns, np.zeros(rows + 1, dtype=np.int64), none, none, np.zeros(0, dtype=bool))
+    return RunTable(
+        columns, np.zeros(rows + 1, dtype=np.int64), none, none, np.zeros(0, dtype=bool)
+    )
 
 
 def from_intervals(
@@ -119,7 +121,9 @@ def from_intervals(
     new[1:] = (np.diff(rows) != 0) | (starts[1:] != stops[:-1]) | (kinds[1:] != kinds[:-1])
     first = np.flatnonzero(new)
     last = np.append(first[1:], len(rows)) - 1
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(rows[first], minlength=n)))).astype(np.int64)
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(rows[first], minlength=n)))).astype(
+        np.int64
+    )
     return RunTable(columns, offsets, starts[first], stops[last], kinds[first] == 2)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
-
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.sema.segments import specialise
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 
@@ -26,7 +25,12 @@ def masks_of(
     for qx in q.extents:
         left = 0
         for kx in k.extents:
-            inside = (rows >= top) & (rows < top + qx.tiles) & (columns >= left) & (columns < left + kx.tiles)
+            inside = (
+                (rows >= top)
+                & (rows < top + qx.tiles)
+                & (columns >= left)
+                & (columns < left + kx.tiles)
+            )
             here = np.flatnonzero(inside)
             if len(here):
                 predicate = specialise(group.where, qx.extent.segment, kx.extent.segment)

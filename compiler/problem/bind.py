@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -10,23 +11,32 @@ from attnlang.compiler.diagnostics.report import Report, failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Ops, Range
+from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Ops, Range, Value
 from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
-from attnlang.compiler.ir.scalar import FUNCTIONS, value_of
+from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
-from attnlang.compiler.ir.values import substitute_values
+from attnlang.compiler.ir.values import read_entries, substitute_values
 from attnlang.compiler.problem.problem import BoundAttend, BoundGroup, Extent, Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 Sizes: TypeAlias = Mapping[str, int]
 """Lengths by axis or segment name; ``q.n`` and ``k.n`` where the two sides differ."""
 
+_TO_INT = ("floor", "ceil", "round", "int", "ilog2", "pow2", "float")
+
+
+def _function(name: str, x: Value) -> Value:
+    if x != x or (abs(x) == math.inf and name in _TO_INT):
+        return x
+    return FUNCTIONS[name](x)
+
+
 PYTHON = Ops(
-    minimum=min,
-    maximum=max,
+    minimum=lambda a, b: a if a != a or a < b else b,
+    maximum=lambda a, b: a if a != a or a > b else b,
     where=lambda c, a, b: a if c else b,
-    function=lambda name, x: FUNCTIONS[name](x) if abs(x) != math.inf else x,
+    function=_function,
 )
 _LARGEST = 2**62
 
@@ -45,6 +55,7 @@ def bind(
     _check_heads(pattern, heads, kv_heads)
     known = _counts(pattern, heads, kv_heads, head_dim)
     lengths = _lengths(pattern, sizes, known)
+    q_offset = _whole(q_offset, 0, "the coordinate of the first query (q_offset)")
     q = _extents(pattern, Side.Q, lengths, q_offset)
     k = _extents(pattern, Side.K, lengths, 0)
     known.update({e.Length(s, a): n for (s, a), n in lengths.items()})
@@ -54,7 +65,10 @@ def bind(
     groups = []
     for start, stop, group in _group_bounds(pattern, heads, known):
         attend = group.attend
-        clauses = [_close(c, pattern, known) for c in (attend.where, attend.score, attend.scale, attend.sink)]
+        clauses = [
+            c and _close(c, pattern, known)
+            for c in (attend.where, attend.score, attend.scale, attend.sink)
+        ]
         ranges = leaf_ranges(pattern, q, k, heads, kv_heads)
         for clause in clauses:
             if clause is not None:
@@ -86,7 +100,9 @@ def _counts(pattern: PatternIR, heads: int, kv_heads: int, head_dim: int) -> dic
     }
 
 
-def _lengths(pattern: PatternIR, sizes: Sizes, known: Mapping[Expr, int]) -> dict[tuple[Side, str], int]:
+def _lengths(
+    pattern: PatternIR, sizes: Sizes, known: Mapping[Expr, int]
+) -> dict[tuple[Side, str], int]:
     """Every axis and segment length by side. ``q.n``/``k.n`` override ``n``."""
     lengths: dict[tuple[Side, str], int] = {}
     used: set[str] = set()
@@ -99,21 +115,31 @@ def _lengths(pattern: PatternIR, sizes: Sizes, known: Mapping[Expr, int]) -> dic
                 if keys:
                     size = sizes[keys[0]]
                 elif segment.size is not None:
-                    fixed = value_of(substitute_values(segment.size, pattern), known)
+                    fixed = _number(segment.size, pattern, known)
                     size = int(fixed) if fixed is not None else -1
                 else:
                     raise failure("AL405", None, what=f"`{name}`")
                 low = 1 if segment.is_grid else 0
-                whole = isinstance(size, int) and not isinstance(size, bool)
-                if not whole or not low <= size <= MAX_INTEGER:
-                    raise failure("AL406", None, what=f"the length of `{name}`", value=size,
-                                  help=f"a whole number from {low} to {MAX_INTEGER}")  # fmt: skip
-                lengths[side, name] = size
+                lengths[side, name] = _whole(size, low, f"the length of `{name}`")
     for key in sizes:
         if key not in used:
-            names = {n for _, n in lengths} | {f"{s}.{n}" for s, n in lengths}
-            raise failure("AL412", None, pattern=pattern.name, name=key, help=did_you_mean(key, names))
+            taken = {n for _, n in lengths} | {f"{s}.{n}" for s, n in lengths}
+            raise failure(
+                "AL412", None, pattern=pattern.name, name=key, help=did_you_mean(key, taken)
+            )
     return lengths
+
+
+def _whole(size: object, low: int, what: str) -> int:
+    """A size as a plain integer. Raises AL406 for anything else."""
+    try:
+        whole = low - 1 if isinstance(size, bool) else operator.index(size)  # type: ignore[arg-type]
+    except TypeError:
+        whole = low - 1
+    if not low <= whole <= MAX_INTEGER:
+        help = f"a whole number from {low} to {MAX_INTEGER}"
+        raise failure("AL406", None, what=what, value=size, help=help)
+    return whole
 
 
 def _extents(
@@ -134,18 +160,22 @@ def _extents(
 
 def _check_requirements(pattern: PatternIR, known: Mapping[Expr, int], report: Report) -> None:
     for requirement in pattern.requirements:
-        condition = substitute_values(requirement.condition, pattern)
-        if value_of(condition, known) is True:
+        if _number(requirement.condition, pattern, known) is True:
             continue
         values = ", ".join(f"{n} = {v}" for n, v in pattern.values)
         lengths = ", ".join(
-            f"len({x.axis}) = {n}" for x, n in known.items() if isinstance(x, e.Length) and x.side is Side.K
+            f"len({x.axis}) = {n}"
+            for x, n in known.items()
+            if isinstance(x, e.Length) and x.side is Side.K
         )
         report.add(
-            "AL404", requirement.span, requirement.message or "does not hold",
-            pattern=pattern.name, condition=f"`{requirement.span.text}`",
+            "AL404",
+            requirement.span,
+            requirement.message or "does not hold",
+            pattern=pattern.name,
+            condition=f"`{requirement.span.text}`",
             notes=(f"with {', '.join(t for t in (values, lengths) if t)}",),
-        )  # fmt: skip
+        )
 
 
 def _group_bounds(
@@ -154,30 +184,45 @@ def _group_bounds(
     """Numeric bounds of the head groups; they must cover all heads once."""
     found: list[tuple[int, int, HeadGroup]] = []
     for group in pattern.groups:
-        bounds = [value_of(substitute_values(b, pattern), known) for b in (group.start, group.stop)]
-        start, stop = (int(b) if b is not None else 0 for b in bounds)
-        found.append((max(0, start), min(max(start, stop), heads), group))
+        bounds = [_number(b, pattern, known) for b in (group.start, group.stop)]
+        start, stop = (int(b) if b is not None else -1 for b in bounds)
+        if min(start, stop) < 0:
+            why = f"a group begins or ends at head {min(start, stop)}; count heads from 0"
+            raise failure("AL411", group.attend.span, why=why)
+        found.append((start, min(max(start, stop), heads), group))
     covered = sorted((s, t) for s, t, _ in found if s < t)
     at = 0
     for start, stop in covered:
         if start != at:
             word = "none" if start > at else "two groups"
-            raise failure("AL411", pattern.groups[0].attend.span, why=f"head {min(at, start)} is in {word} of the `heads[...]` groups")
+            raise failure(
+                "AL411",
+                pattern.groups[0].attend.span,
+                why=f"head {min(at, start)} is in {word} of the `heads[...]` groups",
+            )
         at = stop
     if at != heads:
-        raise failure("AL411", pattern.groups[0].attend.span, why=f"head {at} is in none of the `heads[...]` groups")
+        raise failure(
+            "AL411",
+            pattern.groups[0].attend.span,
+            why=f"head {at} is in none of the `heads[...]` groups",
+        )
     return [f for f in found if f[0] < f[1]]
 
 
-def _close(clause: Expr | None, pattern: PatternIR, known: Mapping[Expr, int]) -> Expr | None:
+def _close(clause: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Expr:
     """A clause with parameters, lengths and counts put in."""
-    if clause is None:
-        return None
 
     def rule(x: Expr) -> Expr | None:
         return e.Int(known[x], span=x.span) if x in known else None
 
-    return simplify(rewrite(substitute_values(clause, pattern), rule))
+    heads = known[e.Symbol(SymbolName.HEADS)]
+    return read_entries(rewrite(substitute_values(clause, pattern), rule), pattern, heads)
+
+
+def _number(x: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Number | None:
+    """The value of what does not vary within a call; None where it has none."""
+    return value_of(_close(x, pattern, known))
 
 
 def _decide(clause: Expr, ranges: Callable[[Expr], Range]) -> Expr:
@@ -198,8 +243,9 @@ def _check_numbers(clause: Expr, ranges: Callable[[Expr], Range], report: Report
 
     def watch(x: Expr, found: Range) -> None:
         lo, hi = found
-        if max(abs(lo), abs(hi)) > _LARGEST:
-            report.add("AL410", x.span, value=max(abs(lo), abs(hi)))
+        if not (abs(lo) <= _LARGEST and abs(hi) <= _LARGEST):
+            most = PYTHON.maximum(abs(lo), abs(hi))
+            report.add("AL410", x.span, value=most if math.isfinite(most) else "any value")
 
     try:
         Intervals(PYTHON, ranges, watch).of(clause)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, SymbolName
-from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import rewrite, walk
+from attnlang.compiler.ir.values import read_entries
 from attnlang.compiler.problem.problem import Problem
 
 
@@ -18,7 +18,6 @@ def at_head(root: Expr, head: int, problem: Problem) -> Expr:
     """The expression for one head: head and kv_head are numbers, constant tables are read."""
     if not reads_head(root):
         return root
-    tables = {n: v for n, v in problem.pattern.values if isinstance(v, tuple)}
     group = problem.heads // problem.kv_heads
 
     def rule(x: Expr) -> Expr | None:
@@ -27,17 +26,10 @@ def at_head(root: Expr, head: int, problem: Problem) -> Expr:
                 return e.Int(head)
             case e.Symbol(name=SymbolName.KV_HEAD):
                 return e.Int(head // group)
-            case e.Table(name=name, kind=kind, indices=(e.Int(value=i),)) if name in tables:
-                from attnlang.compiler.ir.values import literal
-
-                values = tables[name]
-                entries = values * problem.heads if len(values) == 1 else values
-                return literal(entries[i] if 0 <= i < len(entries) else 0, kind)
             case _:
                 return None
 
-    # Tables indexed by head fold only once their index is a literal: twice is enough.
-    return simplify(rewrite(simplify(rewrite(root, rule)), rule))
+    return read_entries(rewrite(root, rule), problem.pattern, problem.heads)
 
 
 def head_classes(problem: Problem) -> tuple[tuple[Expr, tuple[int, ...]], ...]:

@@ -20,7 +20,10 @@ def measure(root: Expr) -> tuple[int, int]:
         below = children(node)
         if ready:
             sizes = [done[id(c)] for c in below]
-            done[id(node)] = (1 + sum(s for s, _ in sizes), 1 + max((d for _, d in sizes), default=0))
+            done[id(node)] = (
+                1 + sum(s for s, _ in sizes),
+                1 + max((d for _, d in sizes), default=0),
+            )
         else:
             stack.append((node, True))
             stack.extend((c, False) for c in below)

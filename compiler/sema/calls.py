@@ -30,7 +30,13 @@ def call(node: t.Call, ctx: Context) -> Expr | None:
     function = ctx.functions.get(name)
     if function is None:
         known = [*ctx.functions, *BUILTINS, "len"]
-        ctx.error("AL103", node.function.span, "no such function", name=name, help=did_you_mean(name, known))
+        ctx.error(
+            "AL103",
+            node.function.span,
+            "no such function",
+            name=name,
+            help=did_you_mean(name, known),
+        )
         for argument in (*node.arguments, *(k.value for k in node.keywords)):
             if not _is_axis(argument, ctx):
                 expression(argument, ctx)
@@ -51,7 +57,11 @@ def _length(node: t.Call, ctx: Context) -> Expr | None:
         return None
     argument = node.arguments[0]
     side: Side | None = None
-    if isinstance(argument, t.Attribute) and isinstance(argument.base, t.Name) and argument.base.id in ("q", "k"):
+    if (
+        isinstance(argument, t.Attribute)
+        and isinstance(argument.base, t.Name)
+        and argument.base.id in ("q", "k")
+    ):
         side, argument = Side(argument.base.id), argument.name
     if not isinstance(argument, t.Name):
         ctx.error("AL104", node.span, name="len", reason="takes one axis: `len(n)`")
@@ -72,8 +82,12 @@ def _builtin(node: t.Call, builtin: Builtin, ctx: Context) -> Expr | None:
     low, high = builtin.arity
     if node.keywords or not low <= len(node.arguments) <= high:
         count = str(low) if low == high else f"{low} to {high}"
-        ctx.error("AL104", node.span, name=builtin.name,
-                  reason=f"takes {count} argument{'s' if high > 1 else ''}, without names")  # fmt: skip
+        ctx.error(
+            "AL104",
+            node.span,
+            name=builtin.name,
+            reason=f"takes {count} argument{'s' if high > 1 else ''}, without names",
+        )
         return None
     what = f"an argument of `{builtin.name}`"
     values = [typed(a, ctx, builtin.arguments, what) for a in node.arguments]
@@ -81,7 +95,9 @@ def _builtin(node: t.Call, builtin: Builtin, ctx: Context) -> Expr | None:
         return None
     made = [v for v in values if v is not None]
     if builtin.result is None and any(kind_of(v) is Kind.FLOAT for v in made):
-        made = [v if kind_of(v) is Kind.FLOAT else e.Apply("float", (v,), span=v.span) for v in made]
+        made = [
+            v if kind_of(v) is Kind.FLOAT else e.Apply("float", (v,), span=v.span) for v in made
+        ]
     if builtin.name == "ceildiv" and made[1] == e.Int(0):
         ctx.error("AL208", node.arguments[1].span, "this is 0", op="ceildiv")
         return None
@@ -96,10 +112,16 @@ def _inline(node: t.Call, function: t.Function, ctx: Context) -> Expr | None:
     complete = True
     for parameter in function.parameters:
         argument = given.get(parameter.name.id, parameter.default)
-        wanted = function_type(parameter, replace(ctx, calls=(*ctx.calls, (function.name.id, node.span))))
+        wanted = function_type(
+            parameter, replace(ctx, calls=(*ctx.calls, (function.name.id, node.span)))
+        )
         # A default is read where it is written: among the function's own parameters.
         where = ctx if parameter.name.id in given else replace(ctx, names=names)
-        binding = None if wanted is None or argument is None else _argument(argument, wanted, parameter, where)
+        binding = (
+            None
+            if wanted is None or argument is None
+            else _argument(argument, wanted, parameter, where)
+        )
         complete &= binding is not None
         names[parameter.name.id] = binding or ValueName(None)
     if not complete:
@@ -117,8 +139,14 @@ def _inline(node: t.Call, function: t.Function, ctx: Context) -> Expr | None:
         if declared in ("int", "float", "bool") and kind_of(value) is not Kind(declared):
             if declared == "float" and kind_of(value) is Kind.INT:
                 return e.Apply("float", (value,), span=node.span)
-            inner.error("AL201", function.value.span, f"this is {kind_of(value)}",
-                        what=f"the value of `{function.name.id}`", expected=declared, found=kind_of(value))  # fmt: skip
+            inner.error(
+                "AL201",
+                function.value.span,
+                f"this is {kind_of(value)}",
+                what=f"the value of `{function.name.id}`",
+                expected=declared,
+                found=kind_of(value),
+            )
             return None
     return replace(value, span=node.span)
 
@@ -131,38 +159,65 @@ def _match_arguments(
     signature = f"{function.name.id}({', '.join(names)})"
     given: dict[str, t.Expression] = {}
     if len(node.arguments) > len(names):
-        ctx.error("AL104", node.arguments[len(names)].span, "one too many", name=function.name.id,
-                  reason=f"takes {len(names)} arguments", help=f"it is `{signature}`")  # fmt: skip
+        ctx.error(
+            "AL104",
+            node.arguments[len(names)].span,
+            "one too many",
+            name=function.name.id,
+            reason=f"takes {len(names)} arguments",
+            help=f"it is `{signature}`",
+        )
         return None
     given.update(zip(names, node.arguments, strict=False))
     good = True
     for keyword in node.keywords:
         key = keyword.name.id
         if key not in names:
-            ctx.error("AL104", keyword.name.span, name=function.name.id,
-                      reason=f"has no parameter `{key}`", help=did_you_mean(key, names))  # fmt: skip
+            ctx.error(
+                "AL104",
+                keyword.name.span,
+                name=function.name.id,
+                reason=f"has no parameter `{key}`",
+                help=did_you_mean(key, names),
+            )
             good = False
         elif key in given:
             ctx.error("AL104", keyword.span, name=function.name.id, reason=f"got `{key}` twice")
             good = False
         else:
             given[key] = keyword.value
-    missing = [p.name.id for p in function.parameters if p.default is None and p.name.id not in given]
+    missing = [
+        p.name.id for p in function.parameters if p.default is None and p.name.id not in given
+    ]
     if missing and good:
-        ctx.error("AL104", node.span, name=function.name.id,
-                  reason="needs " + ", ".join(f"`{m}`" for m in missing), help=f"it is `{signature}`")  # fmt: skip
+        ctx.error(
+            "AL104",
+            node.span,
+            name=function.name.id,
+            reason="needs " + ", ".join(f"`{m}`" for m in missing),
+            help=f"it is `{signature}`",
+        )
         good = False
     return given if good else None
 
 
-def _argument(node: t.Expression, wanted: FunctionType, parameter: t.Parameter, ctx: Context) -> Binding | None:
+def _argument(
+    node: t.Expression, wanted: FunctionType, parameter: t.Parameter, ctx: Context
+) -> Binding | None:
     what = f"`{parameter.name.id}`"
     if wanted == "axis":
         binding = ctx.names.get(node.id) if isinstance(node, t.Name) else None
         if isinstance(binding, AxisName):
             return binding
-        ctx.error("AL201", node.span, "not an axis", what=what, expected="an axis", found=node.span.text,
-                  help=did_you_mean(node.span.text, [*ctx.q_axes, *ctx.k_axes]))  # fmt: skip
+        ctx.error(
+            "AL201",
+            node.span,
+            "not an axis",
+            what=what,
+            expected="an axis",
+            found=node.span.text,
+            help=did_you_mean(node.span.text, [*ctx.q_axes, *ctx.k_axes]),
+        )
         return None
     if isinstance(wanted, tuple):
         chosen = choice(node, wanted, ctx)

@@ -31,7 +31,9 @@ def expression(node: t.Expression, ctx: Context) -> Expr | None:
     if not ctx.spend(node.span):
         return None
     if ctx.report.levels >= MAX_LEVELS:
-        ctx.error("AL007", node.span, "this is the part nested too deep", limit=MAX_NODES, depth=MAX_DEPTH)
+        ctx.error(
+            "AL007", node.span, "this is the part nested too deep", limit=MAX_NODES, depth=MAX_DEPTH
+        )
         return None
     ctx.report.levels += 1
     try:
@@ -80,8 +82,14 @@ def _build(node: t.Expression, ctx: Context) -> Expr | None:
         case t.Conditional():
             return _conditional(node, ctx)
         case t.Tuple():
-            ctx.error("AL201", node.span, "a tuple", what="an expression",
-                      expected="a single value", found="a tuple")  # fmt: skip
+            ctx.error(
+                "AL201",
+                node.span,
+                "a tuple",
+                what="an expression",
+                expected="a single value",
+                found="a tuple",
+            )
             return None
         case _:
             assert_never(node)
@@ -104,7 +112,9 @@ def typed(node: t.Expression, ctx: Context, kinds: tuple[Kind, ...], what: str) 
         hint = "round it: `floor(...)`, `ceil(...)` or `round(...)`; integer division is `//`"
     elif kind is Kind.INT and kinds == (Kind.BOOL,):
         hint = "compare it with something, for example `... != 0`"
-    ctx.error("AL201", node.span, f"this is {kind}", what=what, expected=expected, found=kind, help=hint)
+    ctx.error(
+        "AL201", node.span, f"this is {kind}", what=what, expected=expected, found=kind, help=hint
+    )
     return None
 
 
@@ -124,31 +134,55 @@ def _name(node: t.Name, ctx: Context) -> Expr | None:
         case ChoiceName():
             ctx.error("AL206", node.span, name=name, help="compare it: `" + name + " == choice`")
         case AxisName(axis=axis):
-            ctx.error("AL107", node.span, "an axis", name=name,
-                      help=f"a token's coordinate is `q.{axis}` or `k.{axis}`, a length `len({axis})`")  # fmt: skip
+            ctx.error(
+                "AL107",
+                node.span,
+                "an axis",
+                name=name,
+                help=f"a token's coordinate is `q.{axis}` or `k.{axis}`, a length `len({axis})`",
+            )
         case TableName():
-            ctx.error("AL107", node.span, "a table", name=name, help=f"read an entry: `{name}[...]`")
+            ctx.error(
+                "AL107", node.span, "a table", name=name, help=f"read an entry: `{name}[...]`"
+            )
         case TokenName():
-            ctx.error("AL107", node.span, "one value per token", name=name,
-                      help=f"say whose: `q.{name}` or `k.{name}`")  # fmt: skip
+            ctx.error(
+                "AL107",
+                node.span,
+                "one value per token",
+                name=name,
+                help=f"say whose: `q.{name}` or `k.{name}`",
+            )
         case None if name in SYMBOLS:
             return e.Symbol(SYMBOLS[name], span=node.span)
         case None if name in ("q", "k"):
-            ctx.error("AL107", node.span, "a token", name=name,
-                      help=f"say what of it: `{name}.{(ctx.q_axes or ('n',))[0]}`")  # fmt: skip
+            ctx.error(
+                "AL107",
+                node.span,
+                "a token",
+                name=name,
+                help=f"say what of it: `{name}.{(ctx.q_axes or ('n',))[0]}`",
+            )
         case None if name in ctx.functions or name in BUILTINS or name == "len":
             ctx.error("AL107", node.span, "a function", name=name, help=f"call it: `{name}(...)`")
         case None:
             known = [*ctx.names, *SYMBOLS, "true", "false"]
-            ctx.error("AL101", node.span, "not defined here", name=name, help=did_you_mean(name, known))
+            ctx.error(
+                "AL101", node.span, "not defined here", name=name, help=did_you_mean(name, known)
+            )
     return None
 
 
 def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
     if not isinstance(node.base, t.Name) or node.base.id not in ("q", "k"):
         base = node.base.id if isinstance(node.base, t.Name) else "this"
-        ctx.error("AL107", node.base.span, "has no attributes", name=base,
-                  help="attributes belong to the query and key tokens: `q.name`, `k.name`")  # fmt: skip
+        ctx.error(
+            "AL107",
+            node.base.span,
+            "has no attributes",
+            name=base,
+            help="attributes belong to the query and key tokens: `q.name`, `k.name`",
+        )
         return None
     side, name = Side(node.base.id), node.name.id
     binding = ctx.names.get(name)
@@ -159,8 +193,12 @@ def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
         declared = binding.declaration
         if side in declared.sides:
             return e.TokenInput(side, declared.name, declared.kind, span=node.span)
-        ctx.error("AL106", node.span, name=f"{side}.{name}",
-                  help=f"`{name}` is declared over the axes of the other side")  # fmt: skip
+        ctx.error(
+            "AL106",
+            node.span,
+            name=f"{side}.{name}",
+            help=f"`{name}` is declared over the axes of the other side",
+        )
         return None
     if name == "index":
         return e.Index(side, span=node.span)
@@ -174,14 +212,23 @@ def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
 
 def _subscript(node: t.Subscript, ctx: Context) -> Expr | None:
     if not isinstance(node.base, t.Name):
-        ctx.error("AL107", node.base.span, name="this", help="only tables are indexed: `table[i, j]`")
+        ctx.error(
+            "AL107", node.base.span, name="this", help="only tables are indexed: `table[i, j]`"
+        )
         return None
     name = node.base.id
     table = ctx.names.get(name)
     if not isinstance(table, TableName):
         if table is None:
-            ctx.error("AL101", node.base.span, "not defined here", name=name,
-                      help=did_you_mean(name, [n for n, b in ctx.names.items() if isinstance(b, TableName)]))  # fmt: skip
+            ctx.error(
+                "AL101",
+                node.base.span,
+                "not defined here",
+                name=name,
+                help=did_you_mean(
+                    name, [n for n, b in ctx.names.items() if isinstance(b, TableName)]
+                ),
+            )
         else:
             ctx.error("AL107", node.base.span, "has one value", name=name, help="it takes no index")
         return None
@@ -201,7 +248,14 @@ def _per_axis(node: t.Subscript, table: TableName, ctx: Context) -> Expr | None:
     binding = ctx.names.get(index.id) if isinstance(index, t.Name) else None
     if isinstance(binding, AxisName):
         return e.Param(table.name, table.kind, binding.axis, span=node.span)
-    ctx.error("AL205", index.span, "not an axis", name=table.name, expected="an axis name", found="something else")
+    ctx.error(
+        "AL205",
+        index.span,
+        "not an axis",
+        name=table.name,
+        expected="an axis name",
+        found="something else",
+    )
     return None
 
 
@@ -243,9 +297,14 @@ def _compare(node: t.Compare, ctx: Context) -> Expr | None:
         left, right = made[i], made[i + 1]
         mixed = (kind_of(left) is Kind.BOOL) != (kind_of(right) is Kind.BOOL)
         if mixed or (kind_of(left) is Kind.BOOL and op not in ("==", "!=")):
-            ctx.error("AL201", node.operands[i + 1].span, f"this is {kind_of(right)}",
-                      what=f"the right of `{op}`", expected=kind_of(left) if mixed else "a number",
-                      found=kind_of(right))  # fmt: skip
+            ctx.error(
+                "AL201",
+                node.operands[i + 1].span,
+                f"this is {kind_of(right)}",
+                what=f"the right of `{op}`",
+                expected=kind_of(left) if mixed else "a number",
+                found=kind_of(right),
+            )
             return None
         span = node.operands[i].span.to(node.operands[i + 1].span)
         parts.append(e.Compare(op, *_same_kind(left, right), span=span))  # type: ignore[arg-type]
@@ -259,7 +318,12 @@ def _compare_choice(node: t.Compare, ctx: Context) -> Expr | None:
         if isinstance(binding, ChoiceName):
             choices = binding.choices
     if len(node.ops) != 1 or node.ops[0] not in ("==", "!="):
-        ctx.error("AL206", node.span, name=" | ".join(choices), help="choices are compared with `==` or `!=`")
+        ctx.error(
+            "AL206",
+            node.span,
+            name=" | ".join(choices),
+            help="choices are compared with `==` or `!=`",
+        )
         return None
     found: list[str] = []
     for operand in node.operands:
@@ -278,8 +342,12 @@ def choice(node: t.Expression, choices: tuple[str, ...], ctx: Context) -> str | 
             return binding.choice
         if node.id in choices:
             return binding.choice if isinstance(binding, ChoiceName) else node.id
-        ctx.error("AL206", node.span, name=node.id,
-                  help=did_you_mean(node.id, choices) or "one of: " + ", ".join(choices))  # fmt: skip
+        ctx.error(
+            "AL206",
+            node.span,
+            name=node.id,
+            help=did_you_mean(node.id, choices) or "one of: " + ", ".join(choices),
+        )
         return None
     ctx.error("AL206", node.span, name=node.span.text, help="one of: " + ", ".join(choices))
     return None
@@ -287,15 +355,24 @@ def choice(node: t.Expression, choices: tuple[str, ...], ctx: Context) -> str | 
 
 def _member(node: t.Member, ctx: Context) -> Expr | None:
     if not isinstance(node.element, t.Name) or node.element.id not in ("q", "k"):
-        ctx.error("AL107", node.element.span, name=node.element.span.text,
-                  help="the left of `in` is a token: `q in cls`, `k in text`")  # fmt: skip
+        ctx.error(
+            "AL107",
+            node.element.span,
+            name=node.element.span.text,
+            help="the left of `in` is a token: `q in cls`, `k in text`",
+        )
         return None
     side, segment = Side(node.element.id), node.collection.id
     if segment == e.GRID or side in ctx.segments.get(segment, ()):
         return e.InSegment(side, segment, span=node.span)
     known = [e.GRID, *(n for n, s in ctx.segments.items() if side in s)]
-    ctx.error("AL101", node.collection.span, "no prefix or suffix of that name", name=segment,
-              help=did_you_mean(segment, known))  # fmt: skip
+    ctx.error(
+        "AL101",
+        node.collection.span,
+        "no prefix or suffix of that name",
+        name=segment,
+        help=did_you_mean(segment, known),
+    )
     return None
 
 
@@ -305,8 +382,14 @@ def _conditional(node: t.Conditional, ctx: Context) -> Expr | None:
     if condition is None or then is None or otherwise is None:
         return None
     if (kind_of(then) is Kind.BOOL) != (kind_of(otherwise) is Kind.BOOL):
-        ctx.error("AL201", node.otherwise.span, f"this is {kind_of(otherwise)}",
-                  what="the value after `else`", expected=kind_of(then), found=kind_of(otherwise))  # fmt: skip
+        ctx.error(
+            "AL201",
+            node.otherwise.span,
+            f"this is {kind_of(otherwise)}",
+            what="the value after `else`",
+            expected=kind_of(then),
+            found=kind_of(otherwise),
+        )
         return None
     then, otherwise = _same_kind(then, otherwise)
     return e.Select(condition, then, otherwise, span=node.span)

@@ -15,7 +15,9 @@ from attnlang.compiler.sema.types import function_type
 from attnlang.compiler.syntax import tree as t
 
 
-def check_function(function: t.Function, functions: Mapping[str, t.Function], report: Report) -> None:
+def check_function(
+    function: t.Function, functions: Mapping[str, t.Function], report: Report
+) -> None:
     """Read a function's body once with unknown arguments of the declared types."""
     ctx = Context(report, functions)
     names: dict[str, Binding] = {}
@@ -47,8 +49,21 @@ def check_function(function: t.Function, functions: Mapping[str, t.Function], re
         return
     declared = function.returns.names[0].id
     if declared not in ("int", "float", "bool"):
-        ctx.error("AL204", function.returns.span, name=function.returns.span.text, help="int, float or bool")
-    elif kind_of(value) is not Kind(declared) and not (declared == "float" and kind_of(value) is Kind.INT):
-        ctx.error("AL201", function.value.span, f"this is {kind_of(value)}",
-                  what=f"the value of `{function.name.id}`", expected=declared, found=kind_of(value),
-                  secondary=(Label(function.returns.span, "declared here"),))  # fmt: skip
+        ctx.error(
+            "AL204",
+            function.returns.span,
+            name=function.returns.span.text,
+            help="int, float or bool",
+        )
+    elif kind_of(value) is not Kind(declared) and not (
+        declared == "float" and kind_of(value) is Kind.INT
+    ):
+        ctx.error(
+            "AL201",
+            function.value.span,
+            f"this is {kind_of(value)}",
+            what=f"the value of `{function.name.id}`",
+            expected=declared,
+            found=kind_of(value),
+            secondary=(Label(function.returns.span, "declared here"),),
+        )

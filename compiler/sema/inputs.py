@@ -26,7 +26,14 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
         if word in ("batch", "head") or word in axes:
             if word in said or (word == "batch" and i > 0):
                 why = "comes first" if word == "batch" else "is listed twice"
-                ctx.error("AL205", written.span, why, name=node.name.id, expected="batch first, each dimension once", found=word)  # fmt: skip
+                ctx.error(
+                    "AL205",
+                    written.span,
+                    why,
+                    name=node.name.id,
+                    expected="batch first, each dimension once",
+                    found=word,
+                )
                 good = False
             dims.append(str(word))
             said.add(str(word))
@@ -38,17 +45,35 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
         dims.append(size)
     for flag in node.flags:
         if flag.id not in FLAGS:
-            ctx.error("AL206", flag.span, name=flag.id, help=did_you_mean(flag.id, FLAGS) or "`sorted` or `optional`")
+            ctx.error(
+                "AL206",
+                flag.span,
+                name=flag.id,
+                help=did_you_mean(flag.id, FLAGS) or "`sorted` or `optional`",
+            )
             good = False
     if not good or kind is None:
         return None
     names = {f.id for f in node.flags}
     sides = _token_sides(tuple(dims), ctx)
     if "sorted" in names and (kind is Kind.BOOL or not sides):
-        ctx.error("AL201", node.span, what="a `sorted` input", expected="numbers, one per token",
-                  found=node.type.span.text)  # fmt: skip
+        ctx.error(
+            "AL201",
+            node.span,
+            what="a `sorted` input",
+            expected="numbers, one per token",
+            found=node.type.span.text,
+        )
         return None
-    return InputDecl(node.name.id, kind, tuple(dims), sides, "sorted" in names, "optional" in names, span=node.span)
+    return InputDecl(
+        node.name.id,
+        kind,
+        tuple(dims),
+        sides,
+        "sorted" in names,
+        "optional" in names,
+        span=node.span,
+    )
 
 
 def _token_sides(dims: tuple[str | Expr, ...], ctx: Context) -> tuple[Side, ...]:

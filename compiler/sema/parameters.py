@@ -39,8 +39,12 @@ def declare(parameter: t.Parameter, axes: tuple[str, ...], ctx: Context) -> Para
             dim = written.dims[0]
             word = dim.id if isinstance(dim, t.Name) else ""
             if len(written.dims) > 1 or word not in ("axis", "head"):
-                ctx.error("AL204", written.span, name=written.span.text,
-                          help="a parameter has one value, one per axis `int[axis]` or one per head `int[head]`")  # fmt: skip
+                ctx.error(
+                    "AL204",
+                    written.span,
+                    name=written.span.text,
+                    help="one value `int`, one per axis `int[axis]` or one per head `int[head]`",
+                )
                 return None
             per = Per(word)
     declared = ParameterDecl(name.id, kind, per, choices, None, span=parameter.span)
@@ -60,7 +64,9 @@ def _default(node: t.Expression, declared: ParameterDecl, ctx: Context) -> Param
         return choice(node, declared.choices, ctx)
     if isinstance(node, t.Tuple):
         values = [_default(item, declared, ctx) for item in node.items]
-        return tuple(v for v in values if isinstance(v, int | float)) if None not in values else None
+        return (
+            tuple(v for v in values if isinstance(v, int | float)) if None not in values else None
+        )
     value = typed(node, ctx, (declared.kind,), f"the default of `{declared.name}`")
     if value is None:
         return None
@@ -81,7 +87,9 @@ def bind(
     by_name = {d.name: d for d in declared}
     for name in given:
         if name not in by_name:
-            ctx.error("AL401", None, pattern=pattern, name=name, help=did_you_mean(str(name), by_name))
+            ctx.error(
+                "AL401", None, pattern=pattern, name=name, help=did_you_mean(str(name), by_name)
+            )
     values: list[tuple[str, ParameterValue]] = []
     for d in declared:
         value = fit(given[d.name], d, axes, d.span, ctx) if d.name in given else d.default
@@ -90,16 +98,22 @@ def bind(
     return tuple(values)
 
 
-def fit(value: object, d: ParameterDecl, axes: tuple[str, ...], span: Span, ctx: Context) -> ParameterValue | None:
+def fit(
+    value: object, d: ParameterDecl, axes: tuple[str, ...], span: Span, ctx: Context
+) -> ParameterValue | None:
     """A value in the form its parameter needs, or None with AL403 reported."""
 
-    def wrong(why: str) -> None:
+    def wrong(why: str | None) -> None:
         ctx.error("AL403", span, name=d.name, type=d.type_name, value=_shown(value), help=why)
 
     if d.kind is None:
         if isinstance(value, str) and value in d.choices:
             return value
-        wrong(did_you_mean(value, d.choices) if isinstance(value, str) else "give one of the choices as text")  # type: ignore[func-returns-value]
+        wrong(
+            did_you_mean(value, d.choices)
+            if isinstance(value, str)
+            else "give one of the choices as text"
+        )
         return None
     if d.per is Per.ONE:
         one = scalar(value, d.kind)
@@ -123,7 +137,11 @@ def fit(value: object, d: ParameterDecl, axes: tuple[str, ...], span: Span, ctx:
         items = items * len(axes)
     fitted = [scalar(item, d.kind) for item in items]
     if None in fitted or not fitted or (d.per is Per.AXIS and len(fitted) != len(axes)):
-        each = f"one {d.kind} for each axis ({', '.join(axes)})" if d.per is Per.AXIS else f"one {d.kind} for each head"
+        each = (
+            f"one {d.kind} for each axis ({', '.join(axes)})"
+            if d.per is Per.AXIS
+            else f"one {d.kind} for each head"
+        )
         wrong(f"it takes {each}, or one for all")
         return None
     return tuple(f for f in fitted if f is not None)

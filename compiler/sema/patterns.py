@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from attnlang.compiler.diagnostics.model import Label
 from attnlang.compiler.diagnostics.report import Report
@@ -11,10 +11,8 @@ from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import (
-    Attend,
-    EmptyRule,
+    Fidelity,
     HeadGroup,
-    InputDecl,
     Meta,
     ParameterDecl,
     PatternIR,
@@ -23,55 +21,26 @@ from attnlang.compiler.ir.pattern import (
     Segment,
 )
 from attnlang.compiler.sema import parameters
-from attnlang.compiler.sema.budget import measure, within_budget
+from attnlang.compiler.sema.attends import attend_clause
+from attnlang.compiler.sema.budget import within_budget
+from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.rows import check_empty_rule
-from attnlang.compiler.sema.scope import RESERVED, AxisName, Binding, ChoiceName, Context, TableName, TokenName, ValueName
-from attnlang.compiler.sema.segments import specialise, undefined_leaves
-from attnlang.compiler.source import Span
+from attnlang.compiler.sema.scope import (
+    RESERVED,
+    AxisName,
+    Binding,
+    ChoiceName,
+    Context,
+    TableName,
+    TokenName,
+    ValueName,
+)
 from attnlang.compiler.syntax import tree as t
 
 MAX_AXES = 3
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What the statements of one pattern have said so far."""
-
-    pattern: t.Pattern
-    ctx: Context
-    axes: dict[Side, tuple[str, ...]] = field(default_factory=dict)
-    prefixes: list[Segment] = field(default_factory=list)
-    suffixes: list[Segment] = field(default_factory=list)
-    inputs: list[InputDecl] = field(default_factory=list)
-    requirements: list[Requirement] = field(default_factory=list)
-    groups: list[HeadGroup] = field(default_factory=list)
-    attended: Span | None = None
-    meta: Meta = Meta()
-    defined: dict[str, Span] = field(default_factory=dict)
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        return (*self.prefixes, Segment(GRID, "grid"), *self.suffixes)
-
-    @property
-    def input_names(self) -> frozenset[str]:
-        return frozenset(i.name for i in self.inputs)
-
-    def define(self, name: t.Name) -> bool:
-        """Claim a name for this pattern; AL102 or AL108 if it is taken or reserved."""
-        if name.id in RESERVED:
-            self.ctx.error("AL108", name.span, name=name.id)
-            return False
-        first = self.defined.get(name.id)
-        if first is not None:
-            self.ctx.error("AL102", name.span, "defined again", name=name.id,
-                           secondary=(Label(first, "first defined here"),))  # fmt: skip
-            return False
-        self.defined[name.id] = name.span
-        return True
 
 
 def elaborate(
@@ -87,7 +56,7 @@ def elaborate(
     ``complete``: every parameter must have a value (AL402). None when there were errors.
     """
     before = report.errors
-    draft = _Draft(pattern, Context(report, functions), meta=Meta(doc=pattern.doc or ""))
+    draft = Draft(pattern, Context(report, functions), meta=Meta(doc=pattern.doc or ""))
     _axes(draft)
     q_axes = draft.axes.get(Side.Q, ())
     declared = _parameters(draft, q_axes)
@@ -97,13 +66,24 @@ def elaborate(
     if complete:
         for d in declared:
             if d.name not in dict(values) and d.name not in given:
-                draft.ctx.error("AL402", d.span, "has no default", pattern=pattern.name.id, name=d.name,
-                                type=d.type_name)  # fmt: skip
+                draft.ctx.error(
+                    "AL402",
+                    d.span,
+                    "has no default",
+                    pattern=pattern.name.id,
+                    name=d.name,
+                    type=d.type_name,
+                )
     for statement in pattern.body:
         _statement(statement, draft)
     if draft.attended is None and report.errors == before:
-        draft.ctx.error("AL302", pattern.name.span, "attends nothing", name=pattern.name.id,
-                        help="end it with `attend where ...`")  # fmt: skip
+        draft.ctx.error(
+            "AL302",
+            pattern.name.span,
+            "attends nothing",
+            name=pattern.name.id,
+            help="end it with `attend where ...`",
+        )
     if report.errors > before:
         return None
     made = PatternIR(
@@ -123,13 +103,18 @@ def elaborate(
     return made if report.errors == before else None
 
 
-def _axes(draft: _Draft) -> None:
+def _axes(draft: Draft) -> None:
     for node in (s for s in draft.pattern.body if isinstance(s, t.Over)):
         names = tuple(a.id for a in node.axes)
-        sides = (Side.Q, Side.K)
+        sides: tuple[Side, ...] = (Side.Q, Side.K)
         if node.side is not None:
             if node.side.id not in ("q", "k"):
-                draft.ctx.error("AL106", node.side.span, name=node.side.id, help="`over q: ...` or `over k: ...`")
+                draft.ctx.error(
+                    "AL106",
+                    node.side.span,
+                    name=node.side.id,
+                    help="`over q: ...` or `over k: ...`",
+                )
                 continue
             sides = (Side(node.side.id),)
         if len(names) > MAX_AXES:
@@ -147,15 +132,22 @@ def _axes(draft: _Draft) -> None:
     for side in (Side.Q, Side.K):
         if side not in draft.axes:
             missing = f"over {side}: ..." if draft.axes else "over n"
-            draft.ctx.error("AL301", draft.pattern.name.span, name=draft.pattern.name.id, help=f"add `{missing}`")
+            draft.ctx.error(
+                "AL301",
+                draft.pattern.name.span,
+                name=draft.pattern.name.id,
+                help=f"add `{missing}`",
+            )
             draft.axes[side] = ()
             if not draft.axes[Side.Q]:
                 draft.axes[Side.K] = ()
                 break
-    draft.ctx = draft.ctx.with_names(**{a: AxisName(a) for axes in draft.axes.values() for a in axes})
+    draft.ctx = draft.ctx.with_names(
+        **{a: AxisName(a) for axes in draft.axes.values() for a in axes}
+    )
 
 
-def _parameters(draft: _Draft, axes: tuple[str, ...]) -> tuple[ParameterDecl, ...]:
+def _parameters(draft: Draft, axes: tuple[str, ...]) -> tuple[ParameterDecl, ...]:
     declared: list[ParameterDecl] = []
     empty = replace(draft.ctx, names={})
     for parameter in draft.pattern.parameters:
@@ -170,7 +162,7 @@ def _parameters(draft: _Draft, axes: tuple[str, ...]) -> tuple[ParameterDecl, ..
 
 
 def _parameter_names(
-    draft: _Draft, declared: tuple[ParameterDecl, ...], values: Mapping[str, object]
+    draft: Draft, declared: tuple[ParameterDecl, ...], values: Mapping[str, object]
 ) -> None:
     names: dict[str, Binding] = {}
     for d in declared:
@@ -183,18 +175,26 @@ def _parameter_names(
     draft.ctx = draft.ctx.with_names(**names)
 
 
-def _statement(node: t.Statement, draft: _Draft) -> None:
+def _statement(node: t.Statement, draft: Draft) -> None:
     match node:
         case t.Over():
             pass  # read first, by _axes
         case t.Paper():
             _paper(node, draft)
         case t.Fidelity():
-            levels = ("verified", "interpretation")
+            levels: dict[str, Fidelity] = {
+                "verified": "verified",
+                "interpretation": "interpretation",
+            }
             if node.level.id in levels:
-                draft.meta = replace(draft.meta, fidelity=node.level.id)
+                draft.meta = replace(draft.meta, fidelity=levels[node.level.id])
             else:
-                draft.ctx.error("AL206", node.level.span, name=node.level.id, help=did_you_mean(node.level.id, levels))
+                draft.ctx.error(
+                    "AL206",
+                    node.level.span,
+                    name=node.level.id,
+                    help=did_you_mean(node.level.id, levels),
+                )
         case t.Extra():
             _extra(node, draft)
         case t.Input():
@@ -203,14 +203,20 @@ def _statement(node: t.Statement, draft: _Draft) -> None:
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
             else:
                 draft.inputs.append(made)
-                name = TokenName(made) if made.sides else TableName(
-                    made.name, made.kind, sum(d != "batch" for d in made.dims)
+                name = (
+                    TokenName(made)
+                    if made.sides
+                    else TableName(made.name, made.kind, sum(d != "batch" for d in made.dims))
                 )
                 draft.ctx = draft.ctx.with_names(**{made.name: name})
         case t.Require():
             condition = boolean(node.condition, draft.ctx, "a requirement")
-            if condition is not None and check_level(condition, "require", draft.input_names, draft.ctx):
-                draft.requirements.append(Requirement(condition, node.message, span=node.condition.span))
+            if condition is not None and check_level(
+                condition, "require", draft.input_names, draft.ctx
+            ):
+                draft.requirements.append(
+                    Requirement(condition, node.message, span=node.condition.span)
+                )
         case t.Let():
             value = expression(node.value, draft.ctx)
             if value is not None and not within_budget(value, node.span, draft.ctx):
@@ -221,21 +227,31 @@ def _statement(node: t.Statement, draft: _Draft) -> None:
             _heads(node, draft)
         case t.Attend():
             if draft.attended is not None:
-                draft.ctx.error("AL303", node.span, "said again", what="`attend`",
-                                secondary=(Label(draft.attended, "already said here"),),
-                                help="join the conditions with `or`, or split the heads: `heads[...]:`")  # fmt: skip
+                draft.ctx.error(
+                    "AL303",
+                    node.span,
+                    "said again",
+                    what="`attend`",
+                    secondary=(Label(draft.attended, "already said here"),),
+                    help="join the conditions with `or`, or split the heads: `heads[...]:`",
+                )
             draft.attended = node.span
-            attend = _attend(node, draft)
+            attend = attend_clause(node, draft)
             if attend is not None:
                 heads = e.Symbol(SymbolName.HEADS)
                 draft.groups.append(HeadGroup(e.Int(0), heads, attend))
 
 
-def _paper(node: t.Paper, draft: _Draft) -> None:
+def _paper(node: t.Paper, draft: Draft) -> None:
     fields = dict(node.fields)
     for name in fields:
         if name not in ("year", "arxiv"):
-            draft.ctx.error("AL010", node.span, found=f"`{name}`", help='it is `paper "title" year 2024 arxiv "2401.00001"`')
+            draft.ctx.error(
+                "AL010",
+                node.span,
+                found=f"`{name}`",
+                help='it is `paper "title" year 2024 arxiv "2401.00001"`',
+            )
     year = fields.get("year", "")
     draft.meta = replace(
         draft.meta,
@@ -245,13 +261,13 @@ def _paper(node: t.Paper, draft: _Draft) -> None:
     )
 
 
-def _extra(node: t.Extra, draft: _Draft) -> None:
+def _extra(node: t.Extra, draft: Draft) -> None:
     if node.name.id in (GRID, "index"):
         draft.ctx.error("AL108", node.name.span, name=node.name.id)
         return
     if not draft.define(node.name):
         return
-    sides = (Side.Q, Side.K)
+    sides: tuple[Side, ...] = (Side.Q, Side.K)
     if node.side is not None:
         if node.side.id not in ("q", "k"):
             draft.ctx.error("AL106", node.side.span, name=node.side.id, help="`on q` or `on k`")
@@ -267,13 +283,15 @@ def _extra(node: t.Extra, draft: _Draft) -> None:
     draft.ctx = replace(draft.ctx, segments={**draft.ctx.segments, node.name.id: sides})
 
 
-def _heads(node: t.Heads, draft: _Draft) -> None:
+def _heads(node: t.Heads, draft: Draft) -> None:
     bounds: list[Expr | None] = []
     for written, missing in ((node.start, e.Int(0)), (node.stop, e.Symbol(SymbolName.HEADS))):
         bound: Expr | None = missing
         if written is not None:
             bound = typed(written, draft.ctx, (Kind.INT,), "a bound of `heads`")
-            if bound is not None and not check_level(bound, "a group of heads", draft.input_names, draft.ctx):
+            if bound is not None and not check_level(
+                bound, "a group of heads", draft.input_names, draft.ctx
+            ):
                 bound = None
         bounds.append(bound)
     outer = draft.ctx
@@ -287,77 +305,9 @@ def _heads(node: t.Heads, draft: _Draft) -> None:
         elif not isinstance(statement, t.Attend):
             draft.ctx.error("AL308", statement.span, "not inside `heads`")
     for attend_node in attends[:1]:
-        attend = _attend(attend_node, draft)
+        attend = attend_clause(attend_node, draft)
         start, stop = bounds
         if attend is not None and start is not None and stop is not None:
             draft.groups.append(HeadGroup(start, stop, attend))
     draft.attended = draft.attended or node.span
     draft.ctx = outer
-
-
-def _attend(node: t.Attend, draft: _Draft) -> Attend | None:
-    ctx = draft.ctx
-    where = boolean(node.where, ctx, "`where`")
-    clauses: dict[str, Expr | None] = {"score": None, "scale": None, "sink": None}
-    score: Expr = e.Symbol(SymbolName.SCORE, span=node.span)
-    empty: EmptyRule | None = None
-    good = where is not None and check_level(where, "where", draft.input_names, ctx)
-    said: set[str] = set()
-    for option in node.options:
-        if isinstance(option, t.Empty):
-            rules = tuple(str(r) for r in EmptyRule)
-            if option.rule.id not in rules:
-                ctx.error("AL206", option.rule.span, name=option.rule.id, help=did_you_mean(option.rule.id, rules) or "one of: " + ", ".join(rules))  # fmt: skip
-                good = False
-                continue
-            kind, empty = "empty", EmptyRule(option.rule.id)
-        else:
-            kind = option.kind
-            inner = replace(ctx, score=score) if kind == "score" else ctx
-            value = typed(option.value, inner, (Kind.FLOAT,), f"`{kind}`")
-            if value is None or not check_level(value, kind, draft.input_names, ctx) or not within_budget(value, option.span, ctx):
-                good = False
-                continue
-            if kind == "score":
-                score = clauses["score"] = value
-            elif kind == "softcap":
-                capped = e.Apply("tanh", (e.Arith("/", score, value),), span=option.span)
-                score = clauses["score"] = e.Arith("*", value, capped, span=option.span)
-            else:
-                clauses[kind] = value
-        if kind in said and kind != "score":
-            ctx.error("AL303", option.span, "said again", what=f"`{kind}`")
-        said.add(kind)
-    if not good or where is None:
-        return None
-    if not within_budget(where, node.where.span, ctx):
-        return None
-    _check_segments((where, clauses["score"], clauses["sink"]), draft)
-    return Attend(where, clauses["score"], clauses["scale"], clauses["sink"], empty, span=node.where.span)
-
-
-def _check_segments(roots: tuple[Expr | None, ...], draft: _Draft) -> None:
-    """No clause may read what the tokens of some segment do not have (AL306)."""
-    extras = frozenset(s.name for s in draft.segments if not s.is_grid)
-    if not extras:
-        return
-    cost = sum(measure(root)[0] for root in roots if root is not None)
-    for q in (s for s in draft.segments if Side.Q in s.sides):
-        for k in (s for s in draft.segments if Side.K in s.sides):
-            where = roots[0]
-            if not draft.ctx.spend(draft.pattern.name.span, cost):
-                return
-            if where is None or specialise(where, q, k) == e.FALSE:
-                roots_here: tuple[Expr | None, ...] = roots[:1]
-            else:
-                roots_here = roots
-            for root in roots_here:
-                if root is None:
-                    continue
-                for leaf, segment in undefined_leaves(specialise(root, q, k), q, k, extras):
-                    token = "q" if getattr(leaf, "side", None) is Side.Q else "k"
-                    draft.ctx.error(
-                        "AL306", leaf.span, f"{token} may be a `{segment.name}` token here",
-                        read=leaf.span.text or "this", segment=segment.name,
-                        help=f"say what holds for those tokens, for example `{token} in {segment.name} or ...`",
-                    )  # fmt: skip

@@ -19,9 +19,11 @@ def check_empty_rule(pattern: PatternIR, attend: Attend, ctx: Context) -> None:
     runtime = bool(varies_with(attend.where, inputs) & Level.RUNTIME)
     if runtime and attend.empty is None and not attends_itself(pattern, attend.where):
         ctx.error(
-            "AL307", attend.span, "may leave a query without any key",
+            "AL307",
+            attend.span,
+            "may leave a query without any key",
             help="add `empty zero` (output 0), `empty self` or `empty full` after the condition",
-        )  # fmt: skip
+        )
 
 
 def attends_itself(pattern: PatternIR, where: Expr) -> bool:

@@ -27,7 +27,9 @@ def specialise(root: Expr, q: Segment, k: Segment) -> Expr:
     return simplify(rewrite(root, rule))
 
 
-def undefined_leaves(root: Expr, q: Segment, k: Segment, extras: frozenset[str]) -> list[tuple[Expr, Segment]]:
+def undefined_leaves(
+    root: Expr, q: Segment, k: Segment, extras: frozenset[str]
+) -> list[tuple[Expr, Segment]]:
     """Coordinates and token inputs that the tokens of these segments do not have.
 
     ``extras``: the names of all prefixes and suffixes, whose tokens have the one coordinate

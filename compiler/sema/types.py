@@ -42,13 +42,19 @@ def function_type(parameter: t.Parameter, ctx: Context) -> FunctionType | None:
     if len(written.names) > 1:
         return choices_of(written, ctx)
     if written.dims:
-        ctx.error("AL204", written.span, name=written.span.text,
-                  help="functions take single values: pass `table[...]`")  # fmt: skip
+        ctx.error(
+            "AL204",
+            written.span,
+            name=written.span.text,
+            help="functions take single values: pass `table[...]`",
+        )
         return None
     if written.names[0].id == "axis":
         return "axis"
     known = (*_SCALARS, "axis")
     if written.names[0].id in _SCALARS:
         return Kind(written.names[0].id)
-    ctx.error("AL204", written.span, name=written.span.text, help=did_you_mean(written.names[0].id, known))
+    ctx.error(
+        "AL204", written.span, name=written.span.text, help=did_you_mean(written.names[0].id, known)
+    )
     return None

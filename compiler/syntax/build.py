@@ -1,4 +1,4 @@
-"""Parse tree -> syntax tree, bottom up and without recursion (texts are untrusted and may be deep)."""
+"""Parse tree -> syntax tree, bottom up and without recursion: untrusted texts may be deep."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from lark import Token, Tree
-
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.source import Source, Span
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.limits import MAX_DEPTH, MAX_INTEGER
+from lark import Token, Tree
 
 Children = list[Any]
 """Built nodes, tokens, tuples and None (an absent optional), in source order."""
@@ -29,7 +28,8 @@ def build(parsed: Tree[Token], source: Source, comments: tuple[t.Comment, ...]) 
         span = _span(node, source, starts)
         children = [built[id(c)] if isinstance(c, Tree) else c for c in node.children]
         children = [_token(c, source) if isinstance(c, Token) else c for c in children]
-        depth[id(node)] = 1 + max((depth[id(c)] for c in node.children if isinstance(c, Tree)), default=0)
+        below = (depth[id(c)] for c in node.children if isinstance(c, Tree))
+        depth[id(node)] = 1 + max(below, default=0)
         if depth[id(node)] > MAX_DEPTH:
             raise failure("AL005", span, "this is the part nested too deep", limit=MAX_DEPTH)
         rule = str(node.data)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from lark import Token
-
 from attnlang.compiler.diagnostics.model import Diagnostic
 from attnlang.compiler.diagnostics.report import diagnostic
 from attnlang.compiler.diagnostics.suggest import nearest
 from attnlang.compiler.source import Source, Span
+from lark import Token
 
 STATEMENTS = (
-    "over", "prefix", "suffix", "input", "require", "let", "heads", "attend", "paper", "fidelity",
-)  # fmt: skip
+    "over",
+    "prefix",
+    "suffix",
+    "input",
+    "require",
+    "let",
+    "heads",
+    "attend",
+    "paper",
+    "fidelity",
+)
 OPTIONS = ("score", "softcap", "scale", "sink", "empty")
 _FOREIGN = {
     "for": "the language has no loops: say which pairs attend with one expression over q and k",
@@ -53,8 +61,12 @@ def explain_unexpected(token: Token, accepts: set[str], source: Source) -> Diagn
     span = _span(token, source)
     text = str(token).strip()
     if token.type == "_INDENT":
-        return diagnostic("AL012", _line_indent(token, source), "indented for no reason",
-                          help="only the lines below a `:` or an `attend` are indented")  # fmt: skip
+        return diagnostic(
+            "AL012",
+            _line_indent(token, source),
+            "indented for no reason",
+            help="only the lines below a `:` or an `attend` are indented",
+        )
     if token.type in {"_NL", "_DEDENT", "$END"}:
         return _line_too_short(span, accepts)
     if accepts == {"_INDENT"}:

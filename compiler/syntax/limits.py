@@ -19,4 +19,4 @@ MAX_STEPS = 400_000
 """Expression nodes read in one run, each function body once for every call of it (AL007)."""
 
 MAX_LEVELS = 150
-"""Expressions inside expressions while they are read, those of called functions included (AL007)."""
+"""Expressions inside expressions as they are read, called functions included (AL007)."""

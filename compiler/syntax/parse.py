@@ -7,10 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lark import Lark, Token
-from lark.exceptions import LarkError, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
-from lark.indenter import DedentError, Indenter
-
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.source import Source, Span
@@ -18,6 +14,9 @@ from attnlang.compiler.syntax import tree
 from attnlang.compiler.syntax.build import build
 from attnlang.compiler.syntax.explain_syntax import explain_unexpected
 from attnlang.compiler.syntax.limits import MAX_BRACKETS, MAX_BYTES
+from lark import Lark, Token
+from lark.exceptions import LarkError, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.indenter import DedentError, Indenter
 
 
 class _Indentation(Indenter):
@@ -64,9 +63,13 @@ def decode(name: str, data: bytes) -> Source:
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        good = Source(name, data[: error.start].decode("utf-8", "replace") + "\N{REPLACEMENT CHARACTER}")
+        good = Source(
+            name, data[: error.start].decode("utf-8", "replace") + "\N{REPLACEMENT CHARACTER}"
+        )
         at = len(good.text) - 1
-        raise failure("AL002", Span(good, at, at + 1), f"byte 0x{data[error.start]:02x}", name=name) from None
+        raise failure(
+            "AL002", Span(good, at, at + 1), f"byte 0x{data[error.start]:02x}", name=name
+        ) from None
 
 
 def parse(source: Source) -> tree.Module:
@@ -81,7 +84,9 @@ def parse(source: Source) -> tree.Module:
     except UnexpectedInput as error:
         raise _unexpected(error, source) from None
     except LarkError as error:  # an end of text inside a token
-        raise failure("AL010", Span(source, len(source.text), len(source.text)), found=str(error)) from None
+        raise failure(
+            "AL010", Span(source, len(source.text), len(source.text)), found=str(error)
+        ) from None
     return build(parsed, source, tuple(comments(source)))
 
 
@@ -180,7 +185,13 @@ def _unexpected(error: UnexpectedInput, source: Source) -> Exception:
         at = error.pos_in_stream or 0
         ch = source.text[at : at + 1]
         hint = _CHARACTER_HINTS.get(ch)
-        return failure("AL010", Span(source, at, at + 1), "not part of the language", found=f"`{ch}`", help=hint)
+        return failure(
+            "AL010",
+            Span(source, at, at + 1),
+            "not part of the language",
+            found=f"`{ch}`",
+            help=hint,
+        )
     if isinstance(error, UnexpectedToken) and isinstance(error.token, Token):
         return PatternError((explain_unexpected(error.token, set(error.accepts or ()), source),))
     end = len(source.text)
@@ -215,7 +226,9 @@ def _dedent(source: Source) -> Exception:
             start = source.line_start(number)
             indent = len(line) - len(line.lstrip())
             return failure(
-                "AL012", Span(source, start, start + max(indent, 1)), "matches no block above",
+                "AL012",
+                Span(source, start, start + max(indent, 1)),
+                "matches no block above",
                 help="indent with 4 spaces for each block",
             )
     return failure("AL012", Span(source, 0, 0))

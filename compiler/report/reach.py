@@ -1,0 +1,130 @@
+"""How many layers until everything that can ever reach a token has reached it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.report.dense import mask
+from attnlang.compiler.report.relation import Relation
+from attnlang.compiler.report.rows import Rows
+from numpy.typing import NDArray
+
+NODES = 512
+"""Tokens, or tiles, of the graph that is walked."""
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """layers: after so many, stacking more connects nothing new. islands: sets of tokens (or
+    tiles) that never meet, however many layers. unit: what was counted: "token" is exact, "tile"
+    tells of tiles of so many tokens, and is then a lower bound of the layers.
+    """
+
+    layers: int
+    islands: int | None
+    unit: Literal["token", "tile"]
+
+
+def reach(relations: Sequence[Relation], rows: Sequence[Rows | None], plan: Plan) -> Reach | None:
+    """The reach of self-attention; None for cross-attention and where it would take too long.
+
+    Information stays where it is as well: residual connections are counted in.
+    """
+    first = relations[0]
+    if first.q_len != first.k_len or not first.q_len:
+        return None
+    if not all(x.evaluable for x in relations):
+        return None
+    if first.q_len <= NODES:
+        joined = np.logical_or.reduce([mask(x) for x in relations])
+        return _walk(joined, "token")
+    only = rows[0]
+    if len(relations) == 1 and only is not None and _runs(only):
+        return Reach(_hops(only), _islands_of_runs(only), "token")
+    if plan.layout.q.tiles == plan.layout.k.tiles <= NODES:
+        live = np.logical_or.reduce([g.table.dense() > 0 for g in plan.heads])
+        return _walk(live, "tile")
+    return None
+
+
+def _runs(rows: Rows) -> bool:
+    """Are every query's keys one run around it, with ends that never move back?"""
+    places = np.arange(len(rows.keys))
+    return bool(
+        rows.exact
+        and (rows.keys == rows.last - rows.first + 1).all()
+        and (rows.first <= places).all()
+        and (rows.last >= places).all()
+        and (np.diff(rows.first) >= 0).all()
+        and (np.diff(rows.last) >= 0).all()
+    )
+
+
+def _hops(rows: Rows) -> int:
+    """Layers until the ends of all runs stand still, by the same doubling as :func:`_walk`."""
+    powers = [(rows.first, rows.last)]
+    while True:
+        low, high = powers[-1]
+        twice = (low[low], high[high])
+        if _same(twice, powers[-1]):
+            break
+        powers.append(twice)
+    closure = powers.pop()
+    here = np.arange(len(rows.keys), dtype=np.int64)
+    layers, at = 0, (here, here)
+    for step in reversed(range(len(powers))):
+        low, high = powers[step]
+        following = (low[at[0]], high[at[1]])
+        if not _same(following, closure):
+            layers, at = layers + (1 << step), following
+    return layers + 1
+
+
+def _same(a: tuple[IntArray, IntArray], b: tuple[IntArray, IntArray]) -> bool:
+    return bool((a[0] == b[0]).all() and (a[1] == b[1]).all())
+
+
+def _islands_of_runs(rows: Rows) -> int:
+    """Stretches of the sequence whose borders no run crosses."""
+    change = np.zeros(len(rows.keys) + 1, dtype=np.int64)
+    np.add.at(change, rows.first, 1)
+    np.add.at(change, rows.last, -1)
+    crossed = np.cumsum(change)[: len(rows.keys) - 1]
+    return 1 + int((crossed == 0).sum())
+
+
+def _walk(edges: BoolArray, unit: Literal["token", "tile"]) -> Reach:
+    """The relation with itself again and again, up to the power that adds nothing."""
+    powers = _powers(edges)
+    closure = powers.pop()
+    # The least number of layers that gives the closure, from the highest bit down.
+    layers, at = 0, np.eye(len(edges), dtype=bool)
+    for step in reversed(range(len(powers))):
+        following = _compose(at, powers[step])
+        if not (following == closure).all():
+            layers, at = layers + (1 << step), following
+    either_way = _powers(edges | edges.T)[-1]
+    # A token and all it is joined with, in any number of steps, share the first of them.
+    islands = len(np.unique(either_way.argmax(axis=1)))
+    return Reach(layers + 1, islands, unit)
+
+
+def _powers(edges: BoolArray) -> list[BoolArray]:
+    """The reflexive relation to the powers 1, 2, 4, ... up to the first that is closed."""
+    powers = [edges | np.eye(len(edges), dtype=bool)]
+    while True:
+        twice = _compose(powers[-1], powers[-1])
+        if (twice == powers[-1]).all():
+            return powers
+        powers.append(twice)
+
+
+def _compose(a: BoolArray, b: BoolArray) -> BoolArray:
+    return np.asarray(a.astype(np.float32) @ b.astype(np.float32) > 0)

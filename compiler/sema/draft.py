@@ -1,0 +1,55 @@
+"""What the statements of one pattern have said so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from attnlang.compiler.diagnostics.model import Label
+from attnlang.compiler.ir.expr import GRID, Side
+from attnlang.compiler.ir.pattern import HeadGroup, InputDecl, Meta, Requirement, Segment
+from attnlang.compiler.sema.scope import RESERVED, Context
+from attnlang.compiler.source import Span
+from attnlang.compiler.syntax import tree as t
+
+
+@dataclass(slots=True)
+class Draft:
+    """What the statements of one pattern have said so far."""
+
+    pattern: t.Pattern
+    ctx: Context
+    axes: dict[Side, tuple[str, ...]] = field(default_factory=dict)
+    prefixes: list[Segment] = field(default_factory=list)
+    suffixes: list[Segment] = field(default_factory=list)
+    inputs: list[InputDecl] = field(default_factory=list)
+    requirements: list[Requirement] = field(default_factory=list)
+    groups: list[HeadGroup] = field(default_factory=list)
+    attended: Span | None = None
+    meta: Meta = field(default_factory=Meta)
+    defined: dict[str, Span] = field(default_factory=dict)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        return (*self.prefixes, Segment(GRID, "grid"), *self.suffixes)
+
+    @property
+    def input_names(self) -> frozenset[str]:
+        return frozenset(i.name for i in self.inputs)
+
+    def define(self, name: t.Name) -> bool:
+        """Claim a name for this pattern; AL102 or AL108 if it is taken or reserved."""
+        if name.id in RESERVED:
+            self.ctx.error("AL108", name.span, name=name.id)
+            return False
+        first = self.defined.get(name.id)
+        if first is not None:
+            self.ctx.error(
+                "AL102",
+                name.span,
+                "defined again",
+                name=name.id,
+                secondary=(Label(first, "first defined here"),),
+            )
+            return False
+        self.defined[name.id] = name.span
+        return True
