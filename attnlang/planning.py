@@ -10,10 +10,12 @@ import numpy as np
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
-from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.pattern import InputDecl
 from attnlang.compiler.layout.choose import box_layout
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
 
 
@@ -52,33 +54,56 @@ def _shape(tile: Any, rank: int) -> tuple[int, ...]:
 
 
 def known(problem: Problem, given: Mapping[str, object], batch: int = 0) -> Known:
-    """The tensors of one batch element as arrays the analysis can read."""
+    """The tensors of one batch element as arrays the analysis can read.
+
+    Raises PatternError for a name that is not declared (AL412) and a tensor that does not fit
+    its declaration (AL408).
+    """
     declared = {i.name: i for i in problem.pattern.inputs}
     tokens: dict[tuple[str, Side], np.ndarray] = {}
     tables: dict[str, np.ndarray] = {}
     ordered: set[str] = set()
     for name, value in given.items():
         if name not in declared:
-            raise failure(
-                "AL412",
-                None,
-                pattern=problem.pattern.name,
-                name=name,
-                help=did_you_mean(name, declared),
-            )
+            help = did_you_mean(name, declared)
+            raise failure("AL412", None, pattern=problem.pattern.name, name=name, help=help)
         decl = declared[name]
-        if value is None or "head" in decl.dims:
+        if value is None or (decl.sides and "head" in decl.dims):
             continue
-        pair = value if isinstance(value, tuple) else (value, value)
-        arrays = [np.asarray(v.detach().cpu() if hasattr(v, "detach") else v) for v in pair]
-        if decl.dims[:1] == ("batch",):
-            arrays = [a[min(batch, len(a) - 1)] for a in arrays]
-        if decl.sides:
-            for side, array in zip((Side.Q, Side.K), arrays, strict=True):
-                if side in decl.sides:
-                    tokens[name, side] = array.reshape(-1)
-            if decl.sorted and all(bool((np.diff(a.reshape(-1)) >= 0).all()) for a in arrays):
-                ordered.add(name)
-        else:
-            tables[name] = arrays[0]
+        if not decl.sides:
+            tables[name] = _array(value, decl, None, problem, batch)
+            continue
+        pair = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
+        for side, one in zip((Side.Q, Side.K), pair, strict=True):
+            if side in decl.sides:
+                tokens[name, side] = _array(one, decl, side, problem, batch).reshape(-1)
+        mine = [a for (n, _), a in tokens.items() if n == name]
+        if decl.sorted and all(bool((np.diff(a) >= 0).all()) for a in mine):
+            ordered.add(name)
     return Known(tokens, tables, frozenset(ordered))
+
+
+_KINDS = {"b": Kind.BOOL, "i": Kind.INT, "u": Kind.INT, "f": Kind.FLOAT}
+
+
+def _array(
+    value: Any, decl: InputDecl, side: Side | None, problem: Problem, batch: int
+) -> np.ndarray:
+    """One batch element of a tensor as an array: integers in 64 bits, the shape checked."""
+    if hasattr(value, "detach"):  # a torch tensor; numpy has no bfloat16, but float holds it
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    array = np.asarray(value)
+    by_batch = decl.dims[:1] == ("batch",)
+    expected = input_shape(decl, side, problem, max(len(array), 1) if by_batch and array.ndim else 1)
+    if _KINDS.get(array.dtype.kind) is not decl.kind or list(array.shape) != expected:
+        raise failure(
+            "AL408",
+            decl.span,
+            name=decl.name,
+            expected=f"{decl.kind} values of shape {expected}",
+            found=f"{array.dtype} of shape {list(array.shape)}",
+        )
+    if by_batch:
+        array = array[min(batch, len(array) - 1)]
+    return array.astype(np.int64) if decl.kind is Kind.INT else array

@@ -9,12 +9,11 @@ from attnlang.backends.call import Inputs
 from attnlang.compiler.diagnostics.model import AttnlangError
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
-from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import EmptyRule, InputDecl, PatternIR
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.values import substitute_values
+from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Extent, Problem
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -193,7 +192,7 @@ def _fit(
         raise ArgumentError(
             f"input {what} must hold {decl.kind} values ({_type(decl)}), not {x.dtype}"
         )
-    expected = [_dim(d, side, decl, problem, batch) for d in decl.dims]
+    expected = input_shape(decl, side, problem, batch)
     shape = tuple(x.shape)
     by_batch = decl.dims[:1] == ("batch",)
     fits = len(shape) == len(expected) and all(
@@ -210,31 +209,6 @@ def _fit(
     if decl.kind is Kind.INT:
         x = x.to(torch.int64)
     return x if by_batch else x.unsqueeze(0)
-
-
-def _dim(
-    dim: str | e.Expr, side: Side | None, decl: InputDecl, problem: Problem, batch: int
-) -> int:
-    if dim == "batch":
-        return batch
-    if dim == "head":
-        return problem.heads
-    if isinstance(dim, str):
-        sides = (side,) if side is not None else (Side.K, Side.Q)
-        for s in sides:
-            for extent in problem.extents(s):
-                if dim in extent.axes:
-                    return extent.lengths[extent.axes.index(dim)]
-        raise AssertionError(dim)
-    lengths: dict[e.Expr, int] = {e.Symbol(e.SymbolName.HEADS): problem.heads}
-    for node in walk(dim):
-        if isinstance(node, e.Length):
-            extent = next(x for x in problem.extents(node.side) if node.axis in x.axes)
-            lengths[node] = extent.lengths[extent.axes.index(node.axis)]
-    size = value_of(substitute_values(dim, problem.pattern), lengths)
-    if size is None or size < 0:
-        raise ArgumentError(f"a dimension of input `{decl.name}` is not a size: {size}")
-    return int(size)
 
 
 def _type(decl: InputDecl) -> str:

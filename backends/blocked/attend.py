@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from attnlang.backends.blocked.fused import Batches, fused, key_rows
-from attnlang.backends.blocked.places import Places
+from attnlang.backends.blocked.places import Places, hidden, may_be_infinite
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.blocked.softmax import Edits, edited
+from attnlang.backends.blocked.support import refuses
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
@@ -26,16 +27,6 @@ from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import BoundAttend, Problem
 
 NAME = "blocked"
-
-
-def refuses(pattern: PatternIR) -> tuple[str, ...]:
-    """Why this backend cannot run a pattern; empty when it can."""
-    by_head = {i.name for i in pattern.inputs if "head" in i.dims and i.sides}
-    for group in pattern.groups:
-        for x in walk(group.attend.where):
-            if isinstance(x, e.TokenInput) and x.name in by_head:
-                return (f"an input per head (`{x.name}`) in `where`",)
-    return ()
 
 
 def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -287,6 +278,8 @@ def _edit(
     dtype = accumulation_dtype(q.dtype)
     token_keys, table_keys = list(call.inputs.tokens), list(call.inputs.tables)
     tensors = (*call.inputs.tokens.values(), *call.inputs.tables.values())
+    score, sink = attend.score, attend.sink
+    guarded = score is not None and may_be_infinite(score)
 
     def edits(extras: tuple[torch.Tensor, ...]) -> Edits:
         inputs = Inputs(
@@ -294,8 +287,16 @@ def _edit(
             dict(zip(table_keys, extras[len(token_keys) :], strict=True)),
         )
 
-        def places(rows: slice) -> Places:
-            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype)
+        def places(rows: slice, seen: torch.Tensor | None = None) -> Places:
+            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen)
+
+        def scored(s: torch.Tensor, rows: slice) -> torch.Tensor:
+            assert score is not None
+            seen = None
+            if guarded and mask is not None:
+                seen = mask[rows] if mask.shape[0] > 1 else mask
+                s = hidden(s, seen)
+            return torch.as_tensor(places(rows, seen).value(score, s))
 
         def scale() -> Any:
             constant = attend.scale is None or (
@@ -303,12 +304,9 @@ def _edit(
             )
             return _scale(call, attend) if constant else places(slice(0, 1)).value(attend.scale)  # type: ignore[arg-type]
 
-        score, sink = attend.score, attend.sink
         return Edits(
             scale,
-            None
-            if score is None
-            else lambda s, rows: torch.as_tensor(places(rows).value(score, s)),
+            None if score is None else scored,
             None if sink is None else lambda rows: _column(places(rows).value(sink), q, dtype),
         )
 

@@ -37,7 +37,7 @@ def fused(q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Te
     Returns outputs ``[G, rows of all batches, M, Dv]`` in batch order and their lse
     ``[G, rows, M]``, which carries no gradient.
     """
-    out, lse = _Fused.apply(q, k, v, batches)
+    out, lse = _Fused.apply(q, k, v, batches)  # type: ignore[no-untyped-call]
     return out, lse
 
 

@@ -10,6 +10,7 @@ from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import ArrayOps, evaluate
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Problem
 
 _NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
@@ -86,11 +87,32 @@ def torch_ops(dtype: torch.dtype) -> ArrayOps:
     )
 
 
+def may_be_infinite(score: Expr) -> bool:
+    """Could a score, or its slope, be infinite or NaN at places that do not attend?"""
+    for x in walk(score):
+        match x:
+            case e.Apply(function="exp" | "exp2" | "log" | "log2"):
+                return True
+            case e.Arith(op="/", right=divisor) if not isinstance(divisor, e.Float):
+                return True
+            case e.Float(value=value) if not math.isfinite(value):
+                return True
+            case _:
+                pass
+    return False
+
+
+def hidden(x: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
+    """Zero where nothing attends: an infinite slope there times no gradient would be NaN."""
+    return x if seen is None or not x.requires_grad else torch.where(seen, x, 0.0)
+
+
 class Places:
     """The (batch, head, row, query slot, key slot) grid of one batch of tiles.
 
     q_tokens ``[rows, q slots]`` and k_tokens ``[rows, key slots]`` are places in the sequences
     (padding: any valid place). Values broadcast to ``[B, H, rows, q slots, key slots]``.
+    seen: which slots attend, where gradients must not come from the others.
     """
 
     def __init__(
@@ -101,8 +123,9 @@ class Places:
         q_tokens: torch.Tensor,
         k_tokens: torch.Tensor,
         dtype: torch.dtype,
+        seen: torch.Tensor | None = None,
     ) -> None:
-        self.problem, self.inputs, self.dtype = problem, inputs, dtype
+        self.problem, self.inputs, self.dtype, self.seen = problem, inputs, dtype, seen
         self.q_tokens, self.k_tokens = q_tokens, k_tokens
         self.device = q_tokens.device
         self.head = torch.tensor(heads, device=self.device).view(1, -1, 1, 1, 1)
@@ -160,7 +183,7 @@ class Places:
         values = given[:, :, places]
         if values.shape[1] > 1:
             values = values[:, self.head.view(-1)]
-        return self._lay(x.side, values)
+        return hidden(self._lay(x.side, values), self.seen)
 
     def _table(self, x: e.Table, indices: list[Any]) -> Any:
         constant = dict(self.problem.pattern.values).get(x.name)
@@ -172,6 +195,8 @@ class Places:
             table = self.inputs.tables[x.name]
         else:
             return _NOTHING[x.kind]
+        if 0 in table.shape:
+            return _NOTHING[x.kind]
         inside: Any = torch.ones((), dtype=torch.bool, device=self.device)
         clipped = []
         for index, size in zip(indices, table.shape[1:], strict=True):
@@ -180,4 +205,5 @@ class Places:
             clipped.append(index.clamp(0, max(size - 1, 0)))
         batch = torch.arange(table.shape[0], device=self.device).view(-1, 1, 1, 1, 1)
         read = table[(batch, *clipped)]
-        return torch.where(inside, read, torch.zeros((), dtype=read.dtype, device=self.device))
+        read = torch.where(inside, read, torch.zeros((), dtype=read.dtype, device=self.device))
+        return hidden(read, self.seen)

@@ -149,5 +149,5 @@ def edited(
     extras: tuple[torch.Tensor, ...],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Chunked attention with edits; ``extras`` are the run-time tensors the edits read."""
-    out, lse = _Edited.apply(_Spec(mask, edits), q, k, v, *extras)
+    out, lse = _Edited.apply(_Spec(mask, edits), q, k, v, *extras)  # type: ignore[no-untyped-call]
     return out, lse

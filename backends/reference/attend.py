@@ -50,15 +50,6 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
     for group in problem.groups:
         attended = group.attend
         heads = (pairs.head >= group.start) & (pairs.head < group.stop)
-        default = call.scale if call.scale is not None else call.q.shape[-1] ** -0.5
-        scale = default if attended.scale is None else pairs.value(attended.scale).to(dtype)
-        pairs.score = raw * scale
-        edited = pairs.score if attended.score is None else pairs.value(attended.score).to(dtype)
-        scores = torch.where(heads, edited, scores)
-        if attended.sink is not None:
-            # A sink varies with the query and head, not the key: one column of the pairs.
-            sink = pairs.value(attended.sink).to(dtype).expand(*raw.shape[:-1], 1)[..., 0]
-            sinks = torch.where(heads[..., 0], sink, sinks)
         empty = heads & ~allowed.any(-1, keepdim=True)
         match attended.empty:
             case EmptyRule.SELF:
@@ -71,6 +62,17 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
                 passthrough = passthrough | empty[..., 0]
             case EmptyRule.ZERO:
                 pass
+        pairs.seen = heads
+        default = call.scale if call.scale is not None else call.q.shape[-1] ** -0.5
+        scale = default if attended.scale is None else pairs.value(attended.scale).to(dtype)
+        if attended.sink is not None:
+            # A sink varies with the query and head, not the key: one column of the pairs.
+            sink = pairs.value(attended.sink).to(dtype).expand(*raw.shape[:-1], 1)[..., 0]
+            sinks = torch.where(heads[..., 0], sink, sinks)
+        pairs.seen = heads & allowed
+        pairs.score = pairs.hidden(raw * scale)
+        edited = pairs.score if attended.score is None else pairs.value(attended.score).to(dtype)
+        scores = torch.where(heads, edited, scores)
     out, lse = _softmax(scores, allowed, sinks, v)
     if passthrough.any():
         out = torch.where(passthrough[..., None], q, out)

@@ -24,6 +24,12 @@ class Pairs:
         self.problem, self.inputs, self.device = problem, inputs, device
         self.head = torch.arange(problem.heads, device=device).view(1, -1, 1, 1)
         self.score: torch.Tensor | None = None
+        self.seen: torch.Tensor | None = None
+
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` where pairs attend and 0 elsewhere: an infinite slope there times a gradient of 0
+        would be NaN."""
+        return x if self.seen is None or not x.requires_grad else torch.where(self.seen, x, 0.0)
 
     def value(self, x: Expr) -> torch.Tensor:
         """The value of ``x``, broadcastable to ``[B, H, Nq, Nk]``."""
@@ -110,7 +116,7 @@ class Pairs:
             else:
                 parts.append(given.new_zeros((*given.shape[:2], extent.size)))
         values = torch.cat(parts, dim=-1)
-        return values[:, :, :, None] if x.side is Side.Q else values[:, :, None, :]
+        return self.hidden(values[:, :, :, None] if x.side is Side.Q else values[:, :, None, :])
 
     def _table(self, x: e.Table) -> torch.Tensor:
         values = dict(self.problem.pattern.values)
@@ -124,6 +130,8 @@ class Pairs:
             table = self.inputs.tables[x.name]
         else:
             return _nothing(x.kind, self.device)
+        if 0 in table.shape:
+            return _nothing(x.kind, self.device)
         batch = torch.arange(table.shape[0], device=self.device).view(-1, 1, 1, 1)
         indices = [self.value(i) for i in x.indices]
         inside = torch.tensor(True, device=self.device)
@@ -132,7 +140,8 @@ class Pairs:
             inside = inside & (i >= 0) & (i < size)
             clamped.append(i.clamp(0, max(size - 1, 0)))
         read = table[(batch, *clamped)]
-        return torch.where(inside, read, torch.zeros((), dtype=read.dtype, device=self.device))
+        zero = torch.zeros((), dtype=read.dtype, device=self.device)
+        return self.hidden(torch.where(inside, read, zero))
 
 
 def _nothing(kind: Kind, device: torch.device) -> torch.Tensor:

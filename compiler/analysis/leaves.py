@@ -51,6 +51,8 @@ def parameter_tables(problem: Problem) -> dict[str, Array]:
 
 def read_table(table: Array, indices: list[Array]) -> Array:
     """Entries of a table, 0 outside it."""
+    if 0 in table.shape:
+        return np.zeros((), table.dtype)
     inside: Any = True
     clipped = []
     for index, size in zip(indices, table.shape, strict=True):

@@ -21,9 +21,13 @@ from attnlang.compiler.analysis.sorted_keys import SortedEdge, sorted_edges
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.intervals import Intervals as Ranges
+from attnlang.compiler.ir.intervals import Range
 from attnlang.compiler.layout.reach import AxisReach
-from attnlang.compiler.layout.tiling import ExtentTiling, contiguous
+from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.plan.table import RunTable, from_intervals
+from attnlang.compiler.problem.bind import LARGEST, PYTHON
+from attnlang.compiler.syntax.limits import MAX_INTEGER
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
@@ -32,12 +36,16 @@ Intervals: TypeAlias = tuple[IntArray, IntArray]
 
 
 @dataclass(slots=True)
-class _Bounds:
-    """What a clause says of a query's keys."""
+class ClauseBounds:
+    """What a clause says of a query's keys.
+
+    corners: do a tile's first and last query say all about the keys of its others?
+    """
 
     lowers: list[Expr | SortedEdge] = field(default_factory=list)
     uppers: list[Expr | SortedEdge] = field(default_factory=list)
     conditions: list[Expr] = field(default_factory=list)
+    corners: bool = False
 
 
 def classify_rows(
@@ -56,20 +64,18 @@ def classify_rows(
     return from_intervals(live, broken, k.tiles)
 
 
-def strip_reach(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> AxisReach | None:
+def strip_reach(
+    bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> AxisReach | None:
     """The keys that each strip of queries needs under one clause, to the single key.
 
-    None when the clause gives no interval per query, or a strip's keys have gaps.
+    None when a strip's keys have gaps.
     """
-    bounds = _bounds(clause, q, k, known)
-    if bounds is None or not q.axes[0].contiguous:
-        return None
-    units = ExtentTiling(k.extent, (contiguous(k.extent.size, 1),))
-    starts, stops = _tile_intervals(bounds, q, units, known)
+    starts, stops = _tile_intervals(bounds, q, k, 1, known)
     if starts.shape[1] != 1:
         return None
     axis = q.axes[0]
-    if _corners(bounds, q, k):
+    if bounds.corners:
         begin = axis.starts + q.extent.origin[0]
         first_stop, last_start = begin, begin + axis.counts - 1
         last_start, first_stop = _edges(bounds, q, k, known, last_start, first_stop)
@@ -95,17 +101,20 @@ def _union(
     starts = [np.zeros((q.tiles, 0), dtype=np.int64)]
     stops = [np.zeros((q.tiles, 0), dtype=np.int64)]
     for clause in found:
-        bounds = _bounds(clause, q, k, known)
+        bounds = clause_bounds(clause, q, k, known)
         if bounds is None:
             return None
-        intervals = _tile_intervals(bounds, q, k, known)
+        intervals = _tile_intervals(bounds, q, k, k.axes[0].size, known)
         starts.append(intervals[0])
         stops.append(intervals[1])
     return np.concatenate(starts, axis=1), np.concatenate(stops, axis=1)
 
 
-def _bounds(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> _Bounds | None:
-    made = _Bounds()
+def clause_bounds(
+    clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> ClauseBounds | None:
+    """A clause solved for the key; None where a literal is no bound on it."""
+    made = ClauseBounds()
     for literal in clause:
         if not known.covers(literal):
             return None
@@ -116,6 +125,8 @@ def _bounds(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> _
             continue
         for fact in solve(literal):
             match fact:
+                case Lower(bound=bound) | Upper(bound=bound) if not _fits(bound, q):
+                    return None
                 case Lower(bound=bound):
                     made.lowers.append(bound)
                 case Upper(bound=bound):
@@ -124,13 +135,36 @@ def _bounds(clause: Clause, q: ExtentTiling, k: ExtentTiling, known: Known) -> _
                     made.conditions.append(condition)
                 case Congruent() | Opaque():
                     return None
+    lower = [b.stand_in if isinstance(b, SortedEdge) else b for b in made.lowers]
+    upper = [b.stand_in if isinstance(b, SortedEdge) else b for b in made.uppers]
+    made.corners = not made.conditions and corners_suffice(lower, upper, q, k)
     return made
 
 
-def _tile_intervals(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
-    """Intervals of key tiles ``[query tiles, intervals]`` that a clause's bounds reach."""
-    size, axis = k.axes[0].size, q.axes[0]
-    if _corners(bounds, q, k):
+def _fits(bound: Expr, q: ExtentTiling) -> bool:
+    """Is every part of a bound proved to fit 64 bits? Solving multiplies by divisors."""
+    fits = True
+
+    def watch(_: Expr, found: Range) -> None:
+        nonlocal fits
+        fits = fits and bool(abs(found[0]) <= LARGEST and abs(found[1]) <= LARGEST)
+
+    def leaf(x: Expr) -> Range:
+        if isinstance(x, e.Coord):
+            first = q.extent.origin[0]
+            return first, first + q.extent.size - 1
+        return -MAX_INTEGER, MAX_INTEGER
+
+    Ranges(PYTHON, leaf, watch).of(bound)
+    return fits
+
+
+def _tile_intervals(
+    bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, size: int, known: Known
+) -> Intervals:
+    """Intervals ``[query tiles, intervals]`` of key tiles of ``size`` that the bounds reach."""
+    axis = q.axes[0]
+    if bounds.corners:
         begin = axis.starts + q.extent.origin[0]
         low, high = _edges(bounds, q, k, known, begin, begin + axis.counts - 1)
         starts = low // size
@@ -139,15 +173,8 @@ def _tile_intervals(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Kn
     return _join_rows(low, high, q, size)
 
 
-def _corners(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling) -> bool:
-    """Do a tile's first and last query say all about its keys?"""
-    lower = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.lowers]
-    upper = [b.stand_in if isinstance(b, SortedEdge) else b for b in bounds.uppers]
-    return not bounds.conditions and corners_suffice(lower, upper, q, k)
-
-
 def _edges(
-    bounds: _Bounds,
+    bounds: ClauseBounds,
     q: ExtentTiling,
     k: ExtentTiling,
     known: Known,
@@ -161,7 +188,7 @@ def _edges(
     return low - origin, high - origin
 
 
-def _row_edges(bounds: _Bounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
+def _row_edges(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
     """The key interval of every query ``[queries]``."""
     positions = np.arange(q.extent.size, dtype=np.int64) + q.extent.origin[0]
     low, high = _edges(bounds, q, k, known, positions, positions)

@@ -11,6 +11,7 @@ from attnlang.compiler.source import Span
 
 MAX_ERRORS = 50
 """More than this many mistakes in one run help nobody; the rest is dropped."""
+_LONGEST_FIELD = 120
 
 
 def diagnostic(
@@ -25,15 +26,22 @@ def diagnostic(
 ) -> Diagnostic:
     """A diagnostic: the catalogue's template for ``code`` filled with ``fields``."""
     entry = CATALOGUE[code]
+    shown = {name: _short(value) for name, value in fields.items()}
     return Diagnostic(
         code=code,
-        message=entry.template.format(**fields),
+        message=entry.template.format(**shown),
         primary=Label(span, label) if span is not None else None,
         secondary=secondary,
         notes=notes,
         help=help,
         severity=entry.severity,
     )
+
+
+def _short(value: object) -> str:
+    """A field on one line: it may quote a text of any length."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= _LONGEST_FIELD else text[: _LONGEST_FIELD - 3] + "..."
 
 
 def failure(code: str, span: Span | None, label: str = "", **rest: object) -> PatternError:

@@ -19,10 +19,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A help line naming the nearest known name, or listing a short set of them."""
+def did_you_mean(name: str, known: Iterable[str], also: Iterable[str] = ()) -> str | None:
+    """A help line naming the nearest known name, or listing a short set of them.
+
+    ``also``: names that are suggested when near, but not worth listing.
+    """
     candidates = sorted(set(known))
-    best = nearest(name, candidates)
+    best = nearest(name, (*candidates, *also))
     if best is not None:
         return f"did you mean `{best}`?"
     if 0 < len(candidates) <= 8:

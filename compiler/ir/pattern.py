@@ -133,9 +133,9 @@ class Meta:
     fidelity: Fidelity | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class PatternIR:
-    """A whole checked pattern with its parameters' values. See DESIGN in compiler/README.md."""
+    """A whole checked pattern with its parameters' values. Compared by identity: see its hash."""
 
     name: str
     parameters: tuple[ParameterDecl, ...]

@@ -13,8 +13,25 @@ from attnlang.compiler.ir.expr import Expr, Kind, SymbolName
 Rule = Callable[[Expr], Expr | None]
 
 
+LEAVES = (
+    e.Coord,
+    e.Int,
+    e.Float,
+    e.Bool,
+    e.Param,
+    e.Length,
+    e.Index,
+    e.Symbol,
+    e.TokenInput,
+    e.InSegment,
+)
+"""The nodes without children."""
+
+
 def children(node: Expr) -> tuple[Expr, ...]:
     """The expressions directly below one node."""
+    if isinstance(node, LEAVES):
+        return ()
     match node:
         case e.Neg() | e.Not():
             return (node.operand,)
@@ -28,11 +45,6 @@ def children(node: Expr) -> tuple[Expr, ...]:
             return node.arguments
         case e.Table():
             return node.indices
-        case (
-            e.Int() | e.Float() | e.Bool() | e.Param() | e.Length() | e.Coord() | e.Index()
-            | e.Symbol() | e.TokenInput() | e.InSegment()
-        ):  # fmt: skip
-            return ()
         case _:
             assert_never(node)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
-from attnlang.compiler.ir.pattern import PatternIR, Scalar
+from attnlang.compiler.ir.pattern import HeadGroup, PatternIR, Scalar
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import rewrite
 
@@ -18,6 +21,30 @@ def literal(value: Scalar, kind: Kind) -> Expr:
             return e.Int(int(value))
         case Kind.FLOAT:
             return e.Float(float(value))
+
+
+_closed: weakref.WeakKeyDictionary[PatternIR, tuple[HeadGroup, ...]] = weakref.WeakKeyDictionary()
+
+
+def closed_groups(pattern: PatternIR) -> tuple[HeadGroup, ...]:
+    """The pattern's head groups with parameter values put in, worked out once a pattern."""
+    made = _closed.get(pattern)
+    if made is None:
+        made = _closed[pattern] = tuple(_closed_group(g, pattern) for g in pattern.groups)
+    return made
+
+
+def _closed_group(group: HeadGroup, pattern: PatternIR) -> HeadGroup:
+    def put(x: Expr | None) -> Expr | None:
+        return None if x is None else substitute_values(x, pattern)
+
+    old = group.attend
+    where = substitute_values(old.where, pattern)
+    attend = replace(
+        old, where=where, score=put(old.score), scale=put(old.scale), sink=put(old.sink)
+    )
+    start, stop = substitute_values(group.start, pattern), substitute_values(group.stop, pattern)
+    return HeadGroup(start, stop, attend)
 
 
 def substitute_values(root: Expr, pattern: PatternIR) -> Expr:
@@ -44,6 +71,8 @@ def read_entries(root: Expr, pattern: PatternIR, heads: int) -> Expr:
     A table of one value has it for every head; outside the heads an entry is 0.
     """
     tables = {n: v for n, v in pattern.values if isinstance(v, tuple)}
+    if not tables:
+        return simplify(root)
 
     def rule(x: Expr) -> Expr | None:
         match x:

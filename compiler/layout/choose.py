@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses
-from attnlang.compiler.analysis.rows import strip_reach
+from attnlang.compiler.analysis.rows import ClauseBounds, clause_bounds, strip_reach
 from attnlang.compiler.analysis.separable import BoolArray, Factor, factor_values, split
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout import cost
@@ -136,6 +136,8 @@ class _Axis:
         self._reaches: dict[int, AxisReach | None] = {}
         self._counts: dict[tuple[int, int], int] = {}
         self._pairs: tuple[BoolArray, IntArray] | None = None
+        self._bounds: ClauseBounds | None = None
+        self._solved = False
 
     def reach(self, size: int) -> AxisReach | None:
         if size not in self._reaches:
@@ -156,14 +158,15 @@ class _Axis:
         keys = self.k.extent.lengths[self.index]
         if not self.factors:
             return everything(strips, keys)
-        if (
-            isinstance(self.fold, Whole)
-            and len(self.q.axes) == 1
-            and max(strips.length, keys) > ENUMERATED
-        ):
-            return strip_reach(
-                self.clause, ExtentTiling(self.q.extent, (strips,)), self.k, self.known
-            )
+        longest = max(strips.length, keys)
+        if isinstance(self.fold, Whole) and len(self.q.axes) == 1 and longest > ENUMERATED:
+            if not self._solved:
+                self._bounds = clause_bounds(self.clause, self.q, self.k, self.known)
+                self._solved = True
+            if self._bounds is None:
+                return None
+            tiling = ExtentTiling(self.q.extent, (strips,))
+            return strip_reach(self._bounds, tiling, self.k, self.known)
         if self._pairs is None:
             self._pairs = self._enumerate()
         table, places = self._pairs

@@ -23,12 +23,15 @@ def prove(plan: Plan) -> dict[str, bool]:
 
 
 def rows_nonempty(plan: Plan, group: HeadPlan) -> bool:
-    """Every query attends some key: a full tile settles its rows, the rest are looked at."""
+    """Every query attends some key: a full tile settles its rows, the rest are looked at.
+
+    Run-time tensors that are not known are taken to be the same for queries and keys.
+    """
     if not plan.known.covers(group.where):
         from attnlang.compiler.sema.rows import attends_itself
 
-        same = plan.problem.q_len == plan.problem.k_len
-        return same and attends_itself(plan.problem.pattern, group.where)
+        places = [[(x.lengths, x.origin) for x in side] for side in (plan.problem.q, plan.problem.k)]
+        return places[0] == places[1] and attends_itself(plan.problem.pattern, group.where)
     rows, _, full = group.table.entries()
     settled = np.zeros(group.table.rows, dtype=bool)
     settled[rows[full]] = True

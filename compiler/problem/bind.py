@@ -16,7 +16,7 @@ from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
 from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
-from attnlang.compiler.ir.values import read_entries, substitute_values
+from attnlang.compiler.ir.values import closed_groups, read_entries, substitute_values
 from attnlang.compiler.problem.problem import BoundAttend, BoundGroup, Extent, Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
@@ -38,7 +38,8 @@ PYTHON = Ops(
     where=lambda c, a, b: a if c else b,
     function=_function,
 )
-_LARGEST = 2**62
+LARGEST = 2**62 - 1
+"""Beyond this an integer, or the difference of two, might not fit 64 bits."""
 
 
 def bind(
@@ -78,7 +79,7 @@ def bind(
         assert where is not None
         bound = BoundAttend(where, score, scale, sink, attend.empty or EmptyRule.ZERO)
         groups.append(BoundGroup(start, stop, bound))
-    return Problem(pattern, heads, kv_heads, q, k, tuple(groups))
+    return Problem(pattern, heads, kv_heads, head_dim, q, k, tuple(groups))
 
 
 def _check_heads(pattern: PatternIR, heads: int, kv_heads: int) -> None:
@@ -183,7 +184,7 @@ def _group_bounds(
 ) -> list[tuple[int, int, HeadGroup]]:
     """Numeric bounds of the head groups; they must cover all heads once."""
     found: list[tuple[int, int, HeadGroup]] = []
-    for group in pattern.groups:
+    for group in closed_groups(pattern):
         bounds = [_number(b, pattern, known) for b in (group.start, group.stop)]
         start, stop = (int(b) if b is not None else -1 for b in bounds)
         if min(start, stop) < 0:
@@ -211,18 +212,18 @@ def _group_bounds(
 
 
 def _close(clause: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Expr:
-    """A clause with parameters, lengths and counts put in."""
+    """A clause (its parameter values put in) with lengths and counts put in too."""
 
     def rule(x: Expr) -> Expr | None:
         return e.Int(known[x], span=x.span) if x in known else None
 
     heads = known[e.Symbol(SymbolName.HEADS)]
-    return read_entries(rewrite(substitute_values(clause, pattern), rule), pattern, heads)
+    return read_entries(rewrite(clause, rule), pattern, heads)
 
 
 def _number(x: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Number | None:
     """The value of what does not vary within a call; None where it has none."""
-    return value_of(_close(x, pattern, known))
+    return value_of(_close(substitute_values(x, pattern), pattern, known))
 
 
 def _decide(clause: Expr, ranges: Callable[[Expr], Range]) -> Expr:
@@ -243,7 +244,7 @@ def _check_numbers(clause: Expr, ranges: Callable[[Expr], Range], report: Report
 
     def watch(x: Expr, found: Range) -> None:
         lo, hi = found
-        if not (abs(lo) <= _LARGEST and abs(hi) <= _LARGEST):
+        if not (abs(lo) <= LARGEST and abs(hi) <= LARGEST):
             most = PYTHON.maximum(abs(lo), abs(hi))
             report.add("AL410", x.span, value=most if math.isfinite(most) else "any value")
 

@@ -66,6 +66,7 @@ class Problem:
     pattern: PatternIR
     heads: int
     kv_heads: int
+    head_dim: int
     q: tuple[Extent, ...]
     k: tuple[Extent, ...]
     groups: tuple[BoundGroup, ...]

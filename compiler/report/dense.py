@@ -35,7 +35,9 @@ def mask_rows(relation: Relation) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
     for q in relation.q:
         for start in range(0, q.size, step):
             places = np.arange(start, min(start + step, q.size), dtype=np.int64)
-            parts = [_values(relation.where, q, k, places, relation.known, None) for k in relation.k]
+            parts = [
+                _values(relation.where, q, k, places, relation.known, None) for k in relation.k
+            ]
             whole = np.concatenate([p.astype(bool) for p in parts], axis=1)
             yield slice(q.start + start, q.start + start + len(places)), whole
 

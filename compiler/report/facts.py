@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from attnlang.compiler.plan import facts as planned
 from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.problem.problem import Extent
+from attnlang.compiler.report.dense import coordinate
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.rows import Rows
 from attnlang.compiler.sema.rows import attends_itself
 
+Coordinates: TypeAlias = tuple[tuple[str, int], ...]
+"""Axis and coordinate, or the name of a prefix or suffix and the place in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A pair, by places in the sequence, at which a fact fails. key None: the query has none."""
+    """A pair at which a fact fails. key None: the query has none.
+
+    query, key: places in the sequence. query_at, key_at: the same as coordinates.
+    """
 
     head: int
     query: int
     key: int | None
+    query_at: Coordinates
+    key_at: Coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +42,18 @@ class Fact:
     witness: Witness | None = None
 
 
-def facts(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]) -> tuple[Fact, ...]:
-    """rows_nonempty, causal, contiguous and int32; see :mod:`attnlang.compiler.plan.facts`."""
+def facts(
+    plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]
+) -> tuple[Fact, ...]:
+    """rows_nonempty: every query has a key. causal: no key after its query, by place in the
+    sequence. contiguous: every query tile visits one run or box of keys. int32: all offsets of
+    ``[heads, tokens, 256]`` fit 32 bits.
+    """
     longest = max(plan.problem.q_len, plan.problem.k_len)
     return (
         _rows_nonempty(plan, relations, rows),
         _causal(plan, relations, rows),
-        Fact("contiguous", all(planned.contiguous(g) for g in plan.heads)),
+        Fact("contiguous", all(g.boxes is not None or planned.contiguous(g) for g in plan.heads)),
         Fact("int32", plan.problem.heads * longest * 256 < 2**31),
     )
 
@@ -47,7 +63,7 @@ def _rows_nonempty(plan: Plan, relations: Sequence[Relation], rows: Sequence[Row
     same = plan.problem.q_len == plan.problem.k_len
     for relation, found in zip(relations, rows, strict=True):
         if found is not None and (found.keys == 0).any():
-            return Fact(name, False, Witness(relation.heads[0], int((found.keys == 0).argmax()), None))
+            return Fact(name, False, _witness(relation, int((found.keys == 0).argmax()), None))
         if found is None or not found.exact:
             itself = same and attends_itself(plan.problem.pattern, relation.where)
             unknown = unknown or not itself
@@ -66,6 +82,17 @@ def _causal(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | Non
         late = found.last > places
         if late.any() and found.exact:
             query = int(late.argmax())
-            return Fact(name, False, Witness(relation.heads[0], query, int(found.last[query])))
+            return Fact(name, False, _witness(relation, query, int(found.last[query])))
         unknown = unknown or bool(late.any())
     return Fact(name, None if unknown else True)
+
+
+def _witness(relation: Relation, query: int, key: int | None) -> Witness:
+    key_at = () if key is None else _coordinates(relation.k, key)
+    return Witness(relation.heads[0], query, key, _coordinates(relation.q, query), key_at)
+
+
+def _coordinates(side: Sequence[Extent], place: int) -> Coordinates:
+    extent = next(x for x in side if x.start <= place < x.stop)
+    inside = np.asarray(place - extent.start)
+    return tuple((a, int(coordinate(extent, a, inside))) for a in extent.axes)

@@ -37,15 +37,30 @@ def growth(counted: tuple[Counted, ...]) -> Growth | None:
 
 def _exponent(tokens: list[int], keys: list[float]) -> tuple[float, bool]:
     """The exponent, and whether the count has stopped growing."""
-    ratio = math.log(tokens[2] / tokens[1])
     before, after = keys[1] - keys[0], keys[2] - keys[1]
-    if after <= _FLAT * keys[2] or ratio == 0:
+    if after <= _FLAT * keys[2]:
         return 0.0, True
     if before <= 0:
-        return math.log(keys[2] / keys[1]) / ratio, False
+        return math.log(keys[2] / keys[1]) / math.log(tokens[2] / tokens[1]), False
     # Differences drop the constant part: windows and sinks beside something that grows.
-    exponent = math.log(after / before) / ratio
+    exponent = _solve(tokens, after / before)
     return max(exponent, 0.0), exponent < -0.1
+
+
+def _solve(tokens: list[int], quotient: float) -> float:
+    """The x at which the differences of ``N ** x`` have this quotient, by bisection."""
+    a, b, c = (math.log(n / tokens[0]) for n in tokens)
+
+    def difference(x: float) -> float:
+        if abs(x) < 1e-9:
+            return (c - b) / (b - a) - quotient
+        return (math.exp(x * c) - math.exp(x * b)) / (math.exp(x * b) - math.exp(x * a)) - quotient
+
+    low, high = -8.0, 8.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if difference(middle) > 0 else (middle, high)
+    return low
 
 
 def _kind(exponent: float, steady: bool) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.tiling import SideTiling
+from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.report.dense import mask
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.rows import Rows
 from numpy.typing import NDArray
 
 NODES = 512
-"""Tokens, or tiles, of the graph that is walked."""
+"""Tokens, or boxes of tokens, of the graph that is walked."""
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -22,36 +26,77 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """layers: after so many, stacking more connects nothing new. islands: sets of tokens (or
-    tiles) that never meet, however many layers. unit: what was counted: "token" is exact, "tile"
-    tells of tiles of so many tokens, and is then a lower bound of the layers.
+    """layers: after so many, stacking more connects nothing new. islands: sets of tokens that
+    never meet, however many layers.
+
+    tile: None when exact. Otherwise the extents of the boxes of tokens that were walked in place
+    of single tokens: then there may be more layers, and more islands.
     """
 
     layers: int
-    islands: int | None
-    unit: Literal["token", "tile"]
+    islands: int
+    tile: tuple[int, ...] | None
 
 
-def reach(relations: Sequence[Relation], rows: Sequence[Rows | None], plan: Plan) -> Reach | None:
-    """The reach of self-attention; None for cross-attention and where it would take too long.
+def reach(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]) -> Reach | None:
+    """The reach of self-attention; None for cross-attention, and where tensors are not known.
 
-    Information stays where it is as well: residual connections are counted in.
+    Information also stays where it is: residual connections are counted in.
     """
     first = relations[0]
-    if first.q_len != first.k_len or not first.q_len:
+    if not first.q_len or [_places(x) for x in first.q] != [_places(x) for x in first.k]:
         return None
     if not all(x.evaluable for x in relations):
         return None
     if first.q_len <= NODES:
-        joined = np.logical_or.reduce([mask(x) for x in relations])
-        return _walk(joined, "token")
+        return _walk(np.logical_or.reduce([mask(x) for x in relations]), None)
     only = rows[0]
     if len(relations) == 1 and only is not None and _runs(only):
-        return Reach(_hops(only), _islands_of_runs(only), "token")
-    if plan.layout.q.tiles == plan.layout.k.tiles <= NODES:
-        live = np.logical_or.reduce([g.table.dense() > 0 for g in plan.heads])
-        return _walk(live, "tile")
-    return None
+        return Reach(_hops(only), _islands_of_runs(only), None)
+    coarse = _coarse_plan(plan, solved=None not in rows)
+    if coarse is None:
+        return None
+    live = np.logical_or.reduce([g.table.dense() > 0 for g in coarse.heads])
+    return _walk(live, _extents(coarse.layout.q))
+
+
+def _coarse_plan(plan: Plan, *, solved: bool) -> Plan | None:
+    """A plan of few tiles, the same on both sides: the one there is, or one of large boxes.
+
+    Large boxes are planned only for patterns that are ``solved``: others would take too long.
+    """
+    q, k = plan.layout.q, plan.layout.k
+    if q.tiles == k.tiles <= NODES and np.array_equal(q.tokens, k.tokens):
+        return plan
+    if not solved:
+        return None
+    tile = _coarse(plan.problem)
+    made = make(plan.problem, box_layout(plan.problem, tile, tile), plan.known)
+    return made if made.layout.q.tiles <= 2 * NODES else None
+
+
+def _extents(side: SideTiling) -> tuple[int, ...]:
+    grid = next(x for x in side.extents if x.extent.segment.is_grid)
+    return tuple(a.size for a in grid.axes)
+
+
+def _places(x: Extent) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
+    return x.segment.name, x.axes, x.lengths
+
+
+def _coarse(problem: Problem) -> tuple[int, ...]:
+    """Extents of boxes of which the grid has about :data:`NODES`."""
+    grid = next(x for x in problem.q if x.segment.is_grid)
+    extents = [1] * len(grid.lengths)
+    while _boxes(grid.lengths, extents) > NODES:
+        # Halve the axis that still has most strips.
+        axis = max(range(len(extents)), key=lambda i: grid.lengths[i] / extents[i])
+        extents[axis] *= 2
+    return tuple(extents)
+
+
+def _boxes(lengths: Sequence[int], extents: Sequence[int]) -> int:
+    return math.prod(-(-n // e) for n, e in zip(lengths, extents, strict=True))
 
 
 def _runs(rows: Rows) -> bool:
@@ -100,7 +145,7 @@ def _islands_of_runs(rows: Rows) -> int:
     return 1 + int((crossed == 0).sum())
 
 
-def _walk(edges: BoolArray, unit: Literal["token", "tile"]) -> Reach:
+def _walk(edges: BoolArray, tile: tuple[int, ...] | None) -> Reach:
     """The relation with itself again and again, up to the power that adds nothing."""
     powers = _powers(edges)
     closure = powers.pop()
@@ -113,7 +158,7 @@ def _walk(edges: BoolArray, unit: Literal["token", "tile"]) -> Reach:
     either_way = _powers(edges | edges.T)[-1]
     # A token and all it is joined with, in any number of steps, share the first of them.
     islands = len(np.unique(either_way.argmax(axis=1)))
-    return Reach(layers + 1, islands, unit)
+    return Reach(layers + 1, islands, tile)
 
 
 def _powers(edges: BoolArray) -> list[BoolArray]:

@@ -47,7 +47,8 @@ def relations(problem: Problem, known: Known | None = None) -> tuple[Relation, .
     given = known or Known()
     whole = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
     return tuple(
-        Relation(heads, where, problem.q, problem.k, whole) for where, heads in head_classes(problem)
+        Relation(heads, where, problem.q, problem.k, whole)
+        for where, heads in head_classes(problem)
     )
 
 

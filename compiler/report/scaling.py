@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.problem.bind import bind
@@ -16,6 +17,8 @@ from attnlang.compiler.report.rows import Rows
 SOLVED_TOKENS = 1 << 18
 LISTED_TOKENS = 1 << 11
 """Tokens of the largest size, where rows are solved and where pairs are looked at one by one."""
+
+Lengths: TypeAlias = dict[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class Counted:
 
 
 def counted_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
-    """Three sizes, each axis twice as long as in the one before; empty when none can be counted.
+    """Three sizes, every axis longer from one to the next; empty when none can be counted.
 
     Patterns that read run-time tensors are not scaled: nobody knows their longer documents.
     """
@@ -43,32 +46,34 @@ def counted_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
     if not all(x.evaluable for x in classes):
         return ()
     for limit in (SOLVED_TOKENS // len(classes), LISTED_TOKENS):
-        for lengths in _tops(problem, limit):
-            found = [_count(problem, lengths, shift, head_dim) for shift in (2, 1, 0)]
-            whole = tuple(x for x in found if x is not None)
+        for lengths in _candidates(_grid(problem), limit):
+            found = [_count(problem, x, head_dim) for x in reversed(lengths)]
+            whole = tuple(x for x in reversed(found) if x is not None)
             if len(whole) == len(found):
                 return whole
     return ()
 
 
-def _tops(problem: Problem, limit: int) -> Iterator[dict[str, int]]:
-    """Grid lengths of the largest size, multiples of 4, as long as the limit allows.
+def _candidates(given: Lengths, limit: int) -> Iterator[tuple[Lengths, ...]]:
+    """Lengths to count at: doubling up to the limit, or growing by a half from those given.
 
-    The second and last candidate is twice as long, for patterns that demand it.
+    The second is for grids that a requirement forbids to be shorter.
     """
-    grid = {**_grid(problem)}
-    while math.prod(2 * n for n in grid.values()) <= limit:
-        grid = {a: 2 * n for a, n in grid.items()}
-    while math.prod(grid.values()) > limit:
-        grid = {a: -(-n // 2) for a, n in grid.items()}
-    grid = {a: max(4, -(-n // 4) * 4) for a, n in grid.items()}
-    yield grid
-    yield {a: 2 * n for a, n in grid.items()}
+    top = dict(given)
+    while math.prod(2 * n for n in top.values()) <= limit:
+        top = {a: 2 * n for a, n in top.items()}
+    while math.prod(top.values()) > limit:
+        top = {a: -(-n // 2) for a, n in top.items()}
+    top = {a: max(4, -(-n // 4) * 4) for a, n in top.items()}
+    yield tuple({a: n >> shift for a, n in top.items()} for shift in (2, 1, 0))
+    steps = tuple({a: -(-n * share // 4) for a, n in given.items()} for share in (4, 5, 6))
+    if math.prod(steps[-1].values()) <= 4 * limit:
+        yield steps
 
 
-def _grid(problem: Problem) -> dict[str, int]:
+def _grid(problem: Problem) -> Lengths:
     """Lengths by ``q.n`` or ``k.n``, or ``n`` where both sides have it alike."""
-    lengths: dict[str, int] = {}
+    lengths: Lengths = {}
     q, k = (next(x for x in side if x.segment.is_grid) for side in (problem.q, problem.k))
     for axis, n in zip(q.axes, q.lengths, strict=True):
         shared = axis in k.axes and k.lengths[k.axes.index(axis)] == n
@@ -79,10 +84,7 @@ def _grid(problem: Problem) -> dict[str, int]:
     return lengths
 
 
-def _count(
-    problem: Problem, lengths: Mapping[str, int], shift: int, head_dim: int
-) -> Counted | None:
-    sizes = {a: n >> shift for a, n in lengths.items()}
+def _count(problem: Problem, sizes: Lengths, head_dim: int) -> Counted | None:
     extras = {x.segment.name: x.size for x in (*problem.q, *problem.k) if not x.segment.is_grid}
     try:
         scaled = bind(

@@ -139,9 +139,7 @@ def _box(clause: Clause, q: Extent, k: Extent, known: Known) -> _Box | None:
     return _Box(tuple(axes[a] for a in k.axes), alive)
 
 
-def _both(
-    a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None
-) -> NDArray[np.bool_] | None:
+def _both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     if a is None or b is None:
         return b if a is None else a
     return np.asarray(a & b)

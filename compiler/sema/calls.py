@@ -11,7 +11,8 @@ from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.sema.budget import within_budget
-from attnlang.compiler.sema.expressions import choice, expression, typed
+from attnlang.compiler.sema.choices import choice
+from attnlang.compiler.sema.expressions import expression, typed
 from attnlang.compiler.sema.scope import AxisName, Binding, ChoiceName, Context, ValueName
 from attnlang.compiler.sema.types import FunctionType, function_type
 from attnlang.compiler.syntax import tree as t
@@ -72,8 +73,14 @@ def _length(node: t.Call, ctx: Context) -> Expr | None:
     if side is not None:
         sides = [s for s in sides if s is side]
     if not sides:
-        known = [*ctx.q_axes, *ctx.k_axes, *ctx.segments]
-        ctx.error("AL106", argument.span, name=argument.id, help=did_you_mean(argument.id, known))
+        if ctx.axes_known:
+            ctx.error(
+                "AL101",
+                argument.span,
+                "no axis, prefix or suffix of that name",
+                name=argument.id,
+                help=did_you_mean(argument.id, [*ctx.q_axes, *ctx.k_axes, *ctx.segments]),
+            )
         return None
     return e.Length(sides[0], axis, span=node.span)
 

@@ -11,6 +11,7 @@ from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import Per
 from attnlang.compiler.ir.simplify import apply_rules
 from attnlang.compiler.ir.traverse import kind_of
+from attnlang.compiler.sema.choices import compare_choice
 from attnlang.compiler.sema.scope import (
     SYMBOLS,
     AxisName,
@@ -141,9 +142,11 @@ def _name(node: t.Name, ctx: Context) -> Expr | None:
                 name=name,
                 help=f"a token's coordinate is `q.{axis}` or `k.{axis}`, a length `len({axis})`",
             )
-        case TableName():
+        case TableName(per=per):
+            entry = {Per.AXIS: (*ctx.q_axes, "axis")[0], Per.HEAD: "head"}.get(per, "...")
+            label = "a table" if per is Per.ONE else f"one value for each {per}"
             ctx.error(
-                "AL107", node.span, "a table", name=name, help=f"read an entry: `{name}[...]`"
+                "AL107", node.span, label, name=name, help=f"read an entry: `{name}[{entry}]`"
             )
         case TokenName():
             ctx.error(
@@ -165,23 +168,31 @@ def _name(node: t.Name, ctx: Context) -> Expr | None:
             )
         case None if name in ctx.functions or name in BUILTINS or name == "len":
             ctx.error("AL107", node.span, "a function", name=name, help=f"call it: `{name}(...)`")
-        case None:
-            known = [*ctx.names, *SYMBOLS, "true", "false"]
+        case None if name in ctx.segments:
             ctx.error(
-                "AL101", node.span, "not defined here", name=name, help=did_you_mean(name, known)
+                "AL107",
+                node.span,
+                "a run of tokens",
+                name=name,
+                help=f"ask whether a token is one of them: `q in {name}`",
             )
+        case None:
+            if name == SymbolName.SCORE:
+                help: str | None = "`s`, the score of a pair, is there only inside `score`"
+            else:
+                help = did_you_mean(name, ctx.names, (*SYMBOLS, "true", "false"))
+            ctx.error("AL101", node.span, "not defined here", name=name, help=help)
     return None
 
 
 def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
     if not isinstance(node.base, t.Name) or node.base.id not in ("q", "k"):
-        base = node.base.id if isinstance(node.base, t.Name) else "this"
         ctx.error(
-            "AL107",
-            node.base.span,
-            "has no attributes",
-            name=base,
-            help="attributes belong to the query and key tokens: `q.name`, `k.name`",
+            "AL106",
+            node.span,
+            "the token before the `.` is `q` or `k`",
+            name=node.span.text,
+            help=f"`q.{node.name.id}` of the query, `k.{node.name.id}` of the key",
         )
         return None
     side, name = Side(node.base.id), node.name.id
@@ -204,9 +215,17 @@ def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
         return e.Index(side, span=node.span)
     if side in ctx.segments.get(name, ()):
         return e.Coord(side, name, span=node.span)
+    if binding == ValueName(None) or not ctx.axes_known:
+        return None
     known = [*ctx.axes(side), "index", *(n for n, s in ctx.segments.items() if side in s)]
     known += [n for n, b in ctx.names.items() if isinstance(b, TokenName)]
-    ctx.error("AL106", node.span, name=f"{side}.{name}", help=did_you_mean(name, known))
+    ctx.error(
+        "AL106",
+        node.name.span,
+        "no such coordinate or input",
+        name=f"{side}.{name}",
+        help=did_you_mean(name, known),
+    )
     return None
 
 
@@ -218,22 +237,19 @@ def _subscript(node: t.Subscript, ctx: Context) -> Expr | None:
         return None
     name = node.base.id
     table = ctx.names.get(name)
-    if not isinstance(table, TableName):
-        if table is None:
-            ctx.error(
-                "AL101",
-                node.base.span,
-                "not defined here",
-                name=name,
-                help=did_you_mean(
-                    name, [n for n, b in ctx.names.items() if isinstance(b, TableName)]
-                ),
-            )
-        else:
+    if isinstance(table, ValueName) or (table is None and name in SYMBOLS):
+        if table != ValueName(None):
             ctx.error("AL107", node.base.span, "has one value", name=name, help="it takes no index")
         return None
+    if not isinstance(table, TableName):
+        _name(node.base, ctx)  # reports what the name is
+        return None
     if table.rank != len(node.indices):
-        ctx.error("AL205", node.span, name=name, expected=table.rank, found=len(node.indices))
+        count = f"{table.rank} " + ("index" if table.rank == 1 else "indices")
+        help = "one index for each dimension; the batch is implied"
+        ctx.error(
+            "AL205", node.span, name=name, expected=count, found=len(node.indices), help=help
+        )
         return None
     if table.per is Per.AXIS:
         return _per_axis(node, table, ctx)
@@ -246,15 +262,15 @@ def _subscript(node: t.Subscript, ctx: Context) -> Expr | None:
 def _per_axis(node: t.Subscript, table: TableName, ctx: Context) -> Expr | None:
     index = node.indices[0]
     binding = ctx.names.get(index.id) if isinstance(index, t.Name) else None
-    if isinstance(binding, AxisName):
+    if isinstance(binding, AxisName) and binding.axis in ctx.q_axes:
         return e.Param(table.name, table.kind, binding.axis, span=node.span)
     ctx.error(
         "AL205",
         index.span,
-        "not an axis",
+        f"one of {', '.join(ctx.q_axes)} goes here",
         name=table.name,
-        expected="an axis name",
-        found="something else",
+        expected="an axis of the queries",
+        found="an axis of the keys" if isinstance(binding, AxisName) else "something else",
     )
     return None
 
@@ -286,7 +302,7 @@ def _same_kind(left: Expr, right: Expr) -> tuple[Expr, Expr]:
 def _compare(node: t.Compare, ctx: Context) -> Expr | None:
     for operand in node.operands:
         if isinstance(operand, t.Name) and isinstance(ctx.names.get(operand.id), ChoiceName):
-            return _compare_choice(node, ctx)
+            return compare_choice(node, ctx)
     kinds = (*NUMERIC, Kind.BOOL)
     values = [typed(o, ctx, kinds, "an operand of a comparison") for o in node.operands]
     if any(v is None for v in values):
@@ -311,55 +327,15 @@ def _compare(node: t.Compare, ctx: Context) -> Expr | None:
     return parts[0] if len(parts) == 1 else e.And(tuple(parts), span=node.span)
 
 
-def _compare_choice(node: t.Compare, ctx: Context) -> Expr | None:
-    choices: tuple[str, ...] = ()
-    for operand in node.operands:
-        binding = ctx.names.get(operand.id) if isinstance(operand, t.Name) else None
-        if isinstance(binding, ChoiceName):
-            choices = binding.choices
-    if len(node.ops) != 1 or node.ops[0] not in ("==", "!="):
-        ctx.error(
-            "AL206",
-            node.span,
-            name=" | ".join(choices),
-            help="choices are compared with `==` or `!=`",
-        )
-        return None
-    found: list[str] = []
-    for operand in node.operands:
-        chosen = choice(operand, choices, ctx)
-        if chosen is None:
-            return None
-        found.append(chosen)
-    return e.Bool((found[0] == found[1]) is (node.ops[0] == "=="), span=node.span)
-
-
-def choice(node: t.Expression, choices: tuple[str, ...], ctx: Context) -> str | None:
-    """The choice an expression names, out of an enumeration's ``choices``."""
-    if isinstance(node, t.Name):
-        binding = ctx.names.get(node.id)
-        if isinstance(binding, ChoiceName) and node.id not in choices:
-            return binding.choice
-        if node.id in choices:
-            return binding.choice if isinstance(binding, ChoiceName) else node.id
-        ctx.error(
-            "AL206",
-            node.span,
-            name=node.id,
-            help=did_you_mean(node.id, choices) or "one of: " + ", ".join(choices),
-        )
-        return None
-    ctx.error("AL206", node.span, name=node.span.text, help="one of: " + ", ".join(choices))
-    return None
-
-
 def _member(node: t.Member, ctx: Context) -> Expr | None:
     if not isinstance(node.element, t.Name) or node.element.id not in ("q", "k"):
         ctx.error(
-            "AL107",
+            "AL201",
             node.element.span,
-            name=node.element.span.text,
-            help="the left of `in` is a token: `q in cls`, `k in text`",
+            what="the left of `in`",
+            expected="a token",
+            found=f"`{node.element.span.text}`",
+            help=f"`q in {node.collection.id}` or `k in {node.collection.id}`",
         )
         return None
     side, segment = Side(node.element.id), node.collection.id

@@ -9,7 +9,8 @@ from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.expr import Kind
 from attnlang.compiler.ir.pattern import ParameterDecl, ParameterValue, Per, Scalar
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.sema.expressions import choice, typed
+from attnlang.compiler.sema.choices import choice
+from attnlang.compiler.sema.expressions import typed
 from attnlang.compiler.sema.scope import RESERVED, Context
 from attnlang.compiler.sema.types import choices_of, scalar_kind
 from attnlang.compiler.source import Span

@@ -84,7 +84,7 @@ def elaborate(
             name=pattern.name.id,
             help="end it with `attend where ...`",
         )
-    if report.errors > before:
+    if report.errors > before or report.full:
         return None
     made = PatternIR(
         pattern.name.id,
@@ -110,11 +110,13 @@ def _axes(draft: Draft) -> None:
         if node.side is not None:
             if node.side.id not in ("q", "k"):
                 draft.ctx.error(
-                    "AL106",
+                    "AL010",
                     node.side.span,
-                    name=node.side.id,
+                    "not a side",
+                    found=f"`{node.side.id}`",
                     help="`over q: ...` or `over k: ...`",
                 )
+                draft.ctx = replace(draft.ctx, axes_known=False)
                 continue
             sides = (Side(node.side.id),)
         if len(names) > MAX_AXES:
@@ -125,12 +127,14 @@ def _axes(draft: Draft) -> None:
             elif axis.id in names[:i]:
                 draft.ctx.error("AL102", axis.span, "listed twice", name=axis.id)
             draft.defined.setdefault(axis.id, axis.span)
-        for side in sides:
-            if side in draft.axes:
-                draft.ctx.error("AL303", node.span, "said again", what=f"the axes of {side}")
-            draft.axes[side] = names
+        if any(side in draft.axes for side in sides):
+            what = f"`over {node.side.id}`" if node.side else "`over`"
+            draft.ctx.error("AL303", node.span, "said again", what=what)
+        draft.axes.update(dict.fromkeys(sides, names))
     for side in (Side.Q, Side.K):
-        if side not in draft.axes:
+        if side not in draft.axes and not draft.ctx.axes_known:
+            draft.axes[side] = ()
+        elif side not in draft.axes:
             missing = f"over {side}: ..." if draft.axes else "over n"
             draft.ctx.error(
                 "AL301",
@@ -138,6 +142,7 @@ def _axes(draft: Draft) -> None:
                 name=draft.pattern.name.id,
                 help=f"add `{missing}`",
             )
+            draft.ctx = replace(draft.ctx, axes_known=False)
             draft.axes[side] = ()
             if not draft.axes[Side.Q]:
                 draft.axes[Side.K] = ()

@@ -71,6 +71,8 @@ class Context:
     names: Mapping[str, Binding] = field(default_factory=dict)
     q_axes: tuple[str, ...] = ()
     k_axes: tuple[str, ...] = ()
+    axes_known: bool = True
+    """False where the axes themselves had a mistake: coordinates are not reported too."""
     segments: Mapping[str, tuple[Side, ...]] = field(default_factory=dict)
     score: Expr | None = None
     """What ``s`` stands for; None where there is no score."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from attnlang.compiler.diagnostics.model import PatternError
+from attnlang.compiler.diagnostics.model import Diagnostic, Label, PatternError
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.source import Source, Span
 from attnlang.compiler.syntax import tree
 from attnlang.compiler.syntax.build import build
-from attnlang.compiler.syntax.explain_syntax import explain_unexpected
+from attnlang.compiler.syntax.explain_syntax import (
+    explain_character,
+    explain_dedent,
+    explain_end,
+    explain_unexpected,
+)
 from attnlang.compiler.syntax.limits import MAX_BRACKETS, MAX_BYTES
 from lark import Lark, Token
-from lark.exceptions import LarkError, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 from lark.indenter import DedentError, Indenter
 
 
@@ -28,6 +35,23 @@ class _Indentation(Indenter):
     tab_len = 8
     # A keyword is a whole word: without NAME beside it, `overs n` would read as `over s n`.
     always_accept = ("_NL", "NAME")
+
+    def handle_NL(self, token: Token) -> Iterator[Token]:  # noqa: N802 (lark's name)
+        try:
+            yield from super().handle_NL(token)
+        except DedentError:
+            raise _UnknownDedent(token.end_pos or 0) from None
+
+
+class _UnknownDedent(Exception):
+    """A line is indented less than the one above, and not as much as any open block."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+
+_PARSING = threading.Lock()
+"""The parser is shared, and its indentation counter belongs to one text at a time."""
 
 
 @functools.cache
@@ -60,12 +84,11 @@ def decode(name: str, data: bytes) -> Source:
     """Bytes as a source; AL002 names the line of the first byte that is not UTF-8."""
     if len(data) > MAX_BYTES:
         raise failure("AL004", None, name=name, size=len(data), limit=MAX_BYTES)
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return Source(name, data.decode("utf-8-sig"))
+        return Source(name, data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        good = Source(
-            name, data[: error.start].decode("utf-8", "replace") + "\N{REPLACEMENT CHARACTER}"
-        )
+        good = Source(name, data[: error.start].decode("utf-8") + "\N{REPLACEMENT CHARACTER}")
         at = len(good.text) - 1
         raise failure(
             "AL002", Span(good, at, at + 1), f"byte 0x{data[error.start]:02x}", name=name
@@ -78,19 +101,18 @@ def parse(source: Source) -> tree.Module:
         raise failure("AL004", None, name=source.name, size=len(source.text), limit=MAX_BYTES)
     _check_characters(source)
     try:
-        parsed = _parser().parse(source.text + "\n")
-    except DedentError:
-        raise _dedent(source) from None
+        with _PARSING:
+            parsed = _parser().parse(source.text + "\n")
+    except _UnknownDedent as error:
+        raise PatternError((explain_dedent(error.at, source),)) from None
     except UnexpectedInput as error:
-        raise _unexpected(error, source) from None
-    except LarkError as error:  # an end of text inside a token
-        raise failure(
-            "AL010", Span(source, len(source.text), len(source.text)), found=str(error)
-        ) from None
+        raise PatternError((_unexpected(error, source),)) from None
     return build(parsed, source, tuple(comments(source)))
 
 
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+_FORBIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 """Control characters, and those that make text read otherwise than it is ordered."""
 
 
@@ -103,7 +125,10 @@ def _check_characters(source: Source) -> None:
     opened: list[tuple[str, int]] = []
     for at, token in _brackets(source.text):
         if token.startswith('"'):
-            raise failure("AL014", Span(source, at, at + len(token)), "opened here")
+            help = f"close it with `{token}`"
+            if len(token) == 1:
+                help += ' on the same line, or write `"""` around it to span lines'
+            raise failure("AL014", Span(source, at, at + len(token)), "opened here", help=help)
         if token in "([":
             opened.append((token, at))
             if len(opened) > MAX_BRACKETS:
@@ -114,12 +139,27 @@ def _check_characters(source: Source) -> None:
             raise failure("AL011", Span(source, at, at + 1), "closes nothing", bracket=token)
         else:
             opener, place = opened.pop()
-            if (opener, token) not in (("(", ")"), ("[", "]")):
-                label = f"closed by `{token}` on line {source.position(at).line}"
-                raise failure("AL011", Span(source, place, place + 1), label, bracket=opener)
+            if token != _PARTNER[opener]:
+                closer = Label(Span(source, at, at + 1), f"this is no `{_PARTNER[opener]}`")
+                raise failure(
+                    "AL011",
+                    Span(source, place, place + 1),
+                    "opened here",
+                    bracket=opener,
+                    secondary=(closer,),
+                )
     if opened:
         opener, place = opened[-1]
-        raise failure("AL011", Span(source, place, place + 1), "never closed", bracket=opener)
+        raise failure(
+            "AL011",
+            Span(source, place, place + 1),
+            "never closed",
+            bracket=opener,
+            help=f"close it with `{_PARTNER[opener]}`",
+        )
+
+
+_PARTNER = {"(": ")", "[": "]"}
 
 
 def _brackets(text: str) -> Iterator[tuple[int, str]]:
@@ -180,55 +220,9 @@ def comments(source: Source) -> Iterator[tree.Comment]:
             i += 1
 
 
-def _unexpected(error: UnexpectedInput, source: Source) -> Exception:
+def _unexpected(error: UnexpectedInput, source: Source) -> Diagnostic:
     if isinstance(error, UnexpectedCharacters):
-        at = error.pos_in_stream or 0
-        ch = source.text[at : at + 1]
-        hint = _CHARACTER_HINTS.get(ch)
-        return failure(
-            "AL010",
-            Span(source, at, at + 1),
-            "not part of the language",
-            found=f"`{ch}`",
-            help=hint,
-        )
+        return explain_character(error.pos_in_stream or 0, source)
     if isinstance(error, UnexpectedToken) and isinstance(error.token, Token):
-        return PatternError((explain_unexpected(error.token, set(error.accepts or ()), source),))
-    end = len(source.text)
-    return failure("AL010", Span(source, end, end), found="the end of the text")
-
-
-_CHARACTER_HINTS = {
-    "&": "boolean operators are words: `and`, `or`, `not`",
-    "|": "boolean operators are words: `and`, `or`, `not`",
-    "!": "boolean operators are words: `not`; inequality is `!=`",
-    "{": "blocks are made by indentation, tables are indexed with `[ ]`",
-    "'": 'strings are written with double quotes: "text"',
-    ";": "one statement a line, without semicolons",
-    "^": "powers of two are `pow2(x)`, powers of floats `exp2(x)`",
-}
-
-
-def _dedent(source: Source) -> Exception:
-    """Find the first line whose indentation matches no open block."""
-    levels = [0]
-    for number in range(1, source.line_count + 1):
-        line = source.line(number)
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        width = len(line.expandtabs(8)) - len(line.expandtabs(8).lstrip())
-        if width > levels[-1]:
-            levels.append(width)
-        while levels and width < levels[-1]:
-            levels.pop()
-        if not levels or width != levels[-1]:
-            start = source.line_start(number)
-            indent = len(line) - len(line.lstrip())
-            return failure(
-                "AL012",
-                Span(source, start, start + max(indent, 1)),
-                "matches no block above",
-                help="indent with 4 spaces for each block",
-            )
-    return failure("AL012", Span(source, 0, 0))
+        return explain_unexpected(error.token, set(error.accepts or ()), source)
+    return explain_end(source)

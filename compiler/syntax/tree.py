@@ -218,9 +218,7 @@ class Fidelity(Node):
     level: Name
 
 
-Statement: TypeAlias = (
-    Over | Extra | Input | Require | Let | Heads | Attend | Paper | Fidelity
-)
+Statement: TypeAlias = Over | Extra | Input | Require | Let | Heads | Attend | Paper | Fidelity
 
 
 @dataclass(frozen=True, slots=True)
