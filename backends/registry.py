@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from attnlang.backends.blocked import attend as blocked
+from attnlang.backends.blocked import support as blocked_support
 from attnlang.backends.call import Call
 from attnlang.backends.reference import attend as reference
 from attnlang.compiler.diagnostics.model import Unsupported
@@ -31,7 +32,7 @@ def _nothing(pattern: PatternIR) -> tuple[str, ...]:
 
 BACKENDS: dict[str, Backend] = {
     "reference": Backend("reference", reference.attend, _nothing),
-    "blocked": Backend("blocked", blocked.attend, blocked.refuses),
+    "blocked": Backend("blocked", blocked.attend, blocked_support.refuses),
 }
 AUTO = "auto"
 

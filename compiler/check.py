@@ -70,7 +70,7 @@ def _check_names(module: Module, report: Report) -> None:
                 secondary=(Label(seen[name.id].span, "first defined here"),),
             )
         elif isinstance(declared, t.Function) and name.id in RESERVED:
-            report.add("AL108", name.span, name=name.id)
+            report.add("AL108", name.span, "choose another name", name=name.id)
         seen.setdefault(name.id, name)
 
 

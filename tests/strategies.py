@@ -127,6 +127,7 @@ def on_axis(draw: Draw, axis: str, length: int) -> str:
         f"{k} <= {q}", f"{k} < {q}", f"{k} >= {q}", f"{q} == {k}", f"{k} < {a}", f"{q} >= {a}",
         f"0 <= {q} - {k} < {b}", f"-{a} < {q} - {k} <= {offset}", f"abs({q} - {k}) <= {a}",
         f"{q} // {b} == {k} // {b}", f"({q} - {offset}) // {b} == ({k} - {offset}) // {b}",
+        f"({q} + {b}) // {b} == ({k} + {offset}) // {b}", f"{q} % {b} == ({k} + {offset}) % {b}",
         f"{k} // {b} <= {q} // {b}", f"{k} // {b} < {q} // {b} + {a}", f"{k} % {b} == {q} % {b}",
         f"({q} - {k}) % {b} == {offset}", f"{k} % {b} < {a}", f"{k} // {b} % 2 == {q} // {b} % 2",
         f"{k} <= {q} // {b} * {b} + {a}", f"max({q}, {k}) < {a}", f"min({q}, {k}) < {a}",

@@ -16,12 +16,11 @@ from attnlang.backends.blocked.places import Places, hidden, may_be_infinite
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.blocked.softmax import Edits, edited
-from attnlang.backends.blocked.support import refuses
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import EmptyRule, PatternIR
+from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import BoundAttend, Problem

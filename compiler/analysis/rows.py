@@ -20,9 +20,11 @@ from attnlang.compiler.analysis.solve import Congruent, Lower, Opaque, RowOnly, 
 from attnlang.compiler.analysis.sorted_keys import SortedEdge, sorted_edges
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
-from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.intervals import Intervals as Ranges
 from attnlang.compiler.ir.intervals import Range
+from attnlang.compiler.ir.simplify import simplify
+from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.layout.reach import AxisReach
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.plan.table import RunTable, from_intervals
@@ -54,6 +56,7 @@ def classify_rows(
     """The exact table of two 1-D segments, or None when a clause is not an interval per query."""
     if not (q.axes[0].contiguous and k.axes[0].contiguous):
         return None
+    predicate = _by_coordinate(predicate, q, k)
     positive, negative = clauses(predicate), clauses(complement(predicate))
     if positive is None or negative is None:
         return None
@@ -62,6 +65,19 @@ def classify_rows(
     if live is None or broken is None:
         return None
     return from_intervals(live, broken, k.tiles)
+
+
+def _by_coordinate(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> Expr:
+    """Places in the sequence as coordinates: in a segment with one axis they differ by a number."""
+
+    def rule(x: Expr) -> Expr | None:
+        if not isinstance(x, e.Index):
+            return None
+        extent = (q if x.side is Side.Q else k).extent
+        here = e.Coord(x.side, extent.axes[0])
+        return simplify(e.Arith("+", here, e.Int(extent.start - extent.origin[0])))
+
+    return rewrite(predicate, rule)
 
 
 def strip_reach(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from attnlang.compiler.diagnostics.model import Label
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.pattern import Attend, EmptyRule
+from attnlang.compiler.ir.pattern import Attend, EmptyRule, Segment
+from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.sema.budget import measure, within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.segments import specialise, undefined_leaves
+from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
 
@@ -73,26 +76,42 @@ def _check_segments(roots: tuple[Expr | None, ...], draft: Draft) -> None:
     extras = frozenset(s.name for s in draft.segments if not s.is_grid)
     if not extras:
         return
-    cost = sum(measure(root)[0] for root in roots if root is not None)
+    where, *others = roots
+    assert where is not None
+    clauses = [root for root in others if root is not None]
+    cost = sum(measure(root)[0] for root in (where, *clauses))
+    found: dict[tuple[Expr, Span], list[Segment]] = {}
     for q in (s for s in draft.segments if Side.Q in s.sides):
         for k in (s for s in draft.segments if Side.K in s.sides):
-            where = roots[0]
             if not draft.ctx.spend(draft.pattern.name.span, cost):
                 return
-            if where is None or specialise(where, q, k) == e.FALSE:
-                roots_here: tuple[Expr | None, ...] = roots[:1]
-            else:
-                roots_here = roots
-            for root in roots_here:
-                if root is None:
-                    continue
-                for leaf, segment in undefined_leaves(specialise(root, q, k), q, k, extras):
-                    token = "q" if getattr(leaf, "side", None) is Side.Q else "k"
-                    draft.ctx.error(
-                        "AL306",
-                        leaf.span,
-                        f"{token} may be a `{segment.name}` token here",
-                        read=leaf.span.text or "this",
-                        segment=segment.name,
-                        help=f"say what holds for those tokens: `{token} in {segment.name} or ...`",
-                    )
+            chosen = specialise(where, q, k)
+            edits = [] if chosen == e.FALSE else [specialise(root, q, k) for root in clauses]
+            for root in (chosen, *edits):
+                for leaf, segment in undefined_leaves(root, q, k, extras):
+                    places = found.setdefault((leaf, leaf.span), [])
+                    if segment not in places:
+                        places.append(segment)
+    for (leaf, span), segments in found.items():
+        _missing_coordinate(leaf, span, segments, where.span, draft)
+
+
+def _missing_coordinate(
+    leaf: Expr, span: Span, segments: list[Segment], clause: Span, draft: Draft
+) -> None:
+    read = to_text(leaf)
+    token, _, name = read.partition(".")
+    kinds = " or ".join(f"`{s.name}`" for s in segments)
+    first = segments[0].name
+    hint = f"{token} in {name} and ..." if segments[0].is_grid else f"{token} in {first} or ..."
+    whole = draft.pattern.span
+    here = span.source is whole.source and whole.start <= span.start < whole.end
+    draft.ctx.error(
+        "AL306",
+        span if here else clause,
+        f"{token} may be a {kinds} token here",
+        secondary=() if here else (Label(span, f"this reads `{read}`"),),
+        read=read,
+        segment=first,
+        help=f"say what holds for those tokens: `{hint}`",
+    )

@@ -42,8 +42,14 @@ def call(node: t.Call, ctx: Context) -> Expr | None:
             if not _is_axis(argument, ctx):
                 expression(argument, ctx)
         return None
-    if any(name == active for active, _ in ctx.calls) or len(ctx.calls) >= MAX_CALLS:
-        ctx.error("AL105", node.span, "called again here", name=name)
+    active = [called for called, _ in ctx.calls]
+    if name in active:
+        circle = " -> ".join((*active[active.index(name) :], name))
+        notes = (f"the calls go round: {circle}",)
+        ctx.error("AL105", node.span, "called again here", name=name, notes=notes)
+        return None
+    if len(active) >= MAX_CALLS:
+        ctx.error("AL005", node.span, "functions inside functions", limit=MAX_CALLS)
         return None
     return _inline(node, function, ctx)
 
@@ -64,7 +70,7 @@ def _length(node: t.Call, ctx: Context) -> Expr | None:
         and argument.base.id in ("q", "k")
     ):
         side, argument = Side(argument.base.id), argument.name
-    if not isinstance(argument, t.Name):
+    if not isinstance(argument, t.Name) or argument.id in ("q", "k"):
         ctx.error("AL104", node.span, name="len", reason="takes one axis: `len(n)`")
         return None
     binding = ctx.names.get(argument.id)
@@ -171,7 +177,7 @@ def _match_arguments(
             node.arguments[len(names)].span,
             "one too many",
             name=function.name.id,
-            reason=f"takes {len(names)} arguments",
+            reason=f"takes {len(names)} argument{'' if len(names) == 1 else 's'}",
             help=f"it is `{signature}`",
         )
         return None
@@ -222,7 +228,7 @@ def _argument(
             "not an axis",
             what=what,
             expected="an axis",
-            found=node.span.text,
+            found=f"`{node.span.text}`",
             help=did_you_mean(node.span.text, [*ctx.q_axes, *ctx.k_axes]),
         )
         return None

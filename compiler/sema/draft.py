@@ -39,7 +39,7 @@ class Draft:
     def define(self, name: t.Name) -> bool:
         """Claim a name for this pattern; AL102 or AL108 if it is taken or reserved."""
         if name.id in RESERVED:
-            self.ctx.error("AL108", name.span, name=name.id)
+            self.ctx.error("AL108", name.span, "choose another name", name=name.id)
             return False
         first = self.defined.get(name.id)
         if first is not None:

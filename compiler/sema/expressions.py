@@ -247,9 +247,7 @@ def _subscript(node: t.Subscript, ctx: Context) -> Expr | None:
     if table.rank != len(node.indices):
         count = f"{table.rank} " + ("index" if table.rank == 1 else "indices")
         help = "one index for each dimension; the batch is implied"
-        ctx.error(
-            "AL205", node.span, name=name, expected=count, found=len(node.indices), help=help
-        )
+        ctx.error("AL205", node.span, name=name, expected=count, found=len(node.indices), help=help)
         return None
     if table.per is Per.AXIS:
         return _per_axis(node, table, ctx)

@@ -25,7 +25,7 @@ def check_function(
     for parameter in function.parameters:
         name = parameter.name
         if name.id in RESERVED:
-            ctx.error("AL108", name.span, name=name.id)
+            ctx.error("AL108", name.span, "choose another name", name=name.id)
         if name.id in names:
             ctx.error("AL102", name.span, "defined again", name=name.id)
         wanted = function_type(parameter, ctx)
@@ -42,7 +42,7 @@ def check_function(
     for let in function.lets:
         if let.name.id in ctx.names or let.name.id in RESERVED:
             code = "AL108" if let.name.id in RESERVED else "AL102"
-            ctx.error(code, let.name.span, name=let.name.id)
+            ctx.error(code, let.name.span, "choose another name", name=let.name.id)
         ctx = ctx.with_names(**{let.name.id: ValueName(expression(let.value, ctx))})
     value = expression(function.value, ctx)
     if value is None or function.returns is None:

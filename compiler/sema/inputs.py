@@ -7,7 +7,7 @@ from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl
 from attnlang.compiler.sema.expressions import typed
 from attnlang.compiler.sema.levels import check_level
-from attnlang.compiler.sema.scope import Context
+from attnlang.compiler.sema.scope import SYMBOLS, Context
 from attnlang.compiler.sema.types import scalar_kind
 from attnlang.compiler.syntax import tree as t
 
@@ -24,19 +24,26 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
     for i, written in enumerate(node.type.dims):
         word = written.id if isinstance(written, t.Name) else None
         if word in ("batch", "head") or word in axes:
-            if word in said or (word == "batch" and i > 0):
-                why = "comes first" if word == "batch" else "is listed twice"
+            if word in said:
+                ctx.error("AL102", written.span, "listed twice", name=word)
+                good = False
+            elif word == "batch" and i > 0:
                 ctx.error(
                     "AL205",
                     written.span,
-                    why,
+                    "comes first",
                     name=node.name.id,
-                    expected="batch first, each dimension once",
-                    found=word,
+                    expected="the batch first",
+                    found="by it later",
                 )
                 good = False
             dims.append(str(word))
             said.add(str(word))
+            continue
+        if word is not None and word not in ctx.names and word not in SYMBOLS:
+            help = did_you_mean(word, [*axes, "batch", "head"])
+            ctx.error("AL101", written.span, "no dimension of that name", name=word, help=help)
+            good = False
             continue
         size = typed(written, ctx, (Kind.INT,), "a dimension")
         if size is None or not check_level(size, "a dimension", frozenset(), ctx):

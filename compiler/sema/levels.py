@@ -82,6 +82,7 @@ def check_level(root: Expr, clause: str, inputs: frozenset[str], ctx: Context) -
         excess = level_of(node, inputs) & ~allowed
         if excess:
             word = next(text for level, text in _WORDS.items() if level & excess)
-            ctx.error("AL207", node.span, f"varies with {word}", clause=clause, word=word)
+            shown = clause if " " in clause else f"`{clause}`"
+            ctx.error("AL207", node.span, f"varies with {word}", clause=shown, word=word)
             good = False
     return good

@@ -22,7 +22,7 @@ def declare(parameter: t.Parameter, axes: tuple[str, ...], ctx: Context) -> Para
     """The declaration of one pattern parameter, its default evaluated."""
     name, written = parameter.name, parameter.type
     if name.id in RESERVED:
-        ctx.error("AL108", name.span, name=name.id)
+        ctx.error("AL108", name.span, "choose another name", name=name.id)
         return None
     choices: tuple[str, ...] = ()
     kind: Kind | None = None

@@ -123,7 +123,7 @@ def _axes(draft: Draft) -> None:
             draft.ctx.error("AL304", node.axes[MAX_AXES].span, "one too many", limit=MAX_AXES)
         for i, axis in enumerate(node.axes[: MAX_AXES + 1]):
             if axis.id in RESERVED or axis.id == "index":
-                draft.ctx.error("AL108", axis.span, name=axis.id)
+                draft.ctx.error("AL108", axis.span, "choose another name", name=axis.id)
             elif axis.id in names[:i]:
                 draft.ctx.error("AL102", axis.span, "listed twice", name=axis.id)
             draft.defined.setdefault(axis.id, axis.span)
@@ -261,23 +261,30 @@ def _paper(node: t.Paper, draft: Draft) -> None:
     draft.meta = replace(
         draft.meta,
         paper=node.title,
-        year=int(year) if year.isdigit() else None,
+        year=int(year) if year.isascii() and year.isdigit() and len(year) == 4 else None,
         arxiv=fields.get("arxiv"),
     )
 
 
 def _extra(node: t.Extra, draft: Draft) -> None:
     if node.name.id in (GRID, "index"):
-        draft.ctx.error("AL108", node.name.span, name=node.name.id)
+        draft.ctx.error("AL108", node.name.span, "choose another name", name=node.name.id)
         return
     if not draft.define(node.name):
         return
     sides: tuple[Side, ...] = (Side.Q, Side.K)
     if node.side is not None:
         if node.side.id not in ("q", "k"):
-            draft.ctx.error("AL106", node.side.span, name=node.side.id, help="`on q` or `on k`")
-            return
-        sides = (Side(node.side.id),)
+            draft.ctx.error(
+                "AL010",
+                node.side.span,
+                "not a side",
+                found=f"`{node.side.id}`",
+                help="`on q` or `on k`",
+            )
+        else:
+            sides = (Side(node.side.id),)
+    draft.ctx = replace(draft.ctx, segments={**draft.ctx.segments, node.name.id: sides})
     size: Expr | None = None
     if node.size is not None:
         size = typed(node.size, draft.ctx, (Kind.INT,), "a size")
@@ -285,7 +292,6 @@ def _extra(node: t.Extra, draft: Draft) -> None:
             return
     segment = Segment(node.name.id, node.place, size, sides)
     (draft.prefixes if node.place == "prefix" else draft.suffixes).append(segment)
-    draft.ctx = replace(draft.ctx, segments={**draft.ctx.segments, node.name.id: sides})
 
 
 def _heads(node: t.Heads, draft: Draft) -> None:

@@ -97,7 +97,7 @@ class Context:
     def error(self, code: str, span: Span | None, label: str = "", **rest: object) -> None:
         """Report a mistake; inside a function, also where the pattern called it."""
         secondary: tuple[Label, ...] = rest.pop("secondary", ())  # type: ignore[assignment]
-        if self.calls:
+        if self.calls and self.calls[0][1] != span:
             name, call = self.calls[0]
             secondary = (*secondary, Label(call, f"in this call of `{name}`"))
         self.report.add(code, span, label, secondary=secondary, **rest)

@@ -154,6 +154,8 @@ def _line_too_short(span: Span, accepts: set[str], source: Source) -> Diagnostic
         return diagnostic("AL016", span, help=_EMPTY_BLOCK)
     elif "RETURN" in accepts:
         help = "a function ends in `return` and a value"
+    elif line[-1:] == ["empty"]:
+        help = "say what such a row gives: `zero`, `self`, `full` or `passthrough`"
     elif {"NAME", "NUMBER"} <= accepts:
         help = "an expression is expected here; one in `( )` may span lines"
     else:

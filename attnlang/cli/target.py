@@ -1,0 +1,43 @@
+"""The pattern that a command is about."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from attnlang.api import STDLIB_PREFIX, locate
+from attnlang.compiler.check import Module, check_pattern, open_module
+from attnlang.compiler.source import Source
+from attnlang.pattern import Pattern
+
+STDIN = "-"
+
+
+def open_target(target: str) -> tuple[Module, str | None]:
+    """The file and the pattern's name in it (None: the only one). Raises PatternError."""
+    source, name = find(target)
+    return open_module(source), name
+
+
+def find(target: str) -> tuple[Source, str | None]:
+    """The text behind a target. Raises PatternError (AL001, AL002, AL109)."""
+    head, _, name = target.partition(":")
+    if head == STDIN:
+        return Source("<stdin>", sys.stdin.read()), name or None
+    if not target.startswith(STDLIB_PREFIX) and not Path(target).exists() and _in_library(target):
+        # `attnlang show causal` can only mean one thing.
+        return locate(STDLIB_PREFIX + target)
+    return locate(target)
+
+
+def load_target(target: str, parameters: Mapping[str, object]) -> Pattern:
+    """The checked pattern. Raises PatternError with every mistake found."""
+    module, name = open_target(target)
+    return Pattern(module, check_pattern(module, name, parameters))
+
+
+def _in_library(name: str) -> bool:
+    from attnlang import stdlib
+
+    return name in stdlib.names()

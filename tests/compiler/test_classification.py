@@ -1,0 +1,120 @@
+"""Tiles of random patterns: empty, full and partial as brute force says, by every path there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attnlang
+import numpy as np
+import numpy.typing as npt
+import pytest
+from attnlang.compiler.analysis import classify
+from attnlang.compiler.layout import choose
+from attnlang.compiler.plan.plan import Plan
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.strategies import Program, decoding, programs, tiles
+
+Bools = npt.NDArray[np.bool_]
+quick = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+thorough = settings(quick, max_examples=4000)
+SHAPES = {"line": ("n",), "image": ("y", "x"), "video": ("t", "y", "x")}
+LONGEST = {"line": 40, "image": 7, "video": 4}
+
+
+def any_program(shape: str) -> st.SearchStrategy[Program]:
+    return programs(axes=SHAPES[shape], longest=LONGEST[shape])
+
+
+def truth(program: Program) -> Bools:
+    """The mask, or no example when the numbers of a text do not fit."""
+    try:
+        return program.mask()
+    except attnlang.PatternError as error:
+        assert {d.code for d in error.diagnostics} <= {"AL409", "AL410"}, error
+        assume(False)
+        raise
+
+
+def tile_truth(mask: Bools, plan: Plan) -> npt.NDArray[np.uint8]:
+    """0 empty, 1 partial, 2 full for every tile pair of the plan's own layout, element by element."""
+    q, k = plan.layout.q.tokens, plan.layout.k.tokens
+    for tokens, length in ((q, mask.shape[0]), (k, mask.shape[1])):
+        assert sorted(tokens[tokens >= 0].tolist()) == list(range(length))
+    values = mask[np.maximum(q, 0)[:, None, :, None], np.maximum(k, 0)[None, :, None, :]]
+    real = (q >= 0)[:, None, :, None] & (k >= 0)[None, :, None, :]
+    some = (values & real).any(axis=(2, 3))
+    every = (values | ~real).all(axis=(2, 3))
+    return np.where(some, np.where(every, 2, 1), 0).astype(np.uint8)
+
+
+def check(program: Program, tile: Any) -> None:
+    """Everything a plan says, with its run-time tensors known and with them unknown."""
+    masks = truth(program)
+    plan = program.plan(tile)
+    assert plan.exact
+    assert plan.pairs == masks.sum()
+    for head in range(program.heads):
+        np.testing.assert_array_equal(plan.tile_map(head), tile_truth(masks[head], plan))
+    for group in plan.heads:
+        table = group.table
+        np.testing.assert_array_equal(table.transposed().dense(), table.dense().T)
+        np.testing.assert_array_equal(table.live_per_row(), (table.dense() > 0).sum(axis=1))
+        counts = np.bincount(table.dense().ravel(), minlength=3)
+        assert table.tiles() == dict(zip(("empty", "partial", "full"), counts, strict=True))
+    blind = program.plan(tile, inputs=False)
+    for head in range(program.heads):
+        found, real = blind.tile_map(head), tile_truth(masks[head], blind)
+        assert not ((found == 0) & (real > 0)).any(), "an attending pair was called empty"
+        assert not ((found == 2) & (real < 2)).any(), "a masked pair was called full"
+        if blind.exact:
+            np.testing.assert_array_equal(found, real)
+
+
+@pytest.fixture(params=["enumerated", "solved", "boxes"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which of the layers decides: factors per axis, key intervals, or interval arithmetic."""
+    if request.param == "solved":
+        monkeypatch.setattr(classify, "DENSE_AXIS", 8)
+        monkeypatch.setattr(choose, "ENUMERATED", 8)
+    if request.param == "boxes":
+        monkeypatch.setattr(classify, "clauses", lambda *_: None)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@quick
+@given(data=st.data())
+def test_tiles_are_what_brute_force_says(path: str, shape: str, data: st.DataObject) -> None:
+    program = data.draw(any_program(shape))
+    check(program, data.draw(tiles(program)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@quick
+@given(data=st.data())
+def test_in_the_layout_the_planner_chooses(path: str, shape: str, data: st.DataObject) -> None:
+    check(data.draw(any_program(shape)), None)
+
+
+@quick
+@given(
+    program=programs(runtime=False, segments=False),
+    queries=st.integers(1, 9),
+    offset=st.integers(0, 60),
+    tile=st.sampled_from([None, (3, 5), (4, 4)]),
+)
+def test_decode_steps(path: str, program: Program, queries: int, offset: int, tile: Any) -> None:
+    check(decoding(program, queries, offset), tile)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", SHAPES)
+@thorough
+@given(data=st.data())
+def test_many_more_programs(path: str, shape: str, data: st.DataObject) -> None:
+    program = data.draw(any_program(shape))
+    check(program, data.draw(st.none() | tiles(program)))

@@ -1,0 +1,173 @@
+"""Boxes against brute force: a tile's box holds every key it needs, and no claim is false."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from attnlang.compiler.layout.tiling import blocks, contiguous, residues
+from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.plan import Plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import attnlang
+
+FACTORS = (
+    "near({a}, {w}, {s})",
+    "near({a}, {w}, {s}, 2)",
+    "near({a}, {w}, {s}, 1, true)",
+    "near({a}, {w}, {s}, 1, false, truncate)",
+    "block({a}, {w})",
+    "block({a}, {w}, {s})",
+    "q.{a} % {w} == k.{a} % {w}",
+    "(q.{a} - k.{a}) % {w} == 0 and abs(q.{a} - k.{a}) < 9",
+    "same({a})",
+    "causal({a})",
+    "band({a}, {w})",
+    "halo({a}, {w}, {s})",
+    "true",
+)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[str, dict[str, int]]:
+    """A pattern over one to three axes, each with a factor of its own, and sizes that fit."""
+    axes = ("n", "yx", "tyx")[draw(st.integers(0, 2))]
+    longest = {1: 90, 2: 19, 3: 8}[len(axes)]
+    parts, sizes = [], {}
+    for axis in axes:
+        width = draw(st.integers(2, 5))
+        stride = draw(st.integers(1, width))
+        parts.append(draw(st.sampled_from(FACTORS)).format(a=axis, w=width, s=stride))
+        sizes[axis] = draw(st.integers(max(2 * width, 4), max(longest, 2 * width)))
+    condition = " and ".join(f"({p})" for p in parts)
+    return f"pattern p:\n    over {', '.join(axes)}\n    attend where {condition}\n", sizes
+
+
+def check_boxes(plan: Plan, truth: np.ndarray) -> None:
+    """Every statement of the plan's boxes, element by element."""
+    boxes = plan.heads[0].boxes
+    assert isinstance(boxes, BoxTable)
+    assert boxes.pairs == truth.sum() == plan.pairs
+    lengths = [a.length for a in boxes.q.axes]
+    shape = tuple(a.strips for a in boxes.q.axes)
+    visited = full = 0
+    for row in range(boxes.rows):
+        strips = np.unravel_index(row, shape)
+        tokens = boxes.q.tokens[row]
+        attended = truth[tokens[tokens >= 0]]
+        keys, whole, counts, fulls = [], [], [], []
+        for reach, strip in zip(boxes.reaches, strips, strict=True):
+            places = reach.starts[strip] + np.arange(reach.counts[strip]) * reach.step
+            keys.append(places)
+            first = reach.full_starts[strip]
+            whole.append(places[first : first + reach.full_counts[strip]])
+        box = [
+            np.ravel_multi_index(k, lengths)
+            for k in np.stack(np.meshgrid(*keys, indexing="ij"), -1).reshape(-1, len(keys))
+        ]
+        outside = np.ones(truth.shape[1], dtype=bool)
+        outside[box] = False
+        assert not attended[:, outside].any()
+        for at, group in enumerate((keys, whole)):
+            cells = np.stack(np.meshgrid(*group, indexing="ij"), -1).reshape(-1, len(group))
+            if at and len(cells):
+                assert attended[:, [np.ravel_multi_index(c, lengths) for c in cells]].all()
+        for size, places, inner in zip(boxes.k_tile, keys, whole, strict=True):
+            tiles = [places[i : i + size] for i in range(0, len(places), size)]
+            counts.append(len(tiles))
+            fulls.append(sum(set(t) <= set(inner) for t in tiles))
+        visited += math.prod(counts)
+        full += math.prod(fulls)
+    assert boxes.tiles()["full"] == full
+    assert boxes.tiles()["partial"] == visited - full
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_boxes_equal_brute_force(problem: tuple[str, dict[str, int]]) -> None:
+    text, sizes = problem
+    pattern = attnlang.parse(text)
+    plan = pattern.plan(sizes)
+    if plan.heads[0].boxes is not None:
+        check_boxes(plan, pattern.mask(sizes)[0].numpy())
+
+
+@pytest.mark.long
+@settings(max_examples=3000, deadline=None)
+@given(problems())
+def test_boxes_equal_brute_force_at_length(problem: tuple[str, dict[str, int]]) -> None:
+    text, sizes = problem
+    pattern = attnlang.parse(text)
+    plan = pattern.plan(sizes)
+    if plan.heads[0].boxes is not None:
+        check_boxes(plan, pattern.mask(sizes)[0].numpy())
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_every_factor_becomes_boxes(factor: str) -> None:
+    condition = factor.format(a="n", w=4, s=2)
+    pattern = attnlang.parse(f"pattern p:\n    over n\n    attend where {condition}\n")
+    plan = pattern.plan({"n": 61})
+    assert plan.heads[0].boxes is not None
+    check_boxes(plan, pattern.mask({"n": 61})[0].numpy())
+
+
+@pytest.mark.parametrize(("window", "length"), [(300, 2500), (64, 4097), (1000, 3001)])
+def test_long_sequences_are_solved_not_enumerated(window: int, length: int) -> None:
+    pattern = attnlang.load("stdlib:sliding_window", window=window)
+    plan = pattern.plan({"n": length})
+    boxes = plan.heads[0].boxes
+    assert boxes is not None
+    assert boxes.reaches[0].truth is None
+    check_boxes(plan, pattern.mask({"n": length})[0].numpy())
+
+
+def test_every_position_is_in_one_strip() -> None:
+    for tiling in (contiguous(53, 8), blocks(53, 7, 3, 4), residues(53, 6, 4)):
+        assert sorted(tiling.order.tolist()) == list(range(53))
+        assert tiling.counts.max() == tiling.size
+
+
+WASTE = [
+    ("neighborhood_3d", {"t": 30, "y": 48, "x": 80}, {"window": (18, 24, 24)}, 1.7),
+    (
+        "neighborhood_3d",
+        {"t": 30, "y": 48, "x": 80},
+        {"window": (18, 24, 24), "stride": (16, 8, 8)},
+        1.0,
+    ),
+    ("neighborhood_2d", {"y": 256, "x": 256}, {"window": 80}, 1.25),
+    ("neighborhood_2d", {"y": 256, "x": 256}, {"window": 80, "stride": 16}, 1.0),
+    ("neighborhood_2d", {"y": 64, "x": 64}, {"window": 13}, 3.0),
+    ("neighborhood_1d", {"n": 4096}, {"window": 31, "dilation": 128, "causal": True}, 2.0),
+]
+
+
+@pytest.mark.parametrize(("name", "sizes", "params", "bound"), WASTE)
+def test_waste_of_the_chosen_layout(
+    name: str, sizes: dict[str, int], params: dict[str, object], bound: float
+) -> None:
+    plan = attnlang.load(f"stdlib:{name}", **params).plan(sizes)
+    assert plan.exact
+    assert 1.0 <= plan.waste <= bound
+
+
+@pytest.mark.parametrize(
+    ("condition", "fold"),
+    [
+        ("block(y, 8) and block(x, 8)", "y folded by blocks of 8; x folded by blocks of 8"),
+        (
+            "grid(y, 8) and grid(x, 8)",
+            "y folded by residues modulo 8; x folded by residues modulo 8",
+        ),
+        ("same(y)", "y folded position by position"),
+    ],
+)
+def test_folds_leave_no_waste(condition: str, fold: str) -> None:
+    pattern = attnlang.parse(f"pattern p:\n    over y, x\n    attend where {condition}\n")
+    plan = pattern.plan({"y": 64, "x": 64})
+    assert plan.waste == 1.0
+    assert fold in str(plan.layout)
