@@ -45,7 +45,7 @@ def box_batches(plan: Plan, group: HeadPlan, boxes: BoxTable) -> list[BoxBatch]:
         return _folded(boxes)
     if len(boxes.reaches) == 1 and boxes.reaches[0].step == 1:
         return _spans(plan, group, boxes)
-    return _gathered(boxes)
+    return _gathered(boxes, plan.problem.k[0].lengths)
 
 
 def _folded(boxes: BoxTable) -> list[BoxBatch]:
@@ -87,7 +87,7 @@ def _span_mask(plan: Plan, group: HeadPlan, boxes: BoxTable, batch: Batch) -> Bo
     return None if mask.all() else mask
 
 
-def _gathered(boxes: BoxTable) -> list[BoxBatch]:
+def _gathered(boxes: BoxTable, lengths: tuple[int, ...]) -> list[BoxBatch]:
     ids, shapes = _classes(boxes)
     live = boxes.volumes > 0
     made = []
@@ -99,7 +99,7 @@ def _gathered(boxes: BoxTable) -> list[BoxBatch]:
         else:
             groups = [rows[ids[rows] == i] for i in np.unique(ids[rows])]
         for chosen in groups:
-            columns = _box_tokens(boxes, chosen)
+            columns = _box_tokens(boxes, chosen, lengths)
             alike = len(np.unique(ids[chosen])) == 1
             mask = _masks(boxes, chosen[:1] if alike else chosen)
             counts = np.full(len(chosen), columns.shape[1], dtype=np.int64)
@@ -157,8 +157,11 @@ def _masks(boxes: BoxTable, rows: IntArray) -> BoolArray:
     return product.reshape(len(rows), boxes.q.capacity, int(np.prod(widths)))
 
 
-def _box_tokens(boxes: BoxTable, rows: IntArray) -> IntArray:
-    """Sequence places of every key of the boxes ``[rows, volume]`` (all boxes of one shape)."""
+def _box_tokens(boxes: BoxTable, rows: IntArray, lengths: tuple[int, ...]) -> IntArray:
+    """Sequence places of every key of the boxes ``[rows, volume]`` (all boxes of one shape).
+
+    lengths: of the keys' axes.
+    """
     n = len(boxes.reaches)
     flat: IntArray = np.zeros((len(rows),) + (1,) * n, dtype=np.int64)
     stride = 1
@@ -169,5 +172,5 @@ def _box_tokens(boxes: BoxTable, rows: IntArray) -> IntArray:
         shape = [len(rows)] + [1] * n
         shape[1 + i] = width
         flat = flat + places.reshape(shape) * stride
-        stride *= boxes.q.axes[i].length
+        stride *= lengths[i]
     return flat.reshape(len(rows), -1)

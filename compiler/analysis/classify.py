@@ -23,7 +23,7 @@ from attnlang.compiler.analysis.separable import any_strips, factor_table, split
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
-from attnlang.compiler.plan.table import RunTable, empty, from_dense
+from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_entries
 from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
@@ -49,8 +49,26 @@ def classify(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) ->
     if len(q.axes) == len(k.axes) == 1 and max(q.extent.size, k.extent.size) > DENSE_AXIS:
         solved = rows.classify_rows(predicate, q, k, known)
         if solved is not None:
-            return Classified(solved, True)
+            if solved.exact:
+                return Classified(solved.table, True)
+            return _refined(predicate, solved.table, q, k, known)
     return _classify_dense(predicate, q, k, known)
+
+
+def _refined(
+    predicate: Expr, table: RunTable, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> Classified:
+    """A table of tiles that may be live, made exact element by element where that is affordable."""
+    area = int((table.stops - table.starts)[~table.full].sum()) * q.capacity * k.capacity
+    if not known.covers(predicate) or area > ELEMENT_BUDGET:
+        return Classified(table, False)
+    r, c, full = table.entries()
+    some, every = full.copy(), full.copy()
+    doubtful = ~full
+    some[doubtful], every[doubtful] = Elements(q, k, known).any_and_all(
+        predicate, r[doubtful], c[doubtful]
+    )
+    return Classified(from_entries(r[some], c[some], every[some], q.tiles, k.tiles), True)
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:

@@ -50,21 +50,26 @@ class ClauseBounds:
     corners: bool = False
 
 
-def classify_rows(
-    predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
-) -> RunTable | None:
-    """The exact table of two 1-D segments, or None when a clause is not an interval per query."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """table: every tile that may be live, full only where proved. exact: is it the truth?"""
+
+    table: RunTable
+    exact: bool
+
+
+def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Rows | None:
+    """The tiles of two 1-D segments; None when their tiles are not consecutive tokens.
+
+    Literals that give no interval of keys are left out of their clause, in the predicate and in
+    its complement alike: more tiles are visited and fewer are full, none is missed.
+    """
     if not (q.axes[0].contiguous and k.axes[0].contiguous):
         return None
     predicate = _by_coordinate(predicate, q, k)
-    positive, negative = clauses(predicate), clauses(complement(predicate))
-    if positive is None or negative is None:
-        return None
-    live = _union(positive, q, k, known)
-    broken = _union(negative, q, k, known)
-    if live is None or broken is None:
-        return None
-    return from_intervals(live, broken, k.tiles)
+    live, live_exact = _union(clauses(predicate), q, k, known)
+    broken, broken_exact = _union(clauses(complement(predicate)), q, k, known)
+    return Rows(from_intervals(live, broken, k.tiles), live_exact and broken_exact)
 
 
 def _by_coordinate(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> Expr:
@@ -111,19 +116,21 @@ def strip_reach(
 
 
 def _union(
-    found: tuple[Clause, ...], q: ExtentTiling, k: ExtentTiling, known: Known
-) -> Intervals | None:
-    """Intervals of key tiles on which some clause holds somewhere."""
+    found: tuple[Clause, ...] | None, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> tuple[Intervals, bool]:
+    """Intervals of key tiles on which some clause may hold, and whether all of them do."""
+    exact = found is not None
     starts = [np.zeros((q.tiles, 0), dtype=np.int64)]
     stops = [np.zeros((q.tiles, 0), dtype=np.int64)]
-    for clause in found:
-        bounds = clause_bounds(clause, q, k, known)
-        if bounds is None:
-            return None
+    for clause in ((),) if found is None else found:
+        solvable = tuple(x for x in clause if clause_bounds((x,), q, k, known) is not None)
+        exact = exact and len(solvable) == len(clause)
+        bounds = clause_bounds(solvable, q, k, known)
+        assert bounds is not None
         intervals = _tile_intervals(bounds, q, k, k.axes[0].size, known)
         starts.append(intervals[0])
         stops.append(intervals[1])
-    return np.concatenate(starts, axis=1), np.concatenate(stops, axis=1)
+    return (np.concatenate(starts, axis=1), np.concatenate(stops, axis=1)), exact
 
 
 def clause_bounds(

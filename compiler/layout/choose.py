@@ -38,6 +38,8 @@ from attnlang.compiler.problem.problem import Extent, Problem
 
 TileShape: TypeAlias = tuple[int, ...]
 DEFAULT_TILE = 64
+MOST_PAIRS = 1 << 26
+"""Tile pairs of which a table is made in full, for grids that are no boxes."""
 ENUMERATED = 2048
 """Up to this length an axis' pairs are enumerated; beyond, bounds are solved for."""
 
@@ -48,8 +50,17 @@ def box_layout(problem: Problem, q_tile: TileShape, k_tile: TileShape) -> Layout
 
 
 def default_layout(problem: Problem) -> Layout:
-    """Box tiles of about :data:`DEFAULT_TILE` tokens, as cubic as the axes allow."""
-    return box_layout(problem, _cubic(problem.q), _cubic(problem.k))
+    """Box tiles of about :data:`DEFAULT_TILE` tokens, as cubic as the axes allow.
+
+    Grids of several axes whose tile pairs would be too many to hold get larger tiles.
+    """
+    tile = DEFAULT_TILE
+    layout = box_layout(problem, _cubic(problem.q, tile), _cubic(problem.k, tile))
+    flat = len(problem.pattern.q_axes) == len(problem.pattern.k_axes) == 1
+    while not flat and layout.q.tiles * layout.k.tiles > MOST_PAIRS:
+        tile *= 2
+        layout = box_layout(problem, _cubic(problem.q, tile), _cubic(problem.k, tile))
+    return layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +260,10 @@ def _side(extents: tuple[Extent, ...], tile: TileShape) -> SideTiling:
     return SideTiling(tuple(made))
 
 
-def _cubic(extents: tuple[Extent, ...]) -> TileShape:
+def _cubic(extents: tuple[Extent, ...], size: int) -> TileShape:
     grid = next(x for x in extents if x.segment.is_grid)
     tile = [1] * len(grid.lengths)
-    while math.prod(tile) < DEFAULT_TILE:
+    while math.prod(tile) < size:
         open_axes = [i for i, n in enumerate(grid.lengths) if tile[i] < n]
         if not open_axes:
             break

@@ -78,7 +78,7 @@ def _fold_of(literal: Expr, axis: str) -> Fold | None:
     left, right = _class_of(literal.left, axis), _class_of(literal.right, axis)
     if left is None or right is None or {left[0], right[0]} != {Side.Q, Side.K}:
         return None
-    return left[1] if left[1] == right[1] else None
+    return left[1] if left[1:] == right[1:] else None
 
 
 def _difference(x: Expr, axis: str, modulus: int) -> bool:
@@ -92,20 +92,21 @@ def _difference(x: Expr, axis: str, modulus: int) -> bool:
     )
 
 
-def _class_of(x: Expr, axis: str) -> tuple[Side, Fold] | None:
+def _class_of(x: Expr, axis: str) -> tuple[Side, Fold, int] | None:
+    """Whose class ``x`` is, of which fold, and the number that is counted on top of it."""
     match x:
         case e.Coord(axis=name, side=side) if name == axis:
-            return side, Points()
+            return side, Points(), 0
         case e.Arith(op="%", left=e.Coord(axis=name, side=side), right=e.Int(value=m)) if (
             name == axis and m > 1
         ):
-            return side, Residues(m)
+            return side, Residues(m), 0
         case e.Arith(op="//", left=inner, right=e.Int(value=w)) if w > 1:
             form = linear(inner)
             if len(form.terms) == 1 and form.terms[0][1] == 1:
                 coordinate = form.atoms[0]
                 if isinstance(coordinate, e.Coord) and coordinate.axis == axis:
-                    return coordinate.side, Blocks(w, -form.constant % w)
+                    return coordinate.side, Blocks(w, -form.constant % w), form.constant // w
             return None
         case _:
             return None
