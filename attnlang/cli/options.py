@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -55,7 +55,7 @@ def positive(text: str) -> int:
     """A whole number from 1, for argparse."""
     number = whole(text)
     if number is None or number < 1:
-        raise UsageError(f"`{text}` is not a whole number above 0")
+        raise ArgumentTypeError(f"`{text}` is not a whole number above 0")
     return number
 
 
@@ -120,10 +120,10 @@ def tile_of(text: str | None) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """
     if text is None:
         return None
-    sides = text.split(":")
-    if len(sides) > 2:
+    sides = [re.split(r"[,x×]", side) for side in text.split(":")]
+    shapes = [tuple(whole(x.strip()) or 0 for x in side) for side in sides]
+    if len(shapes) > 2 or any(x < 1 for shape in shapes for x in shape):
         raise UsageError(f"`{text}` is no tile", "write 16, or 8,8 for two axes, or QUERY:KEY")
-    shapes = [tuple(positive(x) for x in re.split(r"[,x×]", side)) for side in sides]
     return shapes[0], shapes[-1]
 
 

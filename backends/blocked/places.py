@@ -44,7 +44,10 @@ def _where(dtype: torch.dtype) -> Any:
 
 
 def _ilog2(x: torch.Tensor) -> torch.Tensor:
-    return torch.frexp(x.clamp(min=1).to(torch.float64)).exponent.to(torch.int64) - 1
+    x = x.clamp(min=1)
+    found = torch.frexp(x.to(torch.float64)).exponent.to(torch.int64) - 1
+    # Beyond 2**53 the float may have been rounded up to the next power.
+    return found - (torch.bitwise_left_shift(torch.ones_like(x), found) > x).to(torch.int64)
 
 
 def _safe_log(f: Any) -> Any:
@@ -55,8 +58,13 @@ def _safe_sqrt(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 0, torch.sqrt(torch.where(x > 0, x, 1.0)), 0.0)
 
 
-def _float_function(f: Any) -> Any:
-    return lambda x: f(x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64))
+def _pow2(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62)))
+
+
+def _lifted(f: Any) -> Any:
+    """A function of tensors that takes numbers too."""
+    return lambda x: f(_tensor(x, torch.float64, torch.device("cpu")))
 
 
 def _rounding(f: Any) -> Any:
@@ -65,24 +73,17 @@ def _rounding(f: Any) -> Any:
 
 def torch_ops(dtype: torch.dtype) -> ArrayOps:
     """Torch's names for the language's operations; floats are of ``dtype``."""
-    functions = {
-        name: _float_function(getattr(torch, name)) for name in ("exp", "exp2", "tanh", "sigmoid")
-    }
+    functions = {name: getattr(torch, name) for name in ("exp", "exp2", "tanh", "sigmoid", "abs")}
     functions |= {"log": _safe_log(torch.log), "log2": _safe_log(torch.log2), "sqrt": _safe_sqrt}
     functions |= {name: _rounding(getattr(torch, name)) for name in ("floor", "ceil", "round")}
-    functions |= {
-        "abs": abs,
-        "ilog2": _ilog2,
-        "pow2": lambda x: torch.where(
-            x < 0, 0, torch.bitwise_left_shift(torch.ones_like(x), x.clamp(0, 62))
-        ),
-    }
+    functions |= {"ilog2": _ilog2, "pow2": _pow2}
+    functions = {name: _lifted(f) for name, f in functions.items()}
     return ArrayOps(
         minimum=_pair(torch.minimum, dtype),
         maximum=_pair(torch.maximum, dtype),
         where=_where(dtype),
         functions=functions,
-        to_int=lambda x: x.to(torch.int64),
+        to_int=_lifted(lambda x: x.to(torch.int64)),
         to_float=lambda x: x.to(dtype) if isinstance(x, torch.Tensor) else float(x),
     )
 

@@ -32,8 +32,10 @@ class ArrayOps:
 
 
 def _ilog2(x: Array) -> Array:
-    # frexp is exact where log2 rounds: 2**49 - 1 must give 48.
-    return np.frexp(np.maximum(np.asarray(x, dtype=np.float64), 1.0))[1].astype(np.int64) - 1
+    x = np.maximum(np.asarray(x, dtype=np.int64), 1)
+    found = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
+    # Beyond 2**53 the float may have been rounded up to the next power.
+    return found - (np.left_shift(np.int64(1), found) > x)
 
 
 def _pow2(x: Array) -> Array:

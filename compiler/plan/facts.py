@@ -30,7 +30,9 @@ def rows_nonempty(plan: Plan, group: HeadPlan) -> bool:
     if not plan.known.covers(group.where):
         from attnlang.compiler.sema.rows import attends_itself
 
-        places = [[(x.lengths, x.origin) for x in side] for side in (plan.problem.q, plan.problem.k)]
+        places = [
+            [(x.lengths, x.origin) for x in side] for side in (plan.problem.q, plan.problem.k)
+        ]
         return places[0] == places[1] and attends_itself(plan.problem.pattern, group.where)
     rows, _, full = group.table.entries()
     settled = np.zeros(group.table.rows, dtype=bool)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from attnlang.compiler.analysis.classify import classify
 from attnlang.compiler.analysis.leaves import Known, parameter_tables
+from attnlang.compiler.analysis.swap import swapped, swapped_known
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.choose import Boxes, box_search, cut_keys, default_layout, describe
 from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
@@ -41,7 +44,8 @@ def make(
     exact = True
     for where, heads in classes:
         table, sure = _table(where, layout, known)
-        groups.append(HeadPlan(heads, where, None, lambda table=table: table))  # type: ignore[misc]
+        columns = partial(_columns, where, layout, known)
+        groups.append(HeadPlan(heads, where, None, partial(_given, table), columns))
         exact = exact and sure
     return Plan(problem, layout, tuple(groups), exact, known)
 
@@ -59,8 +63,30 @@ def _box_plan(
         describe(boxes, extent.axes),
     )
     table = BoxTable(boxes.q, boxes.reaches, boxes.k_tile)
-    group = HeadPlan(heads, where, table, lambda: _table(where, layout, known)[0])
+    rows, columns = partial(_rows, where, layout, known), partial(_columns, where, layout, known)
+    group = HeadPlan(heads, where, table, rows, columns)
     return Plan(problem, layout, (group,), True, known)
+
+
+def _given(table: RunTable) -> RunTable:
+    return table
+
+
+def _rows(where: Expr, layout: Layout, known: Known) -> RunTable:
+    return _table(where, layout, known)[0]
+
+
+def _columns(where: Expr, layout: Layout, known: Known) -> RunTable:
+    """The transposed table: every pair of segments asked with queries and keys exchanged."""
+    known = swapped_known(known)
+    lines = []
+    for k in layout.k.extents:
+        line = []
+        for q in layout.q.extents:
+            predicate = swapped(specialise(where, q.extent.segment, k.extent.segment))
+            line.append(classify(predicate, k, q, known).table)
+        lines.append(tuple(line))
+    return stack(tuple(lines))
 
 
 def _table(where: Expr, layout: Layout, known: Known) -> tuple[RunTable, bool]:

@@ -27,11 +27,20 @@ class HeadPlan:
     where: Expr
     boxes: BoxTable | None
     classify: Callable[[], RunTable] = field(repr=False)
+    classify_columns: Callable[[], RunTable] = field(repr=False)
 
     @cached_property
     def table(self) -> RunTable:
         """Visited tiles of the layout's own key tiling: rows are query tiles, columns key tiles."""
         return self.classify()
+
+    @cached_property
+    def columns(self) -> RunTable:
+        """The transposed plan: rows are key tiles, columns the query tiles that visit them.
+
+        Classified by itself, with queries and keys exchanged, so it is as compact as the table.
+        """
+        return self.classify_columns()
 
     @property
     def visits(self) -> BoxTable | RunTable:

@@ -36,5 +36,7 @@ def within_budget(value: Expr, span: Span, ctx: Context) -> bool:
     ctx.spend(span, size)
     if size <= MAX_NODES and depth <= MAX_DEPTH:
         return True
-    ctx.error("AL007", span, f"{size} parts, {depth} deep", limit=MAX_NODES, depth=MAX_DEPTH)
+    help = "functions and lets are put in place at each use: use large ones once"
+    label = f"{size} parts, {depth} deep"
+    ctx.error("AL007", span, label, limit=MAX_NODES, depth=MAX_DEPTH, help=help)
     return False

@@ -95,11 +95,12 @@ def _builtin(node: t.Call, builtin: Builtin, ctx: Context) -> Expr | None:
     low, high = builtin.arity
     if node.keywords or not low <= len(node.arguments) <= high:
         count = str(low) if low == high else f"{low} to {high}"
+        instead = "without names" if node.keywords else f"not {len(node.arguments)}"
         ctx.error(
             "AL104",
             node.span,
             name=builtin.name,
-            reason=f"takes {count} argument{'s' if high > 1 else ''}, without names",
+            reason=f"takes {count} argument{'s' if high > 1 else ''}, {instead}",
         )
         return None
     what = f"an argument of `{builtin.name}`"

@@ -25,6 +25,8 @@ class Draft:
     requirements: list[Requirement] = field(default_factory=list)
     groups: list[HeadGroup] = field(default_factory=list)
     attended: Span | None = None
+    grouped: bool = False
+    """The ``attend``s found so far stand in groups of heads."""
     meta: Meta = field(default_factory=Meta)
     defined: dict[str, Span] = field(default_factory=dict)
 

@@ -132,8 +132,14 @@ def _name(node: t.Name, ctx: Context) -> Expr | None:
     match ctx.names.get(name):
         case ValueName(value=value):
             return value
-        case ChoiceName():
-            ctx.error("AL206", node.span, name=name, help="compare it: `" + name + " == choice`")
+        case ChoiceName(choices=choices):
+            ctx.error(
+                "AL107",
+                node.span,
+                "one of several choices",
+                name=name,
+                help=f"compare it: `{name} == {choices[0]}`",
+            )
         case AxisName(axis=axis):
             ctx.error(
                 "AL107",

@@ -33,8 +33,8 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
                     written.span,
                     "comes first",
                     name=node.name.id,
-                    expected="the batch first",
-                    found="by it later",
+                    expected="`batch` first",
+                    found="`batch` after other dimensions",
                 )
                 good = False
             dims.append(str(word))

@@ -120,7 +120,10 @@ def _axes(draft: Draft) -> None:
                 continue
             sides = (Side(node.side.id),)
         if len(names) > MAX_AXES:
-            draft.ctx.error("AL304", node.axes[MAX_AXES].span, "one too many", limit=MAX_AXES)
+            help = "the batch and the heads are not axes: every pattern has them"
+            draft.ctx.error(
+                "AL304", node.axes[MAX_AXES].span, "one too many", limit=MAX_AXES, help=help
+            )
         for i, axis in enumerate(node.axes[: MAX_AXES + 1]):
             if axis.id in RESERVED or axis.id == "index":
                 draft.ctx.error("AL108", axis.span, "choose another name", name=axis.id)
@@ -139,6 +142,7 @@ def _axes(draft: Draft) -> None:
             draft.ctx.error(
                 "AL301",
                 draft.pattern.name.span,
+                "has no `over` line" if not draft.axes else "",
                 name=draft.pattern.name.id,
                 help=f"add `{missing}`",
             )
@@ -228,18 +232,13 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                 value = None
             if draft.define(node.name):
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(value)})
+            elif node.name.id not in draft.ctx.names:
+                draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
         case t.Heads():
             _heads(node, draft)
         case t.Attend():
             if draft.attended is not None:
-                draft.ctx.error(
-                    "AL303",
-                    node.span,
-                    "said again",
-                    what="`attend`",
-                    secondary=(Label(draft.attended, "already said here"),),
-                    help="join the conditions with `or`, or split the heads: `heads[...]:`",
-                )
+                _attend_again(node.span, draft)
             draft.attended = node.span
             attend = attend_clause(node, draft)
             if attend is not None:
@@ -247,13 +246,26 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                 draft.groups.append(HeadGroup(e.Int(0), heads, attend))
 
 
+def _attend_again(span: Span, draft: Draft) -> None:
+    first = () if draft.attended is None else (Label(draft.attended, "already said here"),)
+    draft.ctx.error(
+        "AL303",
+        span,
+        "said again",
+        what="`attend`",
+        secondary=first,
+        help="join the conditions with `or`, or put every `attend` into a group `heads[...]:`",
+    )
+
+
 def _paper(node: t.Paper, draft: Draft) -> None:
     fields = dict(node.fields)
     for name in fields:
         if name not in ("year", "arxiv"):
+            at = node.span.start + node.span.text.rfind(f" {name} ") + 1
             draft.ctx.error(
                 "AL010",
-                node.span,
+                Span(node.span.source, at, at + len(name)),
                 found=f"`{name}`",
                 help='it is `paper "title" year 2024 arxiv "2401.00001"`',
             )
@@ -307,8 +319,10 @@ def _heads(node: t.Heads, draft: Draft) -> None:
         bounds.append(bound)
     outer = draft.ctx
     attends = [s for s in node.body if isinstance(s, t.Attend)]
-    if len(attends) != 1 or (draft.attended is not None and not draft.groups):
+    if len(attends) != 1:
         draft.ctx.error("AL305", node.span, "this group", found=len(attends))
+    if draft.attended is not None and not draft.grouped:
+        _attend_again(node.span, draft)
     for statement in node.body:
         if isinstance(statement, t.Let):
             _statement(statement, draft)
@@ -320,5 +334,5 @@ def _heads(node: t.Heads, draft: Draft) -> None:
         start, stop = bounds
         if attend is not None and start is not None and stop is not None:
             draft.groups.append(HeadGroup(start, stop, attend))
-    draft.attended = draft.attended or node.span
+    draft.attended, draft.grouped = draft.attended or node.span, True
     draft.ctx = outer

@@ -59,7 +59,7 @@ def explain_unexpected(token: Token, accepts: set[str], source: Source) -> Diagn
     if token.type in {"_NL", "_DEDENT", "$END"}:
         return _line_too_short(span, accepts, source)
     if accepts == {"_INDENT"}:
-        return diagnostic("AL016", span, "comes before the block", help=_EMPTY_BLOCK)
+        return diagnostic("AL016", _line_above(span), "its block is missing", help=_EMPTY_BLOCK)
     before = re.search(r"(\w+)[ \t]+\Z", source.text[max(0, span.start - 40) : span.start])
     if before and before[1] in ("if", "for", "while", "elif", "lambda") and text not in WORDS:
         span, text = Span(source, span.start - len(before[0]), span.start), before[1]
@@ -132,6 +132,8 @@ def _instead(token: Token, text: str, accepts: set[str], source: Source) -> str 
         return "every parameter has a type: `name: int`"
     if accepts == {"COLON"} and text == "]":
         return "a group of heads is a range: `heads[0:1]:`"
+    if token.type == "LSQB" and {"NAME", "NUMBER"} <= accepts:
+        return "several values are written in parentheses: `(7, 7)`"
     if token.type == "STRING" and {"NAME", "NUMBER"} <= accepts:
         return "texts are not values; choices are plain names, as in `edge == clamp`"
     if "SCORE" in accepts and token.type == "NAME":
@@ -184,6 +186,16 @@ def _span(token: Token, source: Source) -> Span:
         start = len(source.text[:start].rstrip())
         return Span(source, start, start + 1)
     return Span(source, start, start + max(1, len(str(token))))
+
+
+def _line_above(span: Span) -> Span:
+    """The last line with code before a place: its end."""
+    source, number = span.source, span.begin.line - 1
+    while number > 1 and re.match(r"\s*(#|$)", source.line(number)):
+        number -= 1
+    number = max(number, 1)
+    end = source.line_start(number) + len(source.line(number).split("#")[0].rstrip())
+    return Span(source, end, end + 1)
 
 
 def _indentation(number: int, source: Source, label: str, help: str) -> Diagnostic:

@@ -91,7 +91,11 @@ def decode(name: str, data: bytes) -> Source:
         good = Source(name, data[: error.start].decode("utf-8") + "\N{REPLACEMENT CHARACTER}")
         at = len(good.text) - 1
         raise failure(
-            "AL002", Span(good, at, at + 1), f"byte 0x{data[error.start]:02x}", name=name
+            "AL002",
+            Span(good, at, at + 1),
+            f"byte 0x{data[error.start]:02x}",
+            name=name,
+            help="save the file as UTF-8",
         ) from None
 
 

@@ -1,0 +1,130 @@
+"""Plan -> picture: which pairs attend, and in which tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.layout.tiling import SideTiling
+from attnlang.compiler.plan.plan import HeadPlan, Plan
+from attnlang.compiler.problem.problem import Extent
+from attnlang.compiler.report.dense import mask
+from attnlang.compiler.report.relation import relations
+from attnlang.picture import Cell, Panel, Picture
+from attnlang.picture.panel import Cells, Ticks
+from attnlang.picture.ticks import numbered
+
+
+def elements(plan: Plan, heads: Sequence[int], title: str, subtitle: str) -> Picture:
+    """Every pair of tokens: does it attend, and what is its tile?"""
+    panels = []
+    for group in _groups(plan, heads):
+        panels.append(
+            Panel(
+                _label(plan, group, heads),
+                _element_cells(plan, group),
+                _token_ticks(plan.problem.q),
+                _token_ticks(plan.problem.k),
+                _grid(plan),
+            )
+        )
+    return Picture(title, subtitle, tuple(panels))
+
+
+def tiles(plan: Plan, heads: Sequence[int], title: str, subtitle: str) -> Picture:
+    """Every pair of tiles: empty, partial or full."""
+    q, k = plan.layout.q, plan.layout.k
+    panels = [
+        Panel(_label(plan, group, heads), group.table.dense(), _tile_ticks(q), _tile_ticks(k))
+        for group in _groups(plan, heads)
+    ]
+    return Picture(title, subtitle, tuple(panels))
+
+
+def _groups(plan: Plan, heads: Sequence[int]) -> list[HeadPlan]:
+    """Groups that hold some of these heads (all groups when none is named)."""
+    return [g for g in plan.heads if not heads or set(heads) & set(g.heads)]
+
+
+def _label(plan: Plan, group: HeadPlan, heads: Sequence[int]) -> str:
+    if len(plan.heads) == 1:
+        return ""
+    shown = [h for h in group.heads if not heads or h in heads]
+    return f"head{'s' if len(shown) > 1 else ''} {_ranges(shown)}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``0-3, 6``"""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][-1] + 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
+
+
+def _element_cells(plan: Plan, group: HeadPlan) -> Cells:
+    kinds = group.table.dense()[
+        _tile_of_token(plan.layout.q, plan.problem.q_len)[:, None],
+        _tile_of_token(plan.layout.k, plan.problem.k_len)[None, :],
+    ]
+    relation = next(r for r in relations(plan.problem, plan.known) if r.heads == group.heads)
+    attends = mask(relation)
+    return np.select(
+        [kinds == 0, ~attends, kinds == 2],
+        [Cell.EMPTY, Cell.SKIPPED, Cell.ALLOWED_FULL],
+        default=Cell.ALLOWED,
+    ).astype(np.uint8)
+
+
+def _tile_of_token(side: SideTiling, tokens: int) -> NDArray[np.int64]:
+    """The tile that each place of the sequence is in ``[tokens]``."""
+    found = np.zeros(tokens, dtype=np.int64)
+    for tile, places in enumerate(side.tokens):
+        found[places[places >= 0]] = tile
+    return found
+
+
+def _token_ticks(side: Sequence[Extent]) -> Ticks:
+    """Numbers along a sequence; the first axis' index where a row of a grid begins."""
+    ticks: list[tuple[int, str]] = []
+    for extent in side:
+        if not extent.size:
+            continue
+        if not extent.segment.is_grid:
+            ticks.append((extent.start, extent.segment.name))
+        elif len(extent.axes) == 1:
+            first = extent.origin[0]
+            ticks += [(extent.start + at, str(first + at)) for at, _ in numbered(extent.size)]
+        else:
+            inner = math.prod(extent.lengths[1:])
+            rows = numbered(extent.lengths[0])
+            ticks += [(extent.start + at * inner, f"{extent.axes[0]} {at}") for at, _ in rows]
+    return tuple(ticks)
+
+
+def _tile_ticks(side: SideTiling) -> Ticks:
+    """The first token of a tile where tiles are runs of one sequence, else the tile's number."""
+    plain = numbered(side.tiles)
+    if not side.row_major:
+        return plain
+    return tuple((at, str(int(side.tokens[at, 0]))) for at, _ in plain)
+
+
+def _grid(plan: Plan) -> tuple[int, int] | None:
+    """Tile borders of a sequence, or the rows of a grid."""
+    steps = []
+    for side, tiling in ((plan.problem.q, plan.layout.q), (plan.problem.k, plan.layout.k)):
+        if len(side) != 1:
+            return None
+        if len(side[0].axes) > 1:
+            steps.append(math.prod(side[0].lengths[1:]))
+        elif tiling.row_major:
+            steps.append(tiling.capacity)
+        else:
+            return None
+    return steps[0], steps[1]

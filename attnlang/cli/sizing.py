@@ -1,0 +1,159 @@
+"""The lengths a command works at: the ones given, or ones that make a good picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from attnlang.cli.failures import UsageError
+from attnlang.compiler.check import Module, check_pattern
+from attnlang.compiler.diagnostics.model import PatternError
+from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.pattern import ParameterDecl, PatternIR, Per
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.problem.bind import bind
+from attnlang.compiler.problem.heads import reads_head
+from attnlang.compiler.report.words import parameter
+from attnlang.pattern import Pattern
+
+DEFAULTS = {1: (64,), 2: (12, 12), 3: (4, 6, 6)}
+"""Lengths of a picture by number of axes."""
+
+_EXTRA = 2
+"""Tokens of a prefix or suffix whose size is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A pattern and lengths that suit it. notes: what was changed to make it so."""
+
+    pattern: Pattern
+    sizes: dict[str, int]
+    heads: int
+    notes: tuple[str, ...]
+
+
+def demand_sizes(ir: PatternIR, sizes: Mapping[str, int]) -> None:
+    """Raises UsageError for a length that is missing, or that nothing has."""
+    names = _names(ir)
+    for name in sizes:
+        if name not in names and name not in {f"{s}.{n}" for n in names for s in Side}:
+            hint = did_you_mean(name, names)
+            raise UsageError(f"pattern `{ir.name}` has no axis or segment `{name}`", hint)
+    missing = [
+        n for n, fixed in names.items() if not fixed and not {n, f"q.{n}", f"k.{n}"} & sizes.keys()
+    ]
+    if missing:
+        listed = " and ".join(f"`{n}`" for n in missing)
+        example = " ".join(f"--size {n}=64" for n in missing)
+        raise UsageError(f"the length of {listed} is not known", f"add for example: {example}")
+
+
+def _names(ir: PatternIR) -> dict[str, bool]:
+    """Axes and segments, and whether the pattern itself says how long they are."""
+    axes = dict.fromkeys((*ir.q_axes, *ir.k_axes), False)
+    return axes | {s.name: s.size is not None for s in ir.segments if not s.is_grid}
+
+
+def heads_for(ir: PatternIR, asked: int | None) -> int:
+    """The heads asked for; four where heads differ and one would hide it."""
+    if asked is not None:
+        return asked
+    differ = len(ir.groups) > 1 or any(reads_head(g.attend.where) for g in ir.groups)
+    return 4 if differ else 1
+
+
+def for_picture(
+    module: Module,
+    name: str | None,
+    parameters: Mapping[str, object],
+    sizes: Mapping[str, int],
+    heads: int | None,
+) -> Sized:
+    """Lengths for a small picture; what was given stays.
+
+    Without any length given, windows and blocks longer than the picture are shortened, and the
+    picture grows if the pattern requires it. Raises PatternError when nothing fits.
+    """
+    ir = check_pattern(module, name, parameters)
+    unknown = set(sizes) - set(_names(ir))
+    if unknown and not {x.partition(".")[2] or x for x in unknown} <= set(_names(ir)):
+        demand_sizes(ir, sizes)
+    wanted = {**_default(ir), **{n: s for n, s in sizes.items() if "." not in n}}
+    wanted |= {n: s for n, s in sizes.items() if "." in n}
+    asked = heads_for(ir, heads)
+    if sizes:
+        long = _too_long(ir, parameters, wanted)
+        notes = tuple(
+            f"{p.name}={parameter(v)} is longer than the picture: --set {p.name}=... to see it at work"
+            for p, v in long
+        )
+        return Sized(Pattern(module, ir), wanted, asked, notes)
+    clipped = {p.name: _shorter(p, ir, wanted) for p, _ in _too_long(ir, parameters, wanted)}
+    notes = tuple(
+        f"{n}={parameter(v)} for this picture, instead of {parameter(dict(ir.values)[n])}: "
+        f"choose with --set {n}=... and --size {next(iter(wanted))}=..."
+        for n, v in clipped.items()
+    )
+    small = check_pattern(module, name, {**parameters, **clipped})
+    first: PatternError | None = None
+    for scale in (1, 2, 4, 8):
+        grown = {n: s * scale if n in (*ir.q_axes, *ir.k_axes) else s for n, s in wanted.items()}
+        for candidate, said in ((small, notes), (ir, ())):
+            try:
+                bind(candidate, grown, heads=asked)
+            except PatternError as error:
+                first = first or error
+            else:
+                return Sized(Pattern(module, candidate), grown, asked, said)
+    assert first is not None
+    raise first
+
+
+def _default(ir: PatternIR) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for axes in (ir.q_axes, ir.k_axes):
+        for axis, length in zip(axes, DEFAULTS[len(axes)], strict=True):
+            sizes.setdefault(axis, length)
+    return sizes | {n: _EXTRA for n, fixed in _names(ir).items() if not fixed and n not in sizes}
+
+
+def _too_long(
+    ir: PatternIR, given: Mapping[str, object], sizes: Mapping[str, int]
+) -> list[tuple[ParameterDecl, object]]:
+    """Whole-number parameters at their defaults that are longer than every axis they are for."""
+    values = dict(ir.values)
+    found: list[tuple[ParameterDecl, object]] = []
+    for p in ir.parameters:
+        value = values.get(p.name)
+        if p.name in given or p.kind is not Kind.INT or value is None:
+            continue
+        limits = [sizes.get(a, 0) for a in ir.q_axes]
+        if p.per is Per.AXIS and isinstance(value, tuple):
+            over = any(v > n for v, n in zip(value, limits, strict=True))
+        else:
+            over = isinstance(value, int) and value > max(limits)
+        if over and _is_length(p, ir):
+            found.append((p, value))
+    return found
+
+
+def _is_length(p: ParameterDecl, ir: PatternIR) -> bool:
+    """Does the condition itself read the parameter? (Others have nothing to do with lengths.)"""
+    return any(getattr(x, "name", None) == p.name for g in ir.groups for x in walk(g.attend.where))
+
+
+def _shorter(p: ParameterDecl, ir: PatternIR, sizes: Mapping[str, int]) -> int | tuple[int, ...]:
+    lengths = [sizes[a] for a in ir.q_axes]
+    if p.per is Per.AXIS:
+        each = tuple(_part(n) for n in lengths)
+        return each[0] if len(set(each)) == 1 else each
+    return _part(max(lengths))
+
+
+def _part(length: int) -> int:
+    """A quarter of a long axis, an odd third of a short one: windows with a middle."""
+    if length >= 32:
+        return length // 4
+    return (length // (3 if length > 8 else 2)) | 1

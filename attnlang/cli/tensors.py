@@ -1,0 +1,148 @@
+"""Run-time tensors from the command line: written out, or read from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.cli.failures import UsageError
+from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.pattern import InputDecl, PatternIR
+from attnlang.compiler.ir.traverse import walk
+from attnlang.stdlib_info import input_type
+
+Tensors = dict[str, Any]
+"""An array by input name, or a pair of them: for queries and for keys."""
+
+_DTYPES = {Kind.INT: np.int64, Kind.FLOAT: np.float64, Kind.BOOL: np.bool_}
+_EXAMPLES = {Kind.INT: "0*8,1*8", Kind.FLOAT: "0.5,1.5", Kind.BOOL: "true*8,false*8"}
+
+
+def read_tensors(written: Mapping[str, str], ir: PatternIR) -> Tensors:
+    """The arrays, with the dimensions their inputs declare. Raises UsageError.
+
+    ``doc=0,0,1`` stands for all batch elements; ``q.doc=`` and ``k.doc=`` give the two sides
+    values of their own.
+    """
+    declared = {i.name: i for i in ir.inputs}
+    tensors: Tensors = {}
+    for name, text in written.items():
+        side, dot, rest = name.partition(".")
+        plain = rest if dot and side in tuple(Side) else name
+        if plain not in declared:
+            hint = did_you_mean(plain, declared) or "this pattern takes no inputs"
+            raise UsageError(f"pattern `{ir.name}` has no input `{plain}`", hint)
+        array = _shaped(_array(text, declared[plain]), declared[plain])
+        if plain == name:
+            tensors[name] = array
+        else:
+            pair = list(tensors.get(plain, (array, array)))
+            pair[side == "k"] = array
+            tensors[plain] = tuple(pair)
+    return tensors
+
+
+def demand_inputs(ir: PatternIR, given: Mapping[str, object]) -> None:
+    """Raises UsageError naming an input that decides which pairs attend and is not there."""
+    needed = {
+        x.name
+        for group in ir.groups
+        for x in walk(group.attend.where)
+        if isinstance(x, e.TokenInput | e.Table)
+    }
+    for decl in ir.inputs:
+        if decl.name in needed and decl.name not in given and not decl.optional:
+            raise UsageError(
+                f"pattern `{ir.name}` needs the input `{decl.name}` ({input_type(decl)}) "
+                "to say which pairs attend",
+                f"for example: --input {decl.name}={_EXAMPLES[decl.kind]} "
+                f"or --input {decl.name}=@{decl.name}.npy",
+            )
+
+
+def lengths_of(tensors: Mapping[str, Any], ir: PatternIR) -> dict[str, int]:
+    """Axis lengths that the given tensors imply."""
+    lengths: dict[str, int] = {}
+    for decl in ir.inputs:
+        value = tensors.get(decl.name)
+        if isinstance(value, np.ndarray) and value.ndim == len(decl.dims):
+            for dim, size in zip(decl.dims, value.shape, strict=True):
+                if isinstance(dim, str) and dim not in ("batch", "head"):
+                    lengths[dim] = size
+    return lengths
+
+
+def _array(text: str, decl: InputDecl) -> NDArray[Any]:
+    if text.startswith("@"):
+        return _read(Path(text[1:]), decl)
+    items: list[object] = []
+    for part in text.split(","):
+        item, star, times = part.partition("*")
+        if star and not times.strip().isdigit():
+            raise UsageError(
+                f"`{part}` in `{decl.name}` is not VALUE*TIMES", "for example: 0*8,1*8"
+            )
+        items.extend([_number(item.strip(), decl)] * (int(times) if star else 1))
+    return np.asarray(items, dtype=_DTYPES[decl.kind])
+
+
+def _number(text: str, decl: InputDecl) -> int | float | bool:
+    try:
+        match decl.kind:
+            case Kind.INT:
+                return int(text)
+            case Kind.FLOAT:
+                return float(text)
+            case Kind.BOOL:
+                return {"true": True, "false": False, "1": True, "0": False}[text]
+    except (ValueError, KeyError):
+        raise UsageError(f"`{text}` is no {decl.kind} (input `{decl.name}`)") from None
+
+
+def _read(path: Path, decl: InputDecl) -> NDArray[Any]:
+    try:
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+        elif path.suffix == ".json":
+            array = np.asarray(json.loads(path.read_text(encoding="utf-8")))
+        else:
+            raise UsageError(f"cannot read `{path}`", "give a .npy or a .json file")
+    except ValueError as error:
+        raise UsageError(f"`{path}` does not hold an array: {error}") from None
+    wanted = np.dtype(_DTYPES[decl.kind])
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in {"i": "iu", "f": "fiu"}.get(
+        wanted.kind, wanted.kind
+    ):
+        found = getattr(array, "dtype", type(array).__name__)
+        raise UsageError(f"`{path}` must hold {decl.kind} values for `{decl.name}`, not {found}")
+    return array.astype(wanted)
+
+
+def _shaped(array: NDArray[Any], decl: InputDecl) -> NDArray[Any]:
+    """With a batch dimension where one is declared and none was given."""
+    batched = decl.dims[:1] == ("batch",)
+    return array[None] if batched and array.ndim < len(decl.dims) else array
+
+
+def on_grid(tensors: Tensors, sizes: Mapping[str, int], ir: PatternIR) -> Tensors:
+    """Flat lists of values laid out on the axes they are declared over, row by row."""
+    laid = dict(tensors)
+    for decl in ir.inputs:
+        value = laid.get(decl.name)
+        axes = [d for d in decl.dims if d != "batch"]
+        if (
+            isinstance(value, np.ndarray)
+            and len(axes) > 1
+            and value.ndim == 1 + (len(axes) < len(decl.dims))
+            and all(isinstance(a, str) and a in sizes for a in axes)
+            and value.shape[-1] == int(np.prod([sizes[str(a)] for a in axes]))
+        ):
+            laid[decl.name] = value.reshape(*value.shape[:-1], *(sizes[str(a)] for a in axes))
+    return laid
