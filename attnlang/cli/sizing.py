@@ -10,15 +10,16 @@ from attnlang.compiler.check import Module, check_pattern
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import ParameterDecl, PatternIR, Per
+from attnlang.compiler.ir.pattern import ParameterDecl, ParameterValue, PatternIR, Per
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.heads import reads_head
 from attnlang.compiler.report.words import parameter
 from attnlang.pattern import Pattern
 
-DEFAULTS = {1: (64,), 2: (12, 12), 3: (4, 6, 6)}
-"""Lengths of a picture by number of axes."""
+ROOMY = {1: (64,), 2: (12, 12), 3: (4, 6, 6)}
+NARROW = {1: (64,), 2: (8, 8), 3: (4, 4, 4)}
+"""Lengths of a picture by number of axes: in a file, and in 80 columns of a terminal."""
 
 _EXTRA = 2
 """Tokens of a prefix or suffix whose size is not said."""
@@ -70,6 +71,8 @@ def for_picture(
     parameters: Mapping[str, object],
     sizes: Mapping[str, int],
     heads: int | None,
+    *,
+    roomy: bool = True,
 ) -> Sized:
     """Lengths for a small picture; what was given stays.
 
@@ -80,21 +83,21 @@ def for_picture(
     unknown = set(sizes) - set(_names(ir))
     if unknown and not {x.partition(".")[2] or x for x in unknown} <= set(_names(ir)):
         demand_sizes(ir, sizes)
-    wanted = {**_default(ir), **{n: s for n, s in sizes.items() if "." not in n}}
-    wanted |= {n: s for n, s in sizes.items() if "." in n}
+    wanted = {**_default(ir, ROOMY if roomy else NARROW), **sizes}
     asked = heads_for(ir, heads)
+    long = _too_long(ir, parameters, wanted)
     if sizes:
-        long = _too_long(ir, parameters, wanted)
         notes = tuple(
-            f"{p.name}={parameter(v)} is longer than the picture: --set {p.name}=... to see it at work"
+            f"{p.name}={_plain(v)} is longer than the picture: see it at work with --set {p.name}="
             for p, v in long
         )
         return Sized(Pattern(module, ir), wanted, asked, notes)
-    clipped = {p.name: _shorter(p, ir, wanted) for p, _ in _too_long(ir, parameters, wanted)}
+    clipped = {p.name: _shorter(p, ir, wanted) for p, _ in long}
+    choose = " ".join(f"--size {axis}=" for axis in wanted if axis in ir.q_axes)
     notes = tuple(
-        f"{n}={parameter(v)} for this picture, instead of {parameter(dict(ir.values)[n])}: "
-        f"choose with --set {n}=... and --size {next(iter(wanted))}=..."
-        for n, v in clipped.items()
+        f"the picture is small, so {p.name}={_plain(clipped[p.name])} in place of {_plain(v)}: "
+        f"choose with --set {p.name}= and {choose}"
+        for p, v in long
     )
     small = check_pattern(module, name, {**parameters, **clipped})
     first: PatternError | None = None
@@ -111,20 +114,27 @@ def for_picture(
     raise first
 
 
-def _default(ir: PatternIR) -> dict[str, int]:
+def _plain(value: ParameterValue) -> str:
+    """One number for all axes that have the same."""
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        value = value[0]
+    return parameter(value)
+
+
+def _default(ir: PatternIR, lengths: Mapping[int, tuple[int, ...]]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for axes in (ir.q_axes, ir.k_axes):
-        for axis, length in zip(axes, DEFAULTS[len(axes)], strict=True):
+        for axis, length in zip(axes, lengths[len(axes)], strict=True):
             sizes.setdefault(axis, length)
     return sizes | {n: _EXTRA for n, fixed in _names(ir).items() if not fixed and n not in sizes}
 
 
 def _too_long(
     ir: PatternIR, given: Mapping[str, object], sizes: Mapping[str, int]
-) -> list[tuple[ParameterDecl, object]]:
+) -> list[tuple[ParameterDecl, ParameterValue]]:
     """Whole-number parameters at their defaults that are longer than every axis they are for."""
     values = dict(ir.values)
-    found: list[tuple[ParameterDecl, object]] = []
+    found: list[tuple[ParameterDecl, ParameterValue]] = []
     for p in ir.parameters:
         value = values.get(p.name)
         if p.name in given or p.kind is not Kind.INT or value is None:

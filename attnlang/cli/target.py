@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from attnlang.api import STDLIB_PREFIX, locate
+from attnlang.cli.failures import UsageError
 from attnlang.compiler.check import Module, check_pattern, open_module
 from attnlang.compiler.source import Source
 from attnlang.pattern import Pattern
@@ -29,6 +30,16 @@ def find(target: str) -> tuple[Source, str | None]:
         # `attnlang show causal` can only mean one thing.
         return locate(STDLIB_PREFIX + target)
     return locate(target)
+
+
+def files_of(given: str) -> list[str]:
+    """The targets that a word names: itself, or every pattern file below a folder."""
+    if given == STDIN or given.startswith(STDLIB_PREFIX) or not Path(given).is_dir():
+        return [given]
+    found = sorted(str(path) for path in Path(given).rglob("*.attn"))
+    if not found:
+        raise UsageError(f"there is no .attn file in `{given}`")
+    return found
 
 
 def load_target(target: str, parameters: Mapping[str, object]) -> Pattern:

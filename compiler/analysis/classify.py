@@ -98,7 +98,7 @@ def _satisfiable(
     surely = np.zeros((q.tiles, k.tiles), dtype=bool)
     maybe = np.zeros((q.tiles, k.tiles), dtype=bool)
     found = clauses(predicate)
-    if found is None or max(q.extent.lengths + k.extent.lengths) > 16 * DENSE_AXIS:
+    if found is None or max(q.extent.lengths + k.extent.lengths) > 4 * DENSE_AXIS:
         return surely, np.ones_like(maybe)
     for clause in found:
         parts = split(clause, q, k, known)

@@ -40,8 +40,10 @@ TileShape: TypeAlias = tuple[int, ...]
 DEFAULT_TILE = 64
 MOST_PAIRS = 1 << 26
 """Tile pairs of which a table is made in full, for grids that are no boxes."""
-ENUMERATED = 2048
-"""Up to this length an axis' pairs are enumerated; beyond, bounds are solved for."""
+SOLVED = 256
+"""Beyond this length the bounds of a sequence's keys are solved for, where they can be."""
+ENUMERATED = 1 << 25
+"""Pairs of one axis that may be enumerated."""
 
 
 def box_layout(problem: Problem, q_tile: TileShape, k_tile: TileShape) -> Layout:
@@ -108,7 +110,7 @@ def box_search(
         for i, a in enumerate(q.axes)
     ]
     options = [cost.extents(class_size(folds[i], q.lengths[i])) for i in range(len(axes))]
-    if len(axes) == 1 and q.lengths[0] > ENUMERATED:
+    if len(axes) == 1 and q.lengths[0] > 8 * SOLVED:
         options = [[t for t in options[0] if t >= DEFAULT_TILE] or options[0][-1:]]
     best: Boxes | None = None
     for q_shape in cost.shapes(options):
@@ -169,15 +171,19 @@ class _Axis:
         keys = self.k.extent.lengths[self.index]
         if not self.factors:
             return everything(strips, keys)
-        longest = max(strips.length, keys)
-        if isinstance(self.fold, Whole) and len(self.q.axes) == 1 and longest > ENUMERATED:
+        if (
+            isinstance(self.fold, Whole)
+            and len(self.q.axes) == 1
+            and max(strips.length, keys) > SOLVED
+        ):
             if not self._solved:
                 self._bounds = clause_bounds(self.clause, self.q, self.k, self.known)
                 self._solved = True
-            if self._bounds is None:
-                return None
-            tiling = ExtentTiling(self.q.extent, (strips,))
-            return strip_reach(self._bounds, tiling, self.k, self.known)
+            if self._bounds is not None:
+                tiling = ExtentTiling(self.q.extent, (strips,))
+                return strip_reach(self._bounds, tiling, self.k, self.known)
+        if strips.length * class_size(self.fold, keys) > ENUMERATED:
+            return None
         if self._pairs is None:
             self._pairs = self._enumerate()
         table, places = self._pairs

@@ -38,6 +38,7 @@ from attnlang.compiler.sema.scope import (
     TokenName,
     ValueName,
 )
+from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
 MAX_AXES = 3

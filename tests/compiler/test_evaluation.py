@@ -18,7 +18,7 @@ from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
 from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.heads import at_head
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,10 +80,6 @@ def test_masks_agree(shape: str, data: st.DataObject) -> None:
     for head in range(program.heads):
         np.testing.assert_array_equal(masks[head], one_by_one(plan.problem, program, head))
         np.testing.assert_array_equal(masks[head], all_at_once(plan, head))
-
-
-def extents_of(program: Program) -> tuple[Extent, ...]:
-    return program.pattern.problem(program.sizes, program.heads).q
 
 
 @settings(max_examples=300, deadline=None)

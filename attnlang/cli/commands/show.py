@@ -25,26 +25,31 @@ from attnlang.cli.parser import Parser
 from attnlang.cli.sizing import Sized, for_picture
 from attnlang.cli.target import open_target
 from attnlang.cli.tensors import demand_inputs, lengths_of, on_grid, read_tensors
+from attnlang.cli.tiling import check_tile, coarser, small_tile, tile_text
 from attnlang.compiler.check import check_pattern
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.report.words import parameter, percent
-from attnlang.picture import Picture, PictureError, png, svg, terminal
+from attnlang.picture import Cell, Picture, PictureError, png, svg, terminal
+from attnlang.picture.legend import WORDS
 
 SCHEMA = "attnlang.show/1"
-DESCRIPTION = """Queries go down, keys go right. Up to 512 tokens every pair is drawn, coloured by whether its
-tile is full or partial; beyond that, tiles. Without --size the picture is small, and windows
-longer than it are shortened."""
+DESCRIPTION = """Queries go down, keys go right. Up to 512 tokens every pair is drawn, coloured by
+whether its tile is full or partial; beyond that, tiles. Without --size the picture is small,
+and windows longer than it are shortened."""
 EXAMPLES = (
     "attnlang show stdlib:sliding_window",
-    "attnlang show stdlib:neighborhood_2d --size y=16 --size x=16 --set window=5",
+    "attnlang show stdlib:neighborhood_2d --size y=16 --size x=16 --set window=5 --out n.svg",
     "attnlang show stdlib:lca_causal_document --input doc=0*8,1*12,2*4",
-    "attnlang show stdlib:longlora_s2 --size n=8192 --heads 8 --tiles --out longlora.svg",
+    "attnlang show stdlib:longlora_s2 --size n=8192 --heads 8 --tiles --out longlora.png",
 )
-LARGEST = 512
+DRAWN = 512
 """Tokens up to which single pairs are drawn."""
 
-MOST_TILES = 2048
-"""Tiles a side, beyond which larger tiles are drawn."""
+DRAWN_ON_DEMAND = 4096
+"""The same with --elements."""
+
+_ROOMY = 152
+"""Columns in which a picture of 144 tokens fits, with its labels."""
 
 
 def configure(parser: Parser) -> None:
@@ -53,19 +58,23 @@ def configure(parser: Parser) -> None:
     add_parameters(parser)
     add_inputs(parser)
     parser.add_argument(
-        "--head", action="append", type=int, default=[], metavar="h", help="only these heads"
+        "--head", action="append", type=int, default=[], metavar="h", help="draw only this head"
     )
     parser.add_argument("--tile", metavar="T", help="extents of tiles: 16, 8,8 or QUERY:KEY")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--tiles", action="store_true", help="draw tiles, whatever the size")
     which.add_argument("--elements", action="store_true", help="draw every pair of tokens")
     parser.add_argument("--out", metavar="FILE", help="write FILE.png or FILE.svg instead")
-    parser.add_argument("--width", type=positive, help="columns to draw in (default: all)")
+    parser.add_argument(
+        "--width", type=positive, help="columns to draw in (default: the terminal's)"
+    )
 
 
 def run(args: Namespace, console: Console) -> int:
     out = output(args.out, (".png", ".svg")) if args.out else None
-    sized, plan = _plan(args)
+    width = args.width or console.width
+    roomy = bool(out or console.json or width >= _ROOMY)
+    sized, plan = _plan(args, roomy)
     heads = tuple(args.head)
     for head in heads:
         if not 0 <= head < sized.heads:
@@ -82,89 +91,39 @@ def run(args: Namespace, console: Console) -> int:
         console.note(note)
     if out is not None:
         console.print(f"wrote {out}")
-        return 0
-    width = args.width or console.width
-    console.print(terminal.render(picture, width=width, color=console.colours(console.out)))
+    else:
+        console.print(terminal.render(picture, width=width, color=console.colours(console.out)))
     return 0
 
 
-def _plan(args: Namespace) -> tuple[Sized, Plan]:
+def _plan(args: Namespace, roomy: bool) -> tuple[Sized, Plan]:
     module, name = open_target(args.target)
     parameters = parameters_of(args)
     ir = check_pattern(module, name, parameters)
     tensors = read_tensors(inputs_of(args), ir)
     demand_inputs(ir, tensors)
     sizes = {**lengths_of(tensors, ir), **sizes_of(args)}
-    sized = for_picture(module, name, parameters, sizes, args.heads)
+    sized = for_picture(module, name, parameters, sizes, args.heads, roomy=roomy)
     given: dict[str, Any] = on_grid(tensors, sized.sizes, ir)
+    given |= {"kv_heads": args.kv_heads, "head_dim": args.head_dim}
     tile = tile_of(args.tile)
-    if tile is None and not args.tiles:
-        tile = _small_tile(sized)
-    _check_tile(tile, sized)
-    plan = sized.pattern.plan(
-        sized.sizes, sized.heads, kv_heads=args.kv_heads, head_dim=args.head_dim, tile=tile, **given
-    )
-    if max(plan.layout.q.tiles, plan.layout.k.tiles) > MOST_TILES:
-        tile = _coarser(plan)
-        plan = sized.pattern.plan(sized.sizes, sized.heads, tile=tile, **given)
+    problem = sized.pattern.problem(sized.sizes, sized.heads, kv_heads=args.kv_heads)
+    if tile is not None:
+        check_tile(tile, ir)
+    elif max(problem.q_len, problem.k_len) <= DRAWN or args.elements:
+        tile = small_tile(ir, sized.sizes)
+    plan = sized.pattern.plan(sized.sizes, sized.heads, tile=tile, **given)
+    larger = coarser(plan)
+    if larger is not None:
+        plan = sized.pattern.plan(sized.sizes, sized.heads, tile=larger, **given)
     return sized, plan
 
 
 def _by_tile(args: Namespace, plan: Plan) -> bool:
     longest = max(plan.problem.q_len, plan.problem.k_len)
-    if args.elements and longest > 4096:
-        raise UsageError(
-            f"{longest} tokens are too many to draw one by one", "leave out --elements"
-        )
-    return bool(args.tiles) or (not args.elements and longest > LARGEST)
-
-
-def _small_tile(sized: Sized) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Tiles of which a small picture has several; None for sizes where the planner's do."""
-    made: list[tuple[int, ...]] = []
-    for side, axes in (("q", sized.pattern.ir.q_axes), ("k", sized.pattern.ir.k_axes)):
-        lengths = [sized.sizes.get(f"{side}.{a}", sized.sizes.get(a, 1)) for a in axes]
-        total = 1
-        for n in lengths:
-            total *= n
-        if total > LARGEST:
-            return None
-        most = 8 if len(lengths) == 1 else 4 if len(lengths) == 2 else 2
-        while len(lengths) == 1 and total > 16 * most:
-            most *= 2
-        made.append(tuple(min(most, n) for n in lengths))
-    return made[0], made[1]
-
-
-def _check_tile(tile: tuple[tuple[int, ...], tuple[int, ...]] | None, sized: Sized) -> None:
-    if tile is None:
-        return
-    ir = sized.pattern.ir
-    for extents, axes in zip(tile, (ir.q_axes, ir.k_axes), strict=True):
-        if len(extents) != len(axes):
-            named = ", ".join(axes)
-            shown = ",".join(map(str, extents))
-            raise UsageError(f"the tile `{shown}` needs one extent for each axis: {named}")
-
-
-def _coarser(plan: Plan) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Box tiles, of which no side has more than can be drawn."""
-    made = []
-    for side in (plan.problem.q, plan.problem.k):
-        lengths = next(x for x in side if x.segment.is_grid).lengths
-        extents = [1] * len(lengths)
-        while _boxes(lengths, extents) > MOST_TILES // 4:
-            axis = max(range(len(extents)), key=lambda i: lengths[i] / extents[i])
-            extents[axis] *= 2
-        made.append(tuple(extents))
-    return made[0], made[1]
-
-
-def _boxes(lengths: tuple[int, ...], extents: list[int]) -> int:
-    total = 1
-    for n, size in zip(lengths, extents, strict=True):
-        total *= -(-n // size)
-    return total
+    if args.elements and longest > DRAWN_ON_DEMAND:
+        raise UsageError(f"{longest} tokens are too many to draw every pair", "try --tiles")
+    return bool(args.tiles) or (not args.elements and longest > DRAWN)
 
 
 def _subtitle(sized: Sized, plan: Plan) -> str:
@@ -172,19 +131,8 @@ def _subtitle(sized: Sized, plan: Plan) -> str:
     params = ", ".join(f"{n}={parameter(v)}" for n, v in sized.pattern.params.items())
     kinds = plan.tiles
     visited = (kinds["full"] + kinds["partial"]) / max(sum(kinds.values()), 1)
-    shown = (
-        "×".join(str(x) for x in _shape(plan.layout.q.extents)),
-        "×".join(str(x) for x in _shape(plan.layout.k.extents)),
-    )
-    size = shown[0] if shown[0] == shown[1] else f"{shown[0]} by {shown[1]}"
-    return "; ".join(
-        part for part in (sizes, params, f"tiles of {size}, {percent(visited)} visited") if part
-    )
-
-
-def _shape(extents: Any) -> tuple[int, ...]:
-    grid = next(x for x in extents if x.extent.segment.is_grid)
-    return tuple(a.size for a in grid.axes)
+    tiles = f"tiles of {tile_text(plan)}, {percent(visited)} visited"
+    return "; ".join(part for part in (sizes, params, tiles) if part)
 
 
 def _write(picture: Picture, path: Path) -> None:
@@ -207,10 +155,9 @@ def _data(
         "sizes": sized.sizes,
         "heads": sized.heads,
         "cells": "tiles" if by_tile else "elements",
-        "legend": {"0": "empty", "1": "partial", "2": "full", "3": "attends in a partial tile",
-                   "4": "attends in a full tile", "5": "visited, does not attend"},
+        "legend": {str(int(cell)): WORDS[cell] for cell in Cell},
         "layout": str(plan.layout),
         "panels": [{"title": p.title, "cells": p.cells.tolist()} for p in picture.panels],
         "out": None if out is None else str(out),
         "notes": list(sized.notes),
-    }  # fmt: skip
+    }

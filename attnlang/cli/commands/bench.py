@@ -1,0 +1,35 @@
+"""``attnlang bench``: measurements; they never pass or fail."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from attnlang.cli.console import Console
+from attnlang.cli.parser import Parser
+
+DESCRIPTION = """`plan` measures how long planning takes and how much of what is visited is needed;
+`op` measures the blocked backend beside PyTorch's attention with the same mask."""
+EXAMPLES = ("attnlang bench plan", "attnlang bench op --json > op.json")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("what", choices=("plan", "op"), help="what to measure")
+
+
+def run(args: Namespace, console: Console) -> int:
+    console.say("measuring; this takes a minute or so")
+    if args.what == "plan":
+        from attnlang.bench import plan
+
+        result = plan.run()
+        text = plan.table(result)
+    else:
+        from attnlang.bench import op
+
+        result = op.run()
+        text = op.table(result)
+    if console.json:
+        console.print_json(result)
+    else:
+        console.print(text)
+    return 0

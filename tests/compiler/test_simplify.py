@@ -1,0 +1,102 @@
+"""Every simplification keeps the value of every expression, rule by rule and all together."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, Kind, Side
+from attnlang.compiler.ir.scalar import Number, value_of
+from attnlang.compiler.ir.simplify import RULES, simplify
+from attnlang.compiler.ir.traverse import Rule, kind_of, rewrite, walk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.compiler.expressions import anything, integers, leaf_values, truths
+
+Q, K = e.Coord(Side.Q, "n"), e.Coord(Side.K, "n")
+FLAG = e.TokenInput(Side.K, "flag", Kind.BOOL)
+ZERO, ONE, TWO = e.Int(0), e.Int(1), e.Int(2)
+
+
+def same(a: Number | None, b: Number | None) -> bool:
+    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
+        return math.isnan(b)
+    return a == b and type(a) is type(b)
+
+
+def units() -> st.SearchStrategy[Expr]:
+    """Expressions of the forms that the rules look for."""
+    i, b = integers(1), truths(1)
+    literal = st.sampled_from([ZERO, ONE, e.Int(-1)])
+    return st.one_of(
+        st.builds(e.Arith, st.sampled_from(["+", "-", "*"]), i, literal),
+        st.builds(e.Arith, st.sampled_from(["+", "-", "*"]), literal, i),
+        i.map(lambda x: e.Arith("-", x, x)),
+        st.builds(lambda op, x: e.Arith(op, x, ONE), st.sampled_from(["//", "%"]), i),
+        i.map(lambda x: e.Neg(e.Neg(x))),
+        st.builds(lambda op, x: e.Compare(op, x, x), st.sampled_from(["==", "!=", "<", ">="]), i),
+        st.builds(lambda f, x: e.Apply(f, (x, x)), st.sampled_from(["min", "max"]), i),
+        i.map(lambda x: e.Apply("abs", (e.Apply("abs", (x,)),))),
+        b.map(lambda x: e.Not(e.Not(x))),
+        st.builds(lambda make, x, y: make((x, e.Not(x), y)), st.sampled_from([e.And, e.Or]), b, b),
+        st.builds(lambda make, x, y: e.Not(make((x, y))), st.sampled_from([e.And, e.Or]), b, b),
+        st.builds(lambda make, x, y: make((x, make((y, x)))), st.sampled_from([e.And, e.Or]), b, b),
+        st.builds(lambda x, y: e.Select(x, y, y), b, i),
+        st.builds(lambda t, x, y: e.Select(e.Bool(t), x, y), st.booleans(), b, b),
+    )
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
+@settings(max_examples=150, deadline=None)
+@given(x=st.one_of(units(), anything(2)), leaves=leaf_values())
+def test_each_rule_keeps_the_value(rule: Rule, x: Expr, leaves: dict[Expr, Number]) -> None:
+    y = rewrite(x, rule)
+    before, after = value_of(x, leaves), value_of(y, leaves)
+    assert kind_of(y) is kind_of(x)
+    # A rule may drop what has no value (a branch never taken), never invent one that is wrong.
+    assert before is None or same(before, after), (x, y)
+
+
+@settings(max_examples=300, deadline=None)
+@given(anything(3), leaf_values())
+def test_all_rules_together_keep_the_value(x: Expr, leaves: dict[Expr, Number]) -> None:
+    y = simplify(x)
+    before, after = value_of(x, leaves), value_of(y, leaves)
+    assert before is None or same(before, after)
+    assert kind_of(y) is kind_of(x)
+    assert simplify(y) is y
+    assert len(list(walk(y))) <= 3 * len(list(walk(x)))
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (e.Arith("+", ONE, TWO), e.Int(3)),
+        (e.Arith("*", e.Int(1 << 40), e.Int(1 << 40)), None),  # beyond 64 bits: left as it is
+        (e.Arith("//", ONE, ZERO), None),
+        (e.Arith("//", e.Int(-7), TWO), e.Int(-4)),
+        (e.Arith("%", e.Int(-7), TWO), ONE),
+        (e.Apply("floor", (e.Float(math.inf),)), None),
+        (e.Apply("round", (e.Float(2.5),)), TWO),
+        (e.Apply("int", (e.Bool(True),)), ONE),
+        (e.Arith("*", Q, ZERO), ZERO),
+        (e.Arith("-", Q, Q), ZERO),
+        (e.Compare("<", Q, Q), e.FALSE),
+        (e.And((FLAG, e.TRUE)), FLAG),
+        (e.And((FLAG, e.Not(FLAG))), e.FALSE),
+        (e.Not(e.Compare("<", Q, K)), e.Compare(">=", Q, K)),
+        (e.Select(FLAG, e.TRUE, e.FALSE), FLAG),
+        (e.Select(FLAG, e.FALSE, e.TRUE), e.Not(FLAG)),
+    ],
+)
+def test_known_results(x: Expr, expected: Expr | None) -> None:
+    assert simplify(x) == (x if expected is None else expected)
+
+
+def test_a_float_comparison_is_not_turned_around() -> None:
+    w = e.TokenInput(Side.K, "w", Kind.FLOAT)
+    x = e.Not(e.Compare("<", w, e.Float(1.0)))  # NaN: not (w < 1) holds, w >= 1 does not
+    assert simplify(x) == x
+    assert simplify(e.Compare("==", w, w)) == e.Compare("==", w, w)
