@@ -80,7 +80,12 @@ _REFUSES: dict[str, Callable[[PatternIR], tuple[str, ...]]] = {
 
 def supporting(ir: PatternIR) -> tuple[str, ...]:
     """The backends that run a pattern. Imports none of them."""
-    return tuple(name for name, refuses in _REFUSES.items() if not refuses(ir))
+    return tuple(name for name in _REFUSES if not refusals(name, ir))
+
+
+def refusals(backend: str, ir: PatternIR) -> tuple[str, ...]:
+    """Why a backend cannot run a pattern; empty when it can."""
+    return _REFUSES[backend](ir)
 
 
 def input_type(decl: InputDecl) -> str:

@@ -1,7 +1,7 @@
 """Measure a compiled sliding window against PyTorch's attention with the same mask.
 
-Both run in this process, in turns, on the same tensors; correctness comes first. Prints a table
-and writes compare_sdpa.json.
+Both run in this process, in turns, on the same tensors, and are compared with float64 before
+anything is timed. Prints what it finds and writes compare_sdpa.json.
 
     python examples/compare_sdpa.py            8192 tokens, a window of 256
     python examples/compare_sdpa.py --quick    2048 tokens
@@ -12,120 +12,99 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-# Where other programs use the cores too, threads that wait must not spin: ten times faster.
+# Where other programs use the cores too, threads that wait must not spin: it costs far more.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 import attnlang
+from attnlang.bench.timing import circumstances, interleaved
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Milliseconds of one way to compute, over all rounds."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:,.1f} ms  ({self.low:,.1f} to {self.high:,.1f})"
+HEAD_DIM = 64
 
 
 def main() -> None:
     options = arguments()
     torch.manual_seed(0)
-    n, window = options.tokens, options.window
-    console = Console(soft_wrap=True)
-    console.print(f"batch 1, {options.heads} heads, {n} tokens, head size 64, float32, a causal window of {window}; "
-                  f"{torch.get_num_threads()} threads, {options.rounds} rounds in turns", highlight=False)  # fmt: skip
-
-    pattern = attnlang.load("stdlib:sliding_window", window=window)
-    mask = pattern.mask({"n": n})
+    pattern = attnlang.load("stdlib:sliding_window", window=options.window)
+    # [tokens, tokens]: with a third dimension SDPA would take a slower way.
+    mask = pattern.mask({"n": options.tokens})[0]
     ways: dict[str, Attend] = {
         "attnlang": pattern.compile(),
-        "SDPA with the mask": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask),
+        "SDPA": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask),
     }
-    tensors = [torch.randn(1, options.heads, n, 64, requires_grad=True) for _ in range(3)]
+    tensors = [torch.randn(1, options.heads, options.tokens, HEAD_DIM) for _ in range(3)]
+    share = mask.double().mean().item()
+    print(f"batch 1, {options.heads} heads of {HEAD_DIM}, {options.tokens} tokens, float32,")
+    print(f"causal window of {options.window}: {share:.1%} of the pairs attend")
+    print(f"{torch.get_num_threads()} threads, {options.rounds} rounds in turns\n")
 
     errors = {name: error(attend, tensors, mask) for name, attend in ways.items()}
-    bound = max(2 * errors["SDPA with the mask"], 1e-6)
-    if not errors["attnlang"] <= bound:
-        raise SystemExit(f"wrong result: off by {errors['attnlang']:.1e}, allowed {bound:.1e}")
+    print("largest error against float64   ", "   ".join(f"{n} {e:.1e}" for n, e in errors.items()))
+    if not errors["attnlang"] <= max(2 * errors["SDPA"], 1e-6):
+        raise SystemExit("attnlang's result is wrong: nothing is timed")
 
-    results = {"errors": errors}
-    table = Table("", *ways, "faster by", title="median (fastest to slowest)", title_justify="left")
+    results: dict[str, Any] = {"errors": errors}
+    print(f"\n{'':31}  {'median':>10}  {'fastest':>10}  {'slowest':>10}")
     for what, run in (("forward", forward), ("forward + backward", both)):
-        timings = measure(ways, lambda attend, run=run: run(attend, tensors), options.rounds)
-        ours, theirs = timings.values()
-        ratio = theirs.median / ours.median
-        table.add_row(what, *map(str, timings.values()), f"{ratio:.1f}×")
-        results[what] = {"ratio": ratio, **{name: asdict(t) for name, t in timings.items()}}
-    table.add_row("largest error", *(f"{e:.1e}" for e in errors.values()), "")
-    console.print(table)
-    write(options, mask, results)
+        works = {name: work(run, attend, tensors) for name, attend in ways.items()}
+        seconds = interleaved(works, options.rounds)
+        for name, times in seconds.items():
+            cells = (f"{1000 * t:>7,.1f} ms" for t in (median(times), min(times), max(times)))
+            print(f"{what:19} {name:11}", *cells, sep="  ")
+        ratios = [s / a for a, s in zip(seconds["attnlang"], seconds["SDPA"], strict=True)]
+        print(f"{what:19} SDPA takes {median(ratios):.1f} times as long "
+              f"({min(ratios):.1f} to {max(ratios):.1f})\n")  # fmt: skip
+        results[what] = {"seconds": seconds, "ratio": median(ratios)}
+    write(options, results)
 
 
 def error(attend: Attend, tensors: list[Tensor], mask: Tensor, rows: int = 256) -> float:
     """The largest difference from float64, over rows at the start, the middle and the end."""
-    q, k, v = (t.detach() for t in tensors)
-    with torch.no_grad():
-        out = attend(q, k, v).double()
+    q, k, v = tensors
+    out = attend(q, k, v).double()
     worst, n = 0.0, q.shape[2]
     for start in (0, (n - rows) // 2, n - rows):
         at = slice(start, start + rows)
         truth = F.scaled_dot_product_attention(
-            q[:, :, at].double(), k.double(), v.double(), attn_mask=mask[:, at]
+            q[:, :, at].double(), k.double(), v.double(), attn_mask=mask[at]
         )
         worst = max(worst, (out[:, :, at] - truth).abs().max().item())
     return worst
 
 
 def forward(attend: Attend, tensors: list[Tensor]) -> None:
-    with torch.no_grad():
-        attend(*tensors)
+    attend(*tensors)
 
 
 def both(attend: Attend, tensors: list[Tensor]) -> None:
-    attend(*tensors).sum().backward()
-    for t in tensors:
-        t.grad = None
+    leaves = [t.requires_grad_() for t in tensors]
+    torch.autograd.grad(attend(*leaves).sum(), leaves)
+    for t in leaves:
+        t.requires_grad_(False)
 
 
-def measure(
-    ways: dict[str, Attend], run: Callable[[Attend], None], rounds: int
-) -> dict[str, Timing]:
-    """Every way once a round, in turns, so that a busy moment meets them all; one round to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, attend in ways.items():
-            began = time.perf_counter()
-            run(attend)
-            if number:
-                times[name].append(1000 * (time.perf_counter() - began))
-    return {name: Timing(median(ms), min(ms), max(ms)) for name, ms in times.items()}
+def work(
+    run: Callable[[Attend, list[Tensor]], None], attend: Attend, tensors: list[Tensor]
+) -> Callable[[], None]:
+    return lambda: run(attend, tensors)
 
 
-def write(options: argparse.Namespace, mask: Tensor, results: dict[str, object]) -> None:
+def write(options: argparse.Namespace, results: dict[str, Any]) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     setting = {
-        "tokens": options.tokens, "window": options.window, "heads": options.heads, "head_dim": 64,
-        "batch": 1, "dtype": "float32", "density": mask.float().mean().item(),
-        "rounds": options.rounds, "threads": torch.get_num_threads(), "torch": torch.__version__,
-        "machine": platform.machine(),
+        "tokens": options.tokens, "window": options.window, "heads": options.heads, "batch": 1,
+        "head_dim": HEAD_DIM, "dtype": "float32", "rounds": options.rounds,
+        "threads": torch.get_num_threads(),
+        "baseline": "scaled_dot_product_attention, boolean mask", **circumstances(),
     }  # fmt: skip
     text = json.dumps({"setting": setting, **results}, indent=2)
     (options.out / "compare_sdpa.json").write_text(text + "\n")
@@ -137,8 +116,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, help="tokens (default: 8192)")
     parser.add_argument("--window", type=int, default=256, help="keys a query sees (default: 256)")
     parser.add_argument("--heads", type=int, default=8, help="heads (default: 8)")
-    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default: 7)")
-    parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the result")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default: 5)")
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for results")
     options = parser.parse_args()
     options.tokens = options.tokens or (2048 if options.quick else 8192)
     return options

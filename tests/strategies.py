@@ -25,13 +25,31 @@ COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 @dataclass(frozen=True)
 class Program:
-    """One pattern and one call of it. ``inputs`` have a batch axis of 1."""
+    """One pattern and one call of it. ``inputs`` have a batch axis of 1.
 
-    text: str
+    lines: the declarations. table: values of the per-head parameter ``w``, if there is one.
+    rule: for empty rows. options: further clauses of the ``attend``.
+    """
+
+    lines: tuple[str, ...]
+    where: str
     sizes: dict[str, int]
     heads: int = 1
     q_offset: int = 0
+    table: tuple[int, ...] = ()
+    rule: str = ""
+    options: tuple[str, ...] = ()
     inputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    @cached_property
+    def text(self) -> str:
+        shown = ", ".join(map(str, self.table))
+        default = f"({shown})" if len(self.table) > 1 else shown
+        parameters = f"(w: int[head] = {default})" if self.table else ""
+        rule = f" empty {self.rule}" if self.rule else ""
+        body = [f"    {line}" for line in (*self.lines, f"attend where {self.where}{rule}")]
+        more = [f"        {option}" for option in self.options]
+        return "\n".join((f"pattern p{parameters}:", *body, *more, ""))
 
     @cached_property
     def pattern(self) -> attnlang.Pattern:
@@ -225,15 +243,9 @@ def programs(
         lines.append(f"input flag: bool[{', '.join(('batch', *axes))}]")
         bits = [draw(st.booleans()) for _ in range(tokens)]
         inputs["flag"] = np.array(bits).reshape(1, *lengths.values())
-    rule = " empty zero" if inputs else ""
-    lines.append(f"attend where {where}{rule}")
-    parameters = ""
-    if table:
-        values = [draw(st.integers(0, 9)) for _ in range(heads)]
-        shown = f"({', '.join(map(str, values))})" if heads > 1 else str(values[0])
-        parameters = f"(w: int[head] = {shown})"
-    body = "".join(f"    {line}\n" for line in lines)
-    return Program(f"pattern p{parameters}:\n{body}", sizes, heads, 0, inputs)
+    values = tuple(draw(st.integers(0, 9)) for _ in range(heads)) if table else ()
+    rule = "zero" if inputs else ""
+    return Program(tuple(lines), where, sizes, heads, 0, values, rule, (), inputs)
 
 
 def _with_segments(draw: Draw, where: str) -> tuple[str, list[str]]:

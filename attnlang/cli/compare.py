@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ _TOLERANCE = 1e-9
 class Change:
     """One pair: ``added`` where only the second pattern has it."""
 
+    batch: int
     head: int
     query: int
     key: int
@@ -33,10 +34,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Pairs that only one pattern has, over all heads; what else differs where both attend.
+    """pairs: of each pattern. removed, added: those that only the first, only the second has.
 
-    changes: the first few. clauses: of ``score``, ``scale``, ``sink`` and ``empty``, those that
-    give other values, with the heads in which they do.
+    changes: the first few of them. clauses: of ``score``, ``sink``, ``scale`` and ``empty``,
+    those that give other values where both attend, with the heads in which they do.
     """
 
     pairs: tuple[int, int]
@@ -50,29 +51,52 @@ class Difference:
         return not (self.removed or self.added or self.clauses)
 
 
-def compare(a: Problem, b: Problem, known: tuple[Known, Known], first: int = 5) -> Difference:
-    """Look at every pair of every head. The sizes and heads of both problems are the same."""
-    left, right = relations(a, known[0]), relations(b, known[1])
-    masks: dict[tuple[int, int], tuple[BoolArray, BoolArray]] = {}
-    totals = [0, 0]
-    removed = added = 0
-    changes: list[Change] = []
-    clauses: dict[str, list[int]] = {}
-    for head in range(a.heads):
-        x, y = (_of(r, head) for r in (left, right))
-        if (id(x), id(y)) not in masks:
-            masks[id(x), id(y)] = mask(x), mask(y)
-        before, after = masks[id(x), id(y)]
-        totals[0] += int(before.sum())
-        totals[1] += int(after.sum())
-        removed += int((before & ~after).sum())
-        added += int((after & ~before).sum())
-        for query, key in np.argwhere(before != after)[: first - len(changes)]:
-            changes.append(Change(head, int(query), int(key), bool(after[query, key])))
-        for clause in _clauses(a, b, head, (x.known, y.known), before & after):
-            clauses.setdefault(clause, []).append(head)
-    listed = tuple((name, tuple(heads)) for name, heads in clauses.items())
-    return Difference((totals[0], totals[1]), removed, added, tuple(changes), listed)
+@dataclass(slots=True)
+class _Tally:
+    """What was found so far."""
+
+    first: int
+    pairs: list[int] = field(default_factory=lambda: [0, 0])
+    removed: int = 0
+    added: int = 0
+    changes: list[Change] = field(default_factory=list)
+    clauses: dict[str, dict[int, None]] = field(default_factory=dict)
+
+    def count(self, batch: int, head: int, before: BoolArray, after: BoolArray) -> None:
+        self.pairs[0] += int(before.sum())
+        self.pairs[1] += int(after.sum())
+        self.removed += int((before & ~after).sum())
+        self.added += int((after & ~before).sum())
+        for q, k in np.argwhere(before != after)[: self.first - len(self.changes)]:
+            self.changes.append(Change(batch, head, int(q), int(k), bool(after[q, k])))
+
+    def done(self) -> Difference:
+        clauses = tuple((name, tuple(heads)) for name, heads in self.clauses.items())
+        pairs = (self.pairs[0], self.pairs[1])
+        return Difference(pairs, self.removed, self.added, tuple(self.changes), clauses)
+
+
+def compare(
+    a: Problem, b: Problem, known: Sequence[tuple[Known, Known]], first: int = 5
+) -> Difference:
+    """Look at every pair of every head, for each batch element of the run-time tensors.
+
+    Both problems have the same sizes and heads, and every tensor that decides which pairs
+    attend is known.
+    """
+    tally = _Tally(first)
+    for batch, (of_a, of_b) in enumerate(known):
+        left, right = relations(a, of_a), relations(b, of_b)
+        masks: dict[tuple[int, int], tuple[BoolArray, BoolArray]] = {}
+        for head in range(a.heads):
+            x, y = _of(left, head), _of(right, head)
+            if (id(x), id(y)) not in masks:
+                masks[id(x), id(y)] = mask(x), mask(y)
+            before, after = masks[id(x), id(y)]
+            tally.count(batch, head, before, after)
+            for clause in _clauses(a, b, head, (x.known, y.known), before & after):
+                tally.clauses.setdefault(clause, {})[head] = None
+    return tally.done()
 
 
 def _of(found: tuple[Relation, ...], head: int) -> Relation:
@@ -82,25 +106,29 @@ def _of(found: tuple[Relation, ...], head: int) -> Relation:
 def _clauses(
     a: Problem, b: Problem, head: int, known: tuple[Known, Known], both: BoolArray
 ) -> list[str]:
-    """The clauses that differ for one head, by their values on the pairs that both attend."""
+    """The clauses that differ for one head, by their values on the pairs that both attend.
+
+    Where tensors that they read are not known, clauses that are not the same expression count
+    as different.
+    """
     x, y = _attend(a, head), _attend(b, head)
     score = np.random.default_rng(0).normal(size=both.shape)
     rows = np.broadcast_to(both.any(axis=1, keepdims=True), both.shape)
+    plain: Expr = e.Symbol(e.SymbolName.SCORE)
     found = []
-    for name, default, where in (("score", score, both), ("sink", None, rows)):
-        one, two = (getattr(side, name) for side in (x, y))
+    sides = list(zip((a, b), known, strict=True))
+    for name, one, two, where in (
+        ("score", x.score or plain, y.score or plain, both),
+        ("sink", x.sink, y.sink, rows),
+    ):
         if one == two:
             continue
-        if (one is None or two is None) and default is None:
+        clauses = [at_head(c, head, p) for c, (p, _) in zip((one, two), sides, strict=True) if c]
+        covered = all(k.covers(c) for c, (_, k) in zip(clauses, sides, strict=False))
+        if len(clauses) < 2 or not covered:
             found.append(name)
             continue
-        sides = (
-            default if c is None else values(at_head(c, head, p), p, k, score)
-            for c, p, k in zip((one, two), (a, b), known, strict=True)
-        )
-        u, v = sides
-        assert u is not None
-        assert v is not None
+        u, v = (values(c, p, k, score) for c, (p, k) in zip(clauses, sides, strict=True))
         if not np.allclose(u[where], v[where], rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
             found.append(name)
     if _number(x.scale, a, head) != _number(y.scale, b, head):
@@ -121,19 +149,3 @@ def _number(scale: Expr | None, problem: Problem, head: int) -> object:
     at = at_head(scale, head, problem)
     found = value_of(at)
     return at if found is None else found
-
-
-def unread(problem: Problem, given: Mapping[str, object]) -> tuple[str, ...]:
-    """Inputs that a score or sink reads and that are not given: those clauses cannot be compared."""
-    names: set[str] = set()
-    for group in problem.groups:
-        for clause in (group.attend.score, group.attend.sink):
-            if clause is not None:
-                names |= {x.name for x in _leaves(clause) if x.name not in given}
-    return tuple(sorted(names & {i.name for i in problem.pattern.inputs}))
-
-
-def _leaves(root: Expr) -> list[e.TokenInput | e.Table]:
-    from attnlang.compiler.ir.traverse import walk
-
-    return [x for x in walk(root) if isinstance(x, e.TokenInput | e.Table)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from attnlang.cli.failures import UsageError
@@ -16,6 +16,9 @@ from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.heads import reads_head
 from attnlang.compiler.report.words import parameter
 from attnlang.pattern import Pattern
+
+MODERATE = {1: (1024,), 2: (24, 24), 3: (6, 10, 10)}
+"""Lengths at which two patterns are compared, by number of axes."""
 
 ROOMY = {1: (64,), 2: (12, 12), 3: (4, 6, 6)}
 NARROW = {1: (64,), 2: (8, 8), 3: (4, 4, 4)}
@@ -87,11 +90,7 @@ def for_picture(
     asked = heads_for(ir, heads)
     long = _too_long(ir, parameters, wanted)
     if sizes:
-        notes = tuple(
-            f"{p.name}={_plain(v)} is longer than the picture: see it at work with --set {p.name}="
-            for p, v in long
-        )
-        return Sized(Pattern(module, ir), wanted, asked, notes)
+        return Sized(Pattern(module, ir), wanted, asked, _unseen(long))
     clipped = {p.name: _shorter(p, ir, wanted) for p, _ in long}
     choose = " ".join(f"--size {axis}=" for axis in wanted if axis in ir.q_axes)
     notes = tuple(
@@ -112,6 +111,48 @@ def for_picture(
                 return Sized(Pattern(module, candidate), grown, asked, said)
     assert first is not None
     raise first
+
+
+def long_parameters(ir: PatternIR, sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """A note for each parameter that is too long to show at these sizes."""
+    return _unseen(_too_long(ir, {}, sizes))
+
+
+def _unseen(long: Sequence[tuple[ParameterDecl, ParameterValue]]) -> tuple[str, ...]:
+    return tuple(
+        f"{p.name}={_plain(v)} is longer than the axis: see it at work with --set {p.name}="
+        for p, v in long
+    )
+
+
+def to_compare(
+    patterns: Sequence[PatternIR], sizes: Mapping[str, int], heads: int
+) -> dict[str, int]:
+    """Lengths for patterns over the same axes: those given, moderate ones for the rest.
+
+    Grown where a pattern requires it. Raises UsageError for a name that neither has, and
+    PatternError when nothing fits.
+    """
+    for name in sizes:
+        plain = name.partition(".")[2] or name
+        if not any(plain in _names(ir) for ir in patterns):
+            raise UsageError(
+                f"no axis or segment `{name}`", did_you_mean(name, _names(patterns[0]))
+            )
+    wanted = {**_default(patterns[0], MODERATE), **sizes}
+    grown = wanted
+    for scale in (1,) if sizes else (1, 2, 4):
+        axes = (*patterns[0].q_axes, *patterns[0].k_axes)
+        grown = {n: s * scale if n in axes else s for n, s in wanted.items()}
+        try:
+            for ir in patterns:
+                bind(ir, grown, heads=heads)
+        except PatternError:
+            continue
+        return grown
+    for ir in patterns:
+        bind(ir, grown, heads=heads)
+    return grown
 
 
 def _plain(value: ParameterValue) -> str:

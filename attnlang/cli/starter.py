@@ -28,8 +28,9 @@ pattern {name}(window: int = 16, sinks: int = 4):
     # One condition says which pairs attend. `causal` and `band` are functions of the library;
     # write your own with `def`.
     attend where causal({axis}) and (band({axis}, window) or k.{axis} < sinks)
-        # Scores can be edited, line after line:
-        # score s - alibi_slope(head, heads) * (q.{axis} - k.{axis})
+
+    # Scores are edited by lines indented below the condition:
+    #     score s - alibi_slope(head, heads) * (q.{axis} - k.{axis})
 '''
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from attnlang.api import STDLIB_PREFIX, locate
 from attnlang.cli.failures import UsageError
 from attnlang.compiler.check import Module, check_pattern, open_module
+from attnlang.compiler.diagnostics.suggest import nearest
 from attnlang.compiler.source import Source
 from attnlang.pattern import Pattern
 
@@ -16,9 +17,17 @@ STDIN = "-"
 
 
 def open_target(target: str) -> tuple[Module, str | None]:
-    """The file and the pattern's name in it (None: the only one). Raises PatternError."""
+    """The file and the pattern's name in it (None: the only one).
+
+    Raises PatternError, and UsageError where a choice is left open.
+    """
     source, name = find(target)
-    return open_module(source), name
+    module = open_module(source)
+    names = [p.name.id for p in module.tree.patterns]
+    if name is None and len(names) > 1:
+        chosen = ", ".join(f"{target}:{n}" for n in names)
+        raise UsageError(f"`{target}` holds {len(names)} patterns", f"choose one: {chosen}")
+    return module, name
 
 
 def find(target: str) -> tuple[Source, str | None]:
@@ -26,9 +35,14 @@ def find(target: str) -> tuple[Source, str | None]:
     head, _, name = target.partition(":")
     if head == STDIN:
         return Source("<stdin>", sys.stdin.read()), name or None
-    if not target.startswith(STDLIB_PREFIX) and not Path(target).exists() and _in_library(target):
-        # `attnlang show causal` can only mean one thing.
-        return locate(STDLIB_PREFIX + target)
+    if target.isidentifier() and not Path(target).exists():
+        from attnlang import stdlib
+
+        if target in stdlib.names():  # `attnlang show causal` can only mean one thing
+            return locate(STDLIB_PREFIX + target)
+        best = nearest(target, stdlib.names())
+        hint = f"did you mean `stdlib:{best}`?" if best else "`attnlang list` names the library's"
+        raise UsageError(f"there is no file and no library pattern `{target}`", hint)
     return locate(target)
 
 
@@ -46,9 +60,3 @@ def load_target(target: str, parameters: Mapping[str, object]) -> Pattern:
     """The checked pattern. Raises PatternError with every mistake found."""
     module, name = open_target(target)
     return Pattern(module, check_pattern(module, name, parameters))
-
-
-def _in_library(name: str) -> bool:
-    from attnlang import stdlib
-
-    return name in stdlib.names()

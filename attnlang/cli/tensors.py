@@ -79,6 +79,16 @@ def lengths_of(tensors: Mapping[str, Any], ir: PatternIR) -> dict[str, int]:
     return lengths
 
 
+def batch_of(tensors: Mapping[str, Any], ir: PatternIR) -> int:
+    """The batch that the tensors with a batch dimension come in."""
+    sizes = [1]
+    for decl in ir.inputs:
+        value = tensors.get(decl.name)
+        if value is not None and decl.dims[:1] == ("batch",):
+            sizes.append(len(value[0] if isinstance(value, tuple) else value))
+    return max(sizes)
+
+
 def _array(text: str, decl: InputDecl) -> NDArray[Any]:
     if text.startswith("@"):
         return _read(Path(text[1:]), decl)

@@ -10,12 +10,15 @@ from attnlang.cli.failures import UsageError
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.problem.problem import Extent, Problem
 
 Tile: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 """Extents of the query and the key tiles."""
 
-MOST = 2048
+MOST = 1024
 """Tiles a side, beyond which larger tiles are drawn."""
+
+_TOKENS = 64
 
 _SMALL = {1: 8, 2: 4, 3: 2}
 """Extents of tiles in small pictures, by number of axes."""
@@ -34,6 +37,27 @@ def _small(axes: Sequence[str], side: str, sizes: Mapping[str, int]) -> tuple[in
     return tuple(min(extent, n) for n in lengths)
 
 
+def usual_tile(problem: Problem) -> Tile:
+    """Boxes of about 64 tokens, larger where there would be too many to draw."""
+    q, k = (_usual(side) for side in (problem.q, problem.k))
+    return q, k
+
+
+def _usual(side: Sequence[Extent]) -> tuple[int, ...]:
+    lengths = next(x for x in side if x.segment.is_grid).lengths
+    extents = [1] * len(lengths)
+    while math.prod(extents) < _TOKENS or _boxes(lengths, extents) > MOST:
+        open_axes = [i for i, n in enumerate(lengths) if extents[i] < n]
+        if not open_axes:
+            break
+        extents[min(open_axes, key=lambda i: (extents[i], -i))] *= 2
+    return tuple(extents)
+
+
+def _boxes(lengths: Sequence[int], extents: Sequence[int]) -> int:
+    return math.prod(-(-n // e) for n, e in zip(lengths, extents, strict=True))
+
+
 def check_tile(tile: Tile, ir: PatternIR) -> None:
     """Raises UsageError unless each side has an extent for each of its axes."""
     for extents, axes in zip(tile, (ir.q_axes, ir.k_axes), strict=True):
@@ -42,21 +66,6 @@ def check_tile(tile: Tile, ir: PatternIR) -> None:
             raise UsageError(
                 f"the tile `{shown}` needs one extent for each axis: {', '.join(axes)}"
             )
-
-
-def coarser(plan: Plan) -> Tile | None:
-    """Box tiles that can be drawn; None when the plan's own can."""
-    if max(plan.layout.q.tiles, plan.layout.k.tiles) <= MOST:
-        return None
-    made = []
-    for side in (plan.problem.q, plan.problem.k):
-        lengths = next(x for x in side if x.segment.is_grid).lengths
-        extents = [1] * len(lengths)
-        while math.prod(-(-n // e) for n, e in zip(lengths, extents, strict=True)) > MOST // 4:
-            axis = max(range(len(extents)), key=lambda i: lengths[i] / extents[i])
-            extents[axis] *= 2
-        made.append(tuple(extents))
-    return made[0], made[1]
 
 
 def tile_text(plan: Plan) -> str:

@@ -198,7 +198,9 @@ def _fused(
     batch = q.shape[0]
     if pack > 1:
         q = q.unflatten(1, (-1, pack)).transpose(2, 3).flatten(3, 4)
-    batches = Batches(heads.steps, program.k.capacity, pack, _scale(call, heads.attend))
+    batches = Batches(
+        heads.steps, program.k.capacity, pack, _scale(call, heads.attend), call.need_lse
+    )
     out, lse = fused(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), batches)
     out, lse = out.unflatten(0, (batch, -1)), lse.unflatten(0, (batch, -1))
     if pack > 1:

@@ -17,18 +17,22 @@ from attnlang.backends.call import accumulation_dtype
 from torch.autograd.function import once_differentiable
 
 Tensor = torch.Tensor
-PART_BYTES = 2 << 20
+PART_BYTES = 8 << 20
 """Memory of the key gradients of one part of a batch in the backward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What every batch shares. size: slots of a key tile; pack: query heads per key head."""
+    """What every batch shares.
+
+    size: slots of a key tile. pack: query heads per key head. need_lse: is the lse asked for?
+    """
 
     steps: tuple[Step, ...]
     size: int
     pack: int
     scale: float
+    need_lse: bool
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
@@ -52,7 +56,7 @@ class _Fused(torch.autograd.Function):
                 _rows(q, step),
                 *_keys(k, v, step, batches.size),
                 _bias(step, q, batches.pack),
-                batches.scale,
+                batches,
             )
             outs.append(out)
             lses.append(lse)
@@ -164,15 +168,15 @@ def _flash(x: Tensor) -> bool:
 
 
 def _forward(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, batches: Batches
 ) -> tuple[Tensor, Tensor]:
     """One batch: output ``[G, R, M, Dv]`` and natural-log lse ``[G, R, M]``."""
     if _flash(q) and q.shape[-1] == v.shape[-1]:
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, k, v, attn_mask=_expand(bias, q, k), scale=scale
+            q, k, v, attn_mask=_expand(bias, q, k), scale=batches.scale
         )
         return out, lse
-    return _by_matmul(q, k, v, bias, scale)
+    return _any_device(q, k, v, bias, batches)
 
 
 def _backward(
@@ -201,10 +205,13 @@ def _expand(bias: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
     return None if bias is None else bias.expand(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
 
 
-def _by_matmul(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
+def _any_device(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, batches: Batches
 ) -> tuple[Tensor, Tensor]:
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    """Without a fused kernel that gives the lse: it is worked out only when it is asked for."""
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=batches.scale)
+    if not batches.need_lse:
+        return out, q.new_zeros(q.shape[:3])
     dtype = accumulation_dtype(q.dtype)
-    scores = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * scale
+    scores = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * batches.scale
     return out, torch.logsumexp(scores if bias is None else scores + bias, -1)

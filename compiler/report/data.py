@@ -27,6 +27,7 @@ def to_dict(report: Report) -> dict[str, Any]:
             f.name: {"holds": f.holds, "counterexample": asdict(f.witness) if f.witness else None}
             for f in report.facts
         },
+        "formula": None if report.formula is None else asdict(report.formula),
         "growth": None if report.growth is None else _growth(report.growth),
         "cache": None if report.cache is None else asdict(report.cache),
         "reach": None if report.reach is None else asdict(report.reach),

@@ -90,5 +90,7 @@ def _values(
 def coordinate(extent: Extent, axis: str, places: IntArray) -> IntArray:
     """The coordinate on one axis of the tokens at these places of a segment."""
     i = extent.axes.index(axis)
+    if len(extent.axes) == 1:
+        return places + extent.origin[0]
     inner = math.prod(extent.lengths[i + 1 :])
     return places // inner % extent.lengths[i] + extent.origin[i]

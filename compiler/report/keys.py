@@ -24,7 +24,7 @@ def rows_of(relation: Relation) -> Rows | None:
     if relation.q_len == 0 or relation.k_len == 0:
         none = np.zeros(relation.q_len, dtype=np.int64)
         return Rows(none, none + relation.k_len, none - 1)
-    solved = _solved(relation)
+    solved = solved_rows_of(relation)
     if solved is not None:
         return solved
     if not relation.evaluable or relation.q_len * relation.k_len > ELEMENTS:
@@ -32,7 +32,8 @@ def rows_of(relation: Relation) -> Rows | None:
     return below(of_mask(part) for _, part in mask_rows(relation))
 
 
-def _solved(relation: Relation) -> Rows | None:
+def solved_rows_of(relation: Relation) -> Rows | None:
+    """The rows in closed form; None when some literal of the predicate resists."""
     parts: list[Rows] = []
     for q in relation.q:
         found = [_solved_pair(relation, q, k) for k in relation.k]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.plan import HeadPlan, Plan
+from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.report.cache import cache_bound
 from attnlang.compiler.report.facts import facts
+from attnlang.compiler.report.formula import Formula, pairs_formula
 from attnlang.compiler.report.growth import growth
-from attnlang.compiler.report.keys import rows_of, tiled_rows
+from attnlang.compiler.report.keys import rows_of, solved_rows_of, tiled_rows
 from attnlang.compiler.report.reach import reach
 from attnlang.compiler.report.relation import Relation, relations
 from attnlang.compiler.report.report import Cost, Keys, Memory, Pairs, Report, Shape, Tiles
@@ -54,6 +57,7 @@ def measure(plan: Plan, sizes: Mapping[str, int], head_dim: int, planning_ms: fl
             tables=plan.nbytes,
         ),
         facts=held,
+        formula=_formula(plan, classes, head_dim) if sequence and pairs.count is not None else None,
         growth=growth(counted),
         cache=cache_bound(classes, counted) if sequence and causal else None,
         reach=reach(plan, classes, rows),
@@ -126,6 +130,26 @@ def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:
         layout=str(plan.layout),
         planning_ms=planning_ms,
     )
+
+
+def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula | None:
+    """Pairs of one head as a formula of the length, where all heads attend alike."""
+    problem = plan.problem
+    if len(classes) > 1 or len(problem.q) > 1 or missing_inputs(plan) or problem.pattern.inputs:
+        return None
+
+    def count(length: int) -> int:
+        sizes = {problem.pattern.q_axes[0]: length}
+        scaled = bind(problem.pattern, sizes, heads=problem.heads, head_dim=head_dim)
+        found = solved_rows_of(relations(scaled)[0])
+        if found is None:
+            raise PatternError(())
+        return found.pairs
+
+    try:
+        return pairs_formula(problem.pattern, count, problem.q_len)
+    except PatternError:  # a length that cannot be counted
+        return None
 
 
 def _cost(plan: Plan, shape: Shape, pairs: Pairs) -> Cost:

@@ -155,10 +155,7 @@ def _walk(edges: BoolArray, tile: tuple[int, ...] | None) -> Reach:
         following = _compose(at, powers[step])
         if not (following == closure).all():
             layers, at = layers + (1 << step), following
-    either_way = _powers(edges | edges.T)[-1]
-    # A token and all it is joined with, in any number of steps, share the first of them.
-    islands = len(np.unique(either_way.argmax(axis=1)))
-    return Reach(layers + 1, islands, tile)
+    return Reach(layers + 1, _islands(edges), tile)
 
 
 def _powers(edges: BoolArray) -> list[BoolArray]:
@@ -169,6 +166,19 @@ def _powers(edges: BoolArray) -> list[BoolArray]:
         if (twice == powers[-1]).all():
             return powers
         powers.append(twice)
+
+
+def _islands(edges: BoolArray) -> int:
+    """Connected components, whatever the direction: all tokens of one take its least place."""
+    places = np.arange(len(edges))
+    either_way = edges | edges.T | np.eye(len(edges), dtype=bool)
+    least = places
+    while True:
+        lower = np.where(either_way, least, len(edges)).min(axis=1)
+        lower = lower[lower]
+        if (lower == least).all():
+            return int((least == places).sum())
+        least = lower
 
 
 def _compose(a: BoolArray, b: BoolArray) -> BoolArray:

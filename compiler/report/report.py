@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from attnlang.compiler.ir.pattern import ParameterValue
 from attnlang.compiler.report.cache import Cache
 from attnlang.compiler.report.facts import Fact
+from attnlang.compiler.report.formula import Formula
 from attnlang.compiler.report.growth import Growth
 from attnlang.compiler.report.reach import Reach
 
@@ -108,6 +109,7 @@ class Report:
     cost: Cost
     memory: Memory
     facts: tuple[Fact, ...]
+    formula: Formula | None
     growth: Growth | None
     cache: Cache | None
     reach: Reach | None

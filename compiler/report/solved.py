@@ -66,29 +66,35 @@ def solved_rows(predicate: Expr, q: Extent, k: Extent, known: Known) -> Rows | N
         if box is None:
             return None
         boxes.append(box)
+    counts = [box.count(q.size) for box in boxes]
     keys = np.zeros(q.size, dtype=np.int64)
-    for sign, count in _terms(boxes, q.size):
+    for sign, count in _terms(boxes, counts):
         keys += sign * count
-    first, last = _ends(boxes, q, k)
+    first, last = _ends(boxes, counts, q, k)
     return Rows(keys, first, last, exact)
 
 
-def _terms(boxes: Sequence[_Box], queries: int) -> Iterator[tuple[int, IntArray]]:
+def _terms(boxes: Sequence[_Box], counts: Sequence[IntArray]) -> Iterator[tuple[int, IntArray]]:
     """Signed counts of every set of boxes that have keys in common."""
-    stack = [(i, 1, box) for i, box in enumerate(boxes)]
+    stack = [(i, 1, box, counts[i]) for i, box in enumerate(boxes)]
     while stack:
-        i, sign, box = stack.pop()
-        count = box.count(queries)
-        if count.any():
-            yield sign, count
-            stack.extend((j, -sign, box.meet(boxes[j])) for j in range(i + 1, len(boxes)))
+        i, sign, box, count = stack.pop()
+        if not count.any():
+            continue
+        yield sign, count
+        for j in range(i + 1, len(boxes)):
+            both = box.meet(boxes[j])
+            stack.append((j, -sign, both, both.count(len(count))))
 
 
-def _ends(boxes: Sequence[_Box], q: Extent, k: Extent) -> tuple[IntArray, IntArray]:
+def _ends(
+    boxes: Sequence[_Box], counts: Sequence[IntArray], q: Extent, k: Extent
+) -> tuple[IntArray, IntArray]:
+    """The places of the first and last key of every query."""
     first = np.full(q.size, k.stop, dtype=np.int64)
     last = np.full(q.size, -1, dtype=np.int64)
-    for box in boxes:
-        some = box.count(q.size) > 0
+    for box, count in zip(boxes, counts, strict=True):
+        some = count > 0
         low: IntArray = np.full(q.size, k.start, dtype=np.int64)
         high = low
         stride = 1

@@ -34,6 +34,7 @@ def to_text(report: Report) -> str:
         _BLANK,
         *(_fact(f, report.shape) for f in report.facts),
         _BLANK,
+        *([("formula", str(report.formula))] if report.formula else []),
         ("growth", _growth(report.growth)),
         *([("kv cache", _cache(report.cache))] if report.cache else []),
         *([("receptive field", _reach(report.reach))] if report.reach else []),

@@ -11,6 +11,7 @@ from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import Per
 from attnlang.compiler.ir.simplify import apply_rules
 from attnlang.compiler.ir.traverse import kind_of
+from attnlang.compiler.sema.budget import within_budget
 from attnlang.compiler.sema.choices import compare_choice
 from attnlang.compiler.sema.scope import (
     SYMBOLS,
@@ -371,5 +372,7 @@ def _conditional(node: t.Conditional, ctx: Context) -> Expr | None:
             found=kind_of(otherwise),
         )
         return None
+    if kind_of(then) is Kind.BOOL and not within_budget(condition, node.condition.span, ctx):
+        return None  # it is written twice: `c and a or not c and b`
     then, otherwise = _same_kind(then, otherwise)
     return e.Select(condition, then, otherwise, span=node.span)

@@ -162,7 +162,10 @@ def scalar(value: object, kind: Kind) -> Scalar | None:
     if kind is Kind.INT:
         whole = int(value) if isinstance(value, int) or value.is_integer() else None
         return whole if whole is not None and abs(whole) <= MAX_INTEGER else None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _shown(value: object) -> str:

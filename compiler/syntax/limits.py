@@ -15,7 +15,7 @@ MAX_INTEGER = 2**31 - 1
 MAX_NODES = 20_000
 """Expression nodes of one pattern after functions and lets are put in place (AL007)."""
 
-MAX_STEPS = 400_000
+MAX_STEPS = 200_000
 """Expression nodes read in one run, each function body once for every call of it (AL007)."""
 
 MAX_LEVELS = 150

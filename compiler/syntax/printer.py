@@ -119,8 +119,7 @@ def _statement(node: t.Statement, depth: int, commented: frozenset[int]) -> Iter
         case t.Attend():
             yield from _attend(node, depth, commented)
         case t.Heads():
-            ends = [format_expression(e) if e is not None else "" for e in (node.start, node.stop)]
-            doc = Group(("heads[", Nest((SOFT, ":".join(ends))), SOFT, "]:"))
+            doc = Group(("heads[", Nest((SOFT, _range(node.start, node.stop))), SOFT, "]:"))
             yield _row(
                 depth, doc, Role.STATEMENT, node.span, last=_last_line(node.span), opens=True
             )
@@ -128,6 +127,14 @@ def _statement(node: t.Statement, depth: int, commented: frozenset[int]) -> Iter
                 yield from _statement(inner, depth + 1, commented)
         case _:
             yield _row(depth, _simple(node), Role.STATEMENT, node.span)
+
+
+def _range(start: t.Expression | None, stop: t.Expression | None) -> str:
+    """``:2``, but ``: heads // 2``: the colon stands apart from what is more than a word."""
+    first, last = (format_expression(x) if x is not None else "" for x in (start, stop))
+    if all(x is None or isinstance(x, t.Name | t.Number) for x in (start, stop)):
+        return f"{first}:{last}"
+    return f"{first} : {last}".strip()
 
 
 def _simple(

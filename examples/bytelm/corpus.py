@@ -42,7 +42,7 @@ class Corpus:
         return self.held_out[starts[:, None] + torch.arange(length)].long()
 
     def frequency_loss(self) -> float:
-        """Nats a byte of a guesser that knows only how frequent each byte is: a first mark to beat."""
+        """Nats a byte of a guesser that knows only how frequent each byte is: the mark to beat."""
         counts = torch.bincount(self.train.long(), minlength=256).double() + 1
         chances = counts / counts.sum()
         return -chances.log()[self.held_out.long()].mean().item()

@@ -125,7 +125,9 @@ class Decoder(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
     @torch.no_grad()
-    def write(self, prompt: Tensor, count: int, temperature: float, dice: torch.Generator) -> Tensor:
+    def write(
+        self, prompt: Tensor, count: int, temperature: float, dice: torch.Generator
+    ) -> Tensor:
         """`count` more bytes after the prompt, drawn one by one.
 
         The model always sees as many bytes as the prompt has, so attention is planned once.

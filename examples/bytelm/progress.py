@@ -2,58 +2,48 @@
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
-
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
+
+from bytelm.training import Run
 
 LINES = 12
 """How many lines a run prints where there is no terminal."""
 
 
-class Followed:
-    """Shows how far a run is: call it with the share done and what to say."""
+class Follow:
+    """Call it after every step; use it in a `with` statement."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.began = time.perf_counter()
-        self.said = 0
-        self.bar = Progress(
-            TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[words]}"), _Left(), console=console,
-        )  # fmt: skip
+        self.console, self.printed = console, 0
+        columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.fields[words]}"))
+        self.bar = Progress(*columns, console=console)
         self.task = self.bar.add_task("", total=1.0, words="")
 
-    def __enter__(self) -> Followed:
+    def __enter__(self) -> Follow:
         if self.console.is_terminal:
             self.bar.start()
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self.bar.stop()
 
-    def __call__(self, share: float, words: str) -> None:
+    def __call__(self, run: Run) -> None:
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=share, words=words)
-        elif share * LINES >= self.said:
-            self.said = int(share * LINES) + 1
-            left = clock(remaining(time.perf_counter() - self.began, share))
-            self.console.print(f"{share:4.0%}  {words}  {left} left", highlight=False)
+            self.bar.update(self.task, completed=run.share, words=words(run))
+        elif run.share * LINES >= self.printed:
+            self.printed = int(run.share * LINES) + 1
+            self.console.print(f"{run.share:5.0%}  {words(run)}")
 
 
-class _Left(ProgressColumn):
-    """The time that is left, from the share that is done."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{clock(remaining(task.elapsed or 0.0, task.completed))} left", "cyan")
-
-
-def remaining(elapsed: float, share: float) -> float:
-    """Seconds to go at the pace so far."""
-    return elapsed * (1 - share) / share if share > 0 else 0.0
+def words(run: Run) -> str:
+    """One line on how a run is going."""
+    left = clock(run.seconds * (1 - run.share) / run.share)
+    return (
+        f"step {run.steps:>4}  loss {run.recent():.3f}  held out {run.held_out[-1][1]:.3f}  "
+        f"{run.speed:>6,.0f} bytes/s  {left} left"
+    )
 
 
 def clock(seconds: float) -> str:

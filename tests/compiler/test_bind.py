@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.problem.problem import Problem
 
 
@@ -24,8 +25,6 @@ def codes(p: attnlang.Pattern, *args: Any, **kwargs: Any) -> list[str]:
 
 
 def where(p: attnlang.Pattern, n: int = 8, **kwargs: Any) -> str:
-    from attnlang.compiler.ir.text import to_text
-
     return to_text(p.problem({"n": n}, **kwargs).groups[0].attend.where)
 
 
@@ -39,7 +38,7 @@ CAUSAL = pattern("attend where k.n <= q.n")
 def test_catalogue_examples(code: str) -> None:
     entry = CATALOGUE[code]
     params = dict(entry.call)
-    assert codes(attnlang.parse(entry.wrong, **params), {"n": 16}) == [code]
+    assert set(codes(attnlang.parse(entry.wrong, **params), {"n": 16})) == {code}
     attnlang.parse(entry.right, **params).problem({"n": 16})
 
 

@@ -102,8 +102,12 @@ def test_mutations(text: str) -> None:
     assert format_module(again) == printed
 
 
+def pattern(body: str) -> str:
+    return f"pattern p:\n    over n\n{body}"
+
+
 def attend(where: str, before: str = "") -> str:
-    return f"{before}pattern p:\n    over n\n    attend where {where}\n"
+    return before + pattern(f"    attend where {where}\n")
 
 
 def chain(first: str, step: str, count: int) -> str:
@@ -134,8 +138,9 @@ HOSTILE = {
     "comparisons": (attend("<".join(["q.n"] * 10_000)), set()),
     "attributes": (attend("q" + ".n" * 20_000), {"AL005"}),
     "conditionals": (attend("true if true else " * 5_000 + "true"), {"AL005"}),
-    "nested conditionals": (
-        attend("(" * 55 + "true" + " if q.n > 1 else false)" * 55),
+    "alike conditions": (attend("(q.n > 1 if " * 40 + "true" + " else k.n > 1)" * 40), {"AL007"}),
+    "distinct conditions": (
+        attend("(k.n > 2 if " * 50 + "q.n > 0" + "".join(f" else q.n > {i})" for i in range(50))),
         {"AL007"},
     ),
     "subscripts": (attend("t[" * 55 + "0" + "]" * 55), {"AL101"}),
@@ -147,21 +152,12 @@ HOSTILE = {
     "squaring": (chain("99999", "@ * @", 100), {"AL007"}),
     "powers": (chain("pow2(62)", "@ * @ * @ * @", 30), {"AL007"}),
     "floats": (chain("1e300", "@ * @", 100), set()),
-    "large lets": (
-        chain("+".join(["q.n"] * 100), "min(@,@,@,@,@,@,@,@)", 3).replace(
-            "    attend", "    let z = a2 + a2\n" * 3 + "    attend"
-        ),
-        {"AL102"},
-    ),
     "functions that double": (tower("@(x) + @(x)", 40), {"AL007", "AL005"}),
     "functions of many": (tower("min(" + ",".join(["@(x)"] * 8) + ")", 22), {"AL007"}),
     "deep functions": (tower("1+(" * 50 + "@(x)" + ")" * 50, 22), {"AL007"}),
     "folded functions": (tower("0*(" * 50 + "@(x)" + ")" * 50, 22), {"AL007"}),
     "a tall tower": (tower("@(x)", 60), {"AL005"}),
-    "enumeration": (
-        f"pattern p(e: {'|'.join(f'a{i}' for i in range(20_000))}):\n    over n\n    attend where true\n",
-        set(),
-    ),
+    "enumeration": (f"pattern p(e: {'|'.join(f'a{i}' for i in range(20_000))}):\n", {"AL016"}),
     "axes": (f"pattern p:\n    over {','.join(f'a{i}' for i in range(20_000))}\n", {"AL304"}),
     "overs": ("pattern p:\n" + "    over n\n" * 10_000, {"AL303"}),
     "patterns": ("pattern p:\n    over n\n    attend where true\n" * 5_000, {"AL102"}),
@@ -171,16 +167,16 @@ HOSTILE = {
         {"AL101"},
     ),
     "prefixes": (
-        "pattern p:\n    over n\n"
-        + "".join(f"    prefix a{i}: 1\n" for i in range(200))
-        + f"    attend where {' or '.join(f'q in a{i} or k in a{i}' for i in range(200))}\n",
+        pattern(
+            "".join(f"    prefix a{i}: 1\n" for i in range(200))
+            + f"    attend where {' or '.join(f'q in a{i} or k in a{i}' for i in range(200))}\n"
+        ),
         {"AL007"},
     ),
     "deep groups": (
-        "pattern p:\n    over n\n"
-        + "".join(" " * (i + 4) + "heads[:]:\n" for i in range(300))
-        + " " * 304
-        + "attend where true\n",
+        pattern(
+            "".join(" " * (i + 4) + "heads[:]:\n" for i in range(300)) + " " * 304 + "over n\n"
+        ),
         {"AL005"},
     ),
     "options": (attend("true" + " score s + 1" * 5_000), {"AL007"}),

@@ -56,8 +56,15 @@ def read(text: str) -> Expr | None:
     module = parse(Source("<text>", f"def f() -> int:\n    return {text}\n"))
     report = Report()
     functions = {f.name.id: f for f in prelude().functions}
-    sides = {"cls": (Q, K)}
-    ctx = Context(report, functions, NAMES, ("n",), ("n",), sides, e.Symbol(SymbolName.SCORE))
+    ctx = Context(
+        report,
+        functions,
+        NAMES,
+        q_axes=("n",),
+        k_axes=("n",),
+        segments={"cls": (Q, K)},
+        score=e.Symbol(SymbolName.SCORE),
+    )
     made = expression(module.functions[0].value, ctx)
     report.raise_if_errors()
     return made

@@ -120,9 +120,9 @@ pattern r:
     over k: n
     input mask: bool[batch, n] sorted optional
     require len(n) > 1, "at least \\"two\\" keys"
-    heads[:heads // 2]:
+    heads[: heads // 2]:
         attend where k.mask empty zero
-    heads[heads // 2:]:
+    heads[heads // 2 :]:
         attend where not k.mask empty zero
 '''.lstrip()
 

@@ -18,7 +18,6 @@ from attnlang.cli.options import (
 )
 from attnlang.cli.parser import Parser
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE, Entry
-from attnlang.compiler.diagnostics.suggest import nearest
 
 SCHEMA = "attnlang.code/1"
 DESCRIPTION = """Of a pattern at one size: density, FLOPs, tiles, memory, what is proved of it, and
@@ -69,10 +68,8 @@ def run(args: Namespace, console: Console) -> int:
 def _code(code: str, console: Console) -> int:
     entry = CATALOGUE.get(code)
     if entry is None:
-        best = nearest(code, CATALOGUE)
-        known = f"codes go from {min(CATALOGUE)} to {max(CATALOGUE)}"
-        hint = f"did you mean `{best}`? {known}" if best else known
-        raise UsageError(f"there is no error code `{code}`", hint)
+        known = f"codes go from {min(CATALOGUE)} to {max(CATALOGUE)}, with gaps"
+        raise UsageError(f"there is no error code `{code}`", known)
     if console.json:
         console.print_json(_data(entry))
     else:

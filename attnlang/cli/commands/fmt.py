@@ -91,10 +91,9 @@ def _tell(
                 console.print(f.after)
             elif f.changed:
                 console.print(f"changed: {f.name}")
-    if args.check or args.diff or any(f.name != STDIN for f in formatted):
-        same = plural(len(formatted) - len(changed), "file")
-        console.say(f"{plural(len(changed), 'file')} to change, {same} fine" if args.check
-                    else f"{same} already fine")  # fmt: skip
+    if args.diff or args.check or any(f.name != STDIN for f in formatted):
+        done = "would change" if args.diff or args.check else "changed"
+        console.say(f"{plural(len(changed), 'file')} {done}, {len(formatted) - len(changed)} fine")
 
 
 def _format(given: list[str]) -> Iterator[_Formatted]:

@@ -42,7 +42,9 @@ def run(args: Namespace, console: Console) -> int:
         for info in infos:
             if info.family == family:
                 cells = zip(_row(info), widths, strict=True)
-                console.print("  " + "  ".join(c.ljust(w) for c, w in cells).rstrip())
+                line = "  " + "  ".join(c.ljust(w) for c, w in cells).rstrip()
+                room = console.width if console.out.isatty() else len(line)
+                console.print(line if len(line) <= room else f"{line[: room - 1]}…")
         console.print("")
     console.print(f"{plural(len(infos), 'pattern')}; see one: attnlang show stdlib:{infos[0].name}")
     return 0

@@ -25,11 +25,11 @@ from attnlang.cli.parser import Parser
 from attnlang.cli.sizing import Sized, for_picture
 from attnlang.cli.target import open_target
 from attnlang.cli.tensors import demand_inputs, lengths_of, on_grid, read_tensors
-from attnlang.cli.tiling import check_tile, coarser, small_tile, tile_text
+from attnlang.cli.tiling import check_tile, small_tile, tile_text, usual_tile
 from attnlang.compiler.check import check_pattern
 from attnlang.compiler.plan.plan import Plan
-from attnlang.compiler.report.words import parameter, percent
-from attnlang.picture import Cell, Picture, PictureError, png, svg, terminal
+from attnlang.compiler.report.words import parameter, percent, plural
+from attnlang.picture import Cell, Panel, Picture, PictureError, png, svg, terminal
 from attnlang.picture.legend import WORDS
 
 SCHEMA = "attnlang.show/1"
@@ -61,6 +61,9 @@ def configure(parser: Parser) -> None:
         "--head", action="append", type=int, default=[], metavar="h", help="draw only this head"
     )
     parser.add_argument("--tile", metavar="T", help="extents of tiles: 16, 8,8 or QUERY:KEY")
+    parser.add_argument(
+        "--planned", action="store_true", help="the tiles of the layout that the planner chooses"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--tiles", action="store_true", help="draw tiles, whatever the size")
     which.add_argument("--elements", action="store_true", help="draw every pair of tokens")
@@ -78,7 +81,8 @@ def run(args: Namespace, console: Console) -> int:
     heads = tuple(args.head)
     for head in heads:
         if not 0 <= head < sized.heads:
-            raise UsageError(f"there is no head {head}", f"heads go from 0 to {sized.heads - 1}")
+            there = f"there {'is' if sized.heads == 1 else 'are'} {plural(sized.heads, 'head')}"
+            raise UsageError(f"no head {head}: {there}, from 0", "ask for more with --heads")
     by_tile = _by_tile(args, plan)
     draw = drawing.tiles if by_tile else drawing.elements
     picture = draw(plan, heads, sized.pattern.name, _subtitle(sized, plan))
@@ -110,12 +114,16 @@ def _plan(args: Namespace, roomy: bool) -> tuple[Sized, Plan]:
     problem = sized.pattern.problem(sized.sizes, sized.heads, kv_heads=args.kv_heads)
     if tile is not None:
         check_tile(tile, ir)
+    elif args.planned:
+        tile = None
     elif max(problem.q_len, problem.k_len) <= DRAWN or args.elements:
         tile = small_tile(ir, sized.sizes)
+    else:
+        tile = usual_tile(problem)
     plan = sized.pattern.plan(sized.sizes, sized.heads, tile=tile, **given)
-    larger = coarser(plan)
-    if larger is not None:
-        plan = sized.pattern.plan(sized.sizes, sized.heads, tile=larger, **given)
+    most = max(plan.layout.q.tiles, plan.layout.k.tiles)
+    if most > DRAWN_ON_DEMAND:
+        raise UsageError(f"{most} tiles a side are too many to draw", "choose larger ones: --tile")
     return sized, plan
 
 
@@ -129,8 +137,11 @@ def _by_tile(args: Namespace, plan: Plan) -> bool:
 def _subtitle(sized: Sized, plan: Plan) -> str:
     sizes = ", ".join(f"{n}={s}" for n, s in sized.sizes.items())
     params = ", ".join(f"{n}={parameter(v)}" for n, v in sized.pattern.params.items())
-    kinds = plan.tiles
-    visited = (kinds["full"] + kinds["partial"]) / max(sum(kinds.values()), 1)
+    # Of the tiles that are drawn: a plan of boxes walks others, which need no grid.
+    tables = [(g.table.tiles(), len(g.heads)) for g in plan.heads]
+    every = sum(heads * sum(kinds.values()) for kinds, heads in tables)
+    empty = sum(heads * kinds["empty"] for kinds, heads in tables)
+    visited = 1 - empty / max(every, 1)
     tiles = f"tiles of {tile_text(plan)}, {percent(visited)} visited"
     return "; ".join(part for part in (sizes, params, tiles) if part)
 
@@ -157,7 +168,12 @@ def _data(
         "cells": "tiles" if by_tile else "elements",
         "legend": {str(int(cell)): WORDS[cell] for cell in Cell},
         "layout": str(plan.layout),
-        "panels": [{"title": p.title, "cells": p.cells.tolist()} for p in picture.panels],
+        "panels": [{"title": p.title, "rows": _rows(p)} for p in picture.panels],
         "out": None if out is None else str(out),
         "notes": list(sized.notes),
     }
+
+
+def _rows(panel: Panel) -> list[str]:
+    """A line of digits for each query, or row of tiles: the codes of the legend."""
+    return ["".join(map(str, row)) for row in panel.cells.tolist()]

@@ -1,0 +1,127 @@
+"""A compiled pattern as a directory: its text, its manifest, its plan."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.cli.failures import UsageError
+from attnlang.compiler.layout.tiling import SideTiling
+from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.plan import HeadPlan, Plan
+from attnlang.compiler.plan.table import RunTable
+
+TOKENS_LIMIT = 8 << 20
+"""Bytes of the tables of tokens by tile; larger ones are left out, as tilings imply them."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def arrays_of(plan: Plan) -> Arrays:
+    """The plan as named arrays.
+
+    ``q0.y.starts``, ``.steps``, ``.counts``: strips of an axis of a segment of the queries.
+    ``q.tokens``, ``k.tokens``: the sequence places of every tile, -1 for padding, when small.
+    ``group0.heads``: heads that share a table. ``group0.offsets``, ``.starts``, ``.stops``,
+    ``.full``: runs of key tiles by query tile. ``group0.y.starts``, ``.counts``,
+    ``.full_starts``, ``.full_counts``, ``.step``: the box of keys by strip, in plans of boxes.
+    """
+    arrays: Arrays = {}
+    for name, side in (("q", plan.layout.q), ("k", plan.layout.k)):
+        arrays |= _tiling(name, side)
+    small = [s.tiles * s.capacity * 8 <= TOKENS_LIMIT for s in (plan.layout.q, plan.layout.k)]
+    if all(small):
+        arrays |= {"q.tokens": plan.layout.q.tokens, "k.tokens": plan.layout.k.tokens}
+    for i, group in enumerate(plan.heads):
+        arrays |= _group(f"group{i}", group)
+    return arrays
+
+
+def _tiling(name: str, side: SideTiling) -> Arrays:
+    arrays: Arrays = {}
+    for i, segment in enumerate(side.extents):
+        # A prefix has one axis, which goes by the segment's name.
+        for axis, strips in zip(segment.extent.axes, segment.axes, strict=True):
+            prefix = f"{name}{i}.{axis}"
+            arrays[f"{prefix}.starts"] = strips.starts
+            arrays[f"{prefix}.steps"] = strips.steps
+            arrays[f"{prefix}.counts"] = strips.counts
+    return arrays
+
+
+def _group(name: str, group: HeadPlan) -> Arrays:
+    arrays: Arrays = {f"{name}.heads": np.asarray(group.heads, dtype=np.int64)}
+    match group.visits:
+        case BoxTable() as boxes:
+            arrays[f"{name}.key_tile"] = np.asarray(boxes.k_tile, dtype=np.int64)
+            for axis, reach in zip(boxes.q.extent.axes, boxes.reaches, strict=True):
+                for field in ("starts", "counts", "full_starts", "full_counts"):
+                    arrays[f"{name}.{axis}.{field}"] = getattr(reach, field)
+                arrays[f"{name}.{axis}.step"] = np.asarray(reach.step, dtype=np.int64)
+        case RunTable() as table:
+            for field in ("offsets", "starts", "stops", "full"):
+                arrays[f"{name}.{field}"] = getattr(table, field)
+    return arrays
+
+
+def write_directory(
+    out: Path, text: str, manifest: Mapping[str, Any], arrays: Arrays, *, replace: bool
+) -> None:
+    """All files or none: made in a directory beside ``out``, then renamed to it.
+
+    Raises UsageError when ``out`` is there already, unless it may be replaced.
+    """
+    check_out(out, replace=replace)
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = out.with_name(f".{out.name}.{os.getpid()}")
+    made.mkdir()
+    try:
+        (made / "pattern.attn").write_text(text, encoding="utf-8")
+        (made / "plan.npz").write_bytes(_npz(arrays))
+        shown = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        (made / "manifest.json").write_text(shown, encoding="utf-8")
+        _rename(made, out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def check_out(out: Path, *, replace: bool) -> None:
+    """Raises UsageError when ``out`` cannot become the directory."""
+    if out.is_dir():
+        mine = (out / "manifest.json").is_file()
+        if not any(out.iterdir()) or (replace and mine):
+            return
+        hint = "--force replaces it" if mine else "only what `attnlang compile` wrote is replaced"
+        raise UsageError(f"`{out}` exists already", hint)
+    if out.exists():
+        raise UsageError(f"`{out}` is a file, not a directory")
+
+
+def _npz(arrays: Arrays) -> bytes:
+    buffer = io.BytesIO()
+    # The stub takes keyword arrays for `allow_pickle`; no array has that name.
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _rename(made: Path, out: Path) -> None:
+    """Put a directory in the place of another, which is removed once the new one stands."""
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    if out.exists():
+        out.rename(old)
+    try:
+        made.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,164 @@
+"""``attnlang compile``: a plan, its manifest and its pattern, in a directory."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from attnlang.cli.artifact import arrays_of, check_out, write_directory
+from attnlang.cli.console import Console
+from attnlang.cli.failures import PATTERN
+from attnlang.cli.options import (
+    add_inputs,
+    add_parameters,
+    add_sizes,
+    add_target,
+    inputs_of,
+    parameters_of,
+    sizes_of,
+)
+from attnlang.cli.parser import Parser
+from attnlang.cli.progress import working
+from attnlang.cli.sizing import demand_sizes
+from attnlang.cli.standalone import standalone
+from attnlang.cli.target import open_target
+from attnlang.cli.tensors import lengths_of, on_grid, read_tensors
+from attnlang.compiler.check import check_pattern, select
+from attnlang.compiler.diagnostics.model import Unsupported
+from attnlang.compiler.report.data import to_dict
+from attnlang.compiler.report.measure import missing_inputs
+from attnlang.compiler.report.words import count, scaled
+from attnlang.pattern import Pattern
+from attnlang.stdlib_info import input_type, refusals
+
+SCHEMA = "attnlang.manifest/1"
+DESCRIPTION = """Writes pattern.attn (canonical, with every function it needs), manifest.json and
+plan.npz. The directory appears whole or not at all."""
+EXAMPLES = (
+    "attnlang compile stdlib:sliding_window --size n=131072 --heads 32 --out build/window",
+    "attnlang compile my.attn --size y=64 --size x=64 --set window=7 --verify --out build/my",
+    "attnlang compile stdlib:causal --size n=4096 --backend blocked --force --out build/causal",
+)
+TOLERANCE = 1e-4
+"""Largest difference to the reference with which --verify is content, in float32."""
+
+
+def configure(parser: Parser) -> None:
+    add_target(parser)
+    add_sizes(parser)
+    add_parameters(parser)
+    add_inputs(parser)
+    parser.add_argument(
+        "--backend", choices=("auto", "reference", "blocked"), default="auto", help="default: auto"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="run it beside the reference and note the error"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write")
+    parser.add_argument("--force", action="store_true", help="replace what an earlier run wrote")
+
+
+def run(args: Namespace, console: Console) -> int:
+    out = Path(args.out)
+    check_out(out, replace=args.force)
+    module, name = open_target(args.target)
+    pattern = Pattern(module, check_pattern(module, name, parameters_of(args)))
+    backend = _backend(pattern, args.backend)
+    tensors = read_tensors(inputs_of(args), pattern.ir)
+    sizes = {**lengths_of(tensors, pattern.ir), **sizes_of(args)}
+    demand_sizes(pattern.ir, sizes)
+    given = on_grid(tensors, sizes, pattern.ir)
+    with working("planning", console):
+        manifest, arrays = _plan(pattern, backend, sizes, args, given)
+    if args.verify:
+        with working("running beside the reference", console):
+            manifest["verified"] = _verify(pattern, backend, sizes, args, given)
+    text = standalone(module, select(module, name))
+    write_directory(out, text, manifest, arrays, replace=args.force)
+    if console.json:
+        console.print_json(manifest)
+    else:
+        console.print(_summary(out, manifest))
+    verified = manifest["verified"]
+    return 0 if verified is None or verified["passed"] else PATTERN
+
+
+def _backend(pattern: Pattern, asked: str) -> str:
+    """The backend by name. Raises Unsupported when it refuses the pattern."""
+    if asked == "auto":
+        return "reference" if refusals("blocked", pattern.ir) else "blocked"
+    reasons = refusals(asked, pattern.ir)
+    if reasons:
+        raise Unsupported(reasons[0], asked, "--backend reference")
+    return asked
+
+
+def _plan(
+    pattern: Pattern, backend: str, sizes: Mapping[str, int], args: Namespace, given: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from attnlang import __version__
+    from attnlang.compiler.report.measure import measure
+
+    plan = pattern.plan(sizes, args.heads, kv_heads=args.kv_heads, head_dim=args.head_dim, **given)
+    data = to_dict(measure(plan, sizes, args.head_dim, 0.0))
+    meta, ir = pattern.meta, pattern.ir
+    tiles = data["tiles"]
+    manifest = {
+        "schema": SCHEMA,
+        "attnlang": __version__,
+        "pattern": pattern.name,
+        "hash": pattern.hash,
+        "params": pattern.params,
+        "axes": {"q": list(ir.q_axes), "k": list(ir.k_axes)},
+        "inputs": [
+            {"name": i.name, "type": input_type(i), "optional": i.optional} for i in ir.inputs
+        ],
+        "sizes": dict(sizes),
+        "tokens": {"q": plan.problem.q_len, "k": plan.problem.k_len},
+        "heads": args.heads,
+        "kv_heads": plan.problem.kv_heads,
+        "head_dim": args.head_dim,
+        "backend": backend,
+        "layout": tiles["layout"],
+        "tiles": {kind: tiles[kind] for kind in ("full", "partial", "empty", "exact")},
+        "pairs": data["pairs"]["count"],
+        "density": data["pairs"]["density"],
+        "waste": tiles["waste"],
+        "planned_without": list(missing_inputs(plan)),
+        "facts": {name: fact["holds"] for name, fact in data["facts"].items()},
+        "paper": {"title": meta.paper, "year": meta.year, "arxiv": meta.arxiv},
+        "fidelity": meta.fidelity,
+        "verified": None,
+        "files": ["manifest.json", "pattern.attn", "plan.npz"],
+    }
+    return manifest, arrays_of(plan)
+
+
+def _verify(
+    pattern: Pattern, backend: str, sizes: Mapping[str, int], args: Namespace, given: dict[str, Any]
+) -> dict[str, Any]:
+    from attnlang.cli.verify import verify
+
+    heads = (args.heads, args.kv_heads or args.heads)
+    found = verify(pattern, backend, sizes, heads, args.head_dim, given)
+    data = asdict(found)
+    return {**data, "worst": found.worst, "passed": found.worst <= TOLERANCE}
+
+
+def _summary(out: Path, manifest: Mapping[str, Any]) -> str:
+    tiles = manifest["tiles"]
+    lines = [
+        f"wrote {out}: {manifest['pattern']} for the {manifest['backend']} backend, "
+        f"{scaled(sum(f.stat().st_size for f in out.iterdir()), 'B')}",
+        f"  {count(tiles['full'])} full and {count(tiles['partial'])} partial tiles; "
+        f"{manifest['layout']}",
+    ]
+    verified = manifest["verified"]
+    if verified is not None:
+        word = "agrees with the reference" if verified["passed"] else "DIFFERS from the reference"
+        at = ", ".join(f"{n}={s}" for n, s in verified["sizes"].items())
+        lines.append(f"  {word} at {at}: largest error {verified['worst']:.1e}, gradients included")
+    return "\n".join(lines)

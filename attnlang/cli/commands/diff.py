@@ -1,0 +1,185 @@
+"""``attnlang diff``: do two patterns attend the same pairs?"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from attnlang.cli.compare import Change, Difference, compare
+from attnlang.cli.console import Console
+from attnlang.cli.failures import UsageError
+from attnlang.cli.options import (
+    Value,
+    add_inputs,
+    add_parameters,
+    add_sizes,
+    add_target,
+    inputs_of,
+    parameters_of,
+    sizes_of,
+)
+from attnlang.cli.parser import Parser
+from attnlang.cli.sizing import heads_for, long_parameters, to_compare
+from attnlang.cli.target import open_target
+from attnlang.cli.tensors import batch_of, demand_inputs, lengths_of, on_grid, read_tensors
+from attnlang.compiler.check import check_pattern, select
+from attnlang.compiler.ir.pattern import PatternIR
+from attnlang.compiler.report.words import count, plural
+from attnlang.pattern import Pattern
+from attnlang.planning import known
+
+SCHEMA = "attnlang.diff/1"
+DESCRIPTION = """Every pair is looked at, at one size: the one given, or a moderate one. Patterns
+with the same content hash are equal at every size. Exit code 0 when equal, 1 when not."""
+EXAMPLES = (
+    "attnlang diff old.attn new.attn",
+    "attnlang diff stdlib:streaming_sink mine.attn --size n=512 --set window=64",
+    "attnlang diff stdlib:sliding_window stdlib:sliding_window --set-a window=8 --set-b window=9",
+)
+
+
+def configure(parser: Parser) -> None:
+    add_target(parser, "a")
+    add_target(parser, "b")
+    add_sizes(parser, heads=None)
+    add_parameters(parser)
+    for side in ("a", "b"):
+        parser.add_argument(
+            f"--set-{side}", action="append", default=[], metavar="NAME=VALUE",
+            help=f"value of a parameter of {side.upper()} alone",
+        )  # fmt: skip
+    add_inputs(parser)
+
+
+def run(args: Namespace, console: Console) -> int:
+    a, b = _load(args)
+    if a.hash == b.hash:
+        return _tell_identical(a, console)
+    if (a.ir.q_axes, a.ir.k_axes) != (b.ir.q_axes, b.ir.k_axes):
+        return _tell_axes(a, b, console)
+    written = inputs_of(args)
+    for name in written:
+        if name.rpartition(".")[2] not in {**a.inputs, **b.inputs}:
+            raise UsageError(f"neither pattern has an input `{name}`")
+    tensors = [read_tensors(_mine(written, p.ir), p.ir) for p in (a, b)]
+    for pattern, given in zip((a, b), tensors, strict=True):
+        demand_inputs(pattern.ir, given)
+    lengths = {**lengths_of(tensors[0], a.ir), **lengths_of(tensors[1], b.ir)}
+    heads = max(heads_for(a.ir, args.heads), heads_for(b.ir, args.heads))
+    sizes = to_compare((a.ir, b.ir), {**lengths, **sizes_of(args)}, heads)
+    found = _compare(a, b, sizes, heads, args, tensors)
+    if console.json:
+        console.print_json(_data(a, b, sizes, heads, found))
+    else:
+        for pattern in (a, b):
+            for note in long_parameters(pattern.ir, sizes):
+                console.note(f"{pattern.name}: {note}")
+        console.print(_text(args, sizes, heads, found))
+    return 0 if found.equal else 1
+
+
+def _load(args: Namespace) -> tuple[Pattern, Pattern]:
+    shared = parameters_of(args)
+    opened = [open_target(target) for target in (args.a, args.b)]
+    declared = [{p.name.id for p in select(*o).parameters} for o in opened]
+    for name in shared:
+        if name not in declared[0] | declared[1]:
+            raise UsageError(f"neither pattern has a parameter `{name}`")
+    made = []
+    for (module, chosen), mine, own in zip(opened, declared, (args.set_a, args.set_b), strict=True):
+        values: dict[str, Value] = {n: v for n, v in shared.items() if n in mine}
+        values |= parameters_of(Namespace(parameters=own))
+        made.append(Pattern(module, check_pattern(module, chosen, values)))
+    return made[0], made[1]
+
+
+def _mine(written: Mapping[str, str], ir: PatternIR) -> dict[str, str]:
+    names = {i.name for i in ir.inputs}
+    return {n: text for n, text in written.items() if n.rpartition(".")[2] in names}
+
+
+def _compare(
+    a: Pattern,
+    b: Pattern,
+    sizes: Mapping[str, int],
+    heads: int,
+    args: Namespace,
+    tensors: list[dict[str, Any]],
+) -> Difference:
+    laid = [on_grid(t, sizes, p.ir) for t, p in zip(tensors, (a, b), strict=True)]
+    problems = [
+        p.problem(sizes, heads, kv_heads=args.kv_heads, head_dim=args.head_dim) for p in (a, b)
+    ]
+    batch = max(batch_of(t, p.ir) for p, t in zip((a, b), laid, strict=True))
+    each = [(known(problems[0], laid[0], i), known(problems[1], laid[1], i)) for i in range(batch)]
+    return compare(problems[0], problems[1], each)
+
+
+def _tell_identical(a: Pattern, console: Console) -> int:
+    if console.json:
+        console.print_json({"schema": SCHEMA, "equal": True, "identical": True, "hash": a.hash})
+    else:
+        console.print(f"identical at every size: content hash {a.hash[:16]}")
+    return 0
+
+
+def _tell_axes(a: Pattern, b: Pattern, console: Console) -> int:
+    if console.json:
+        axes = [list(p.axes) for p in (a, b)]
+        console.print_json({"schema": SCHEMA, "equal": False, "identical": False, "axes": axes})
+    else:
+        first, second = (", ".join(p.axes) for p in (a, b))
+        console.print(f"different: A is over {first}, B is over {second}")
+    return 1
+
+
+def _data(
+    a: Pattern, b: Pattern, sizes: Mapping[str, int], heads: int, found: Difference
+) -> dict[str, Any]:
+    changes = [
+        {"batch": c.batch, "head": c.head, "query": c.query, "key": c.key,
+         "only_in": "b" if c.added else "a"}
+        for c in found.changes
+    ]  # fmt: skip
+    return {
+        "schema": SCHEMA,
+        "equal": found.equal,
+        "identical": False,
+        "sizes": dict(sizes),
+        "heads": heads,
+        "hashes": [a.hash, b.hash],
+        "pairs": list(found.pairs),
+        "only_in_a": found.removed,
+        "only_in_b": found.added,
+        "changes": changes,
+        "clauses": {name: list(which) for name, which in found.clauses},
+    }
+
+
+def _text(args: Namespace, sizes: Mapping[str, int], heads: int, found: Difference) -> str:
+    at = ", ".join(f"{n}={s}" for n, s in sizes.items()) + f" with {plural(heads, 'head')}"
+    if found.equal:
+        return f"equal at {at}: the same {count(found.pairs[0])} pairs attend, and alike"
+    lines = [f"different at {at}"]
+    if found.removed or found.added:
+        lines.append(
+            f"  {count(found.removed)} of {count(found.pairs[0])} pairs only in A, {args.a}"
+        )
+        lines.append(f"  {count(found.added)} of {count(found.pairs[1])} pairs only in B, {args.b}")
+        lines += [f"    {_change(c, heads)}" for c in found.changes]
+        rest = found.removed + found.added - len(found.changes)
+        if rest:
+            lines.append(f"    and {count(rest)} more")
+    else:
+        lines.append(f"  the same {count(found.pairs[0])} pairs attend")
+    for name, which in found.clauses:
+        where = "" if len(which) == heads else f" in {plural(len(which), 'head')}"
+        lines.append(f"  `{name}` gives other values{where}")
+    return "\n".join(lines)
+
+
+def _change(c: Change, heads: int) -> str:
+    head = f", head {c.head}" if heads > 1 else ""
+    batch = f", batch {c.batch}" if c.batch else ""
+    return f"query {c.query}, key {c.key}{head}{batch}: only in {'B' if c.added else 'A'}"
