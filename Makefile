@@ -22,11 +22,11 @@ demo: $(READY) ## The whole tour in about five minutes (MINUTES=3: how long it t
 
 .PHONY: test
 test: $(READY) ## The fast test suite (PYTEST="-k name": arguments for pytest)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 $(PYTEST)
 
 .PHONY: test-long
 test-long: $(READY) ## The sweeps that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "long and not gpu" $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m "long and not gpu" $(PYTEST)
 
 .PHONY: gpu
 gpu: $(READY) ## The tests that need a CUDA device

@@ -9,6 +9,8 @@ import torch
 
 from attnlang.backends.arguments import check_inputs
 from attnlang.backends.reference.attend import mask
+from attnlang.compiler.ir.expr import Table, TokenInput
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.bind import Sizes
 
 if TYPE_CHECKING:
@@ -26,9 +28,16 @@ def dense_mask(
     """bool ``[H or 1, Nq, Nk]``, or ``[B, H or 1, Nq, Nk]`` when an input has a batch axis."""
     problem = pattern.problem(sizes, heads, kv_heads=kv_heads, q_offset=q_offset)
     batch = batch_of(pattern, given)
-    inputs = check_inputs(problem, given, batch, torch.device("cpu"))
+    read = {
+        x.name
+        for group in problem.groups
+        for x in walk(group.attend.where)
+        if isinstance(x, TokenInput | Table)
+    }
+    inputs = check_inputs(problem, given, batch, torch.device("cpu"), needed=read)
     full = mask(problem, inputs, torch.device("cpu"))
-    if not problem.varies_by_head and not any("head" in i.dims for i in pattern.ir.inputs):
+    by_head = any("head" in i.dims for i in pattern.ir.inputs if i.name in read)
+    if not problem.varies_by_head and not by_head:
         full = full[:, :1]
     by_batch = any(
         i.dims[:1] == ("batch",) and given.get(i.name) is not None for i in pattern.ir.inputs

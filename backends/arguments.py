@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from attnlang.backends.call import Inputs
@@ -113,9 +113,16 @@ def check_empty_rule(problem: Problem, q: torch.Tensor, v: torch.Tensor) -> None
 
 
 def check_inputs(
-    problem: Problem, given: Mapping[str, object], batch: int, device: torch.device
+    problem: Problem,
+    given: Mapping[str, object],
+    batch: int,
+    device: torch.device,
+    needed: Collection[str] | None = None,
 ) -> Inputs:
-    """Run-time tensors as backends read them. Raises ArgumentError, PatternError (AL407, AL412)."""
+    """Run-time tensors as backends read them. Raises ArgumentError, PatternError (AL407, AL412).
+
+    needed: the inputs that may not be missing; None: all that are not optional.
+    """
     pattern = problem.pattern
     declared = {i.name: i for i in pattern.inputs}
     for name in given:
@@ -128,7 +135,7 @@ def check_inputs(
     for name, decl in declared.items():
         value = given.get(name)
         if value is None:
-            if not decl.optional:
+            if not decl.optional and (needed is None or name in needed):
                 raise failure(
                     "AL407",
                     decl.span,

@@ -54,11 +54,12 @@ def supporting(pattern: PatternIR) -> tuple[str, ...]:
     return tuple(b.name for b in BACKENDS.values() if not b.refuses(pattern))
 
 
-def choose(device: torch.device) -> str:
-    """What ``auto`` stands for on a device: the trainable block-sparse executor, on any."""
-    return "blocked"
+def choose(device: torch.device, pattern: PatternIR) -> str:
+    """What ``auto`` stands for on a device: the trainable block-sparse executor, on any, for every
+    pattern it can run."""
+    return "reference" if BACKENDS["blocked"].refuses(pattern) else "blocked"
 
 
 def run(name: str, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Run one call. Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]``."""
-    return BACKENDS[choose(call.q.device) if name == AUTO else name].run(call)
+    return BACKENDS[choose(call.q.device, call.problem.pattern) if name == AUTO else name].run(call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -21,10 +22,10 @@ from attnlang.compiler.syntax.parse import parse
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A parsed file and every function its patterns can call."""
+    """A parsed file and every function its patterns can call: its own, then the prelude's."""
 
     tree: t.Module
-    functions: Mapping[str, t.Function]
+    functions: ChainMap[str, t.Function]
 
     @property
     def name(self) -> str:
@@ -41,9 +42,8 @@ def prelude() -> t.Module:
 def open_module(source: Source) -> Module:
     """Parse one text. Raises PatternError for syntax errors."""
     tree = parse(source)
-    functions = {f.name.id: f for f in prelude().functions}
-    functions.update({f.name.id: f for f in tree.functions})
-    return Module(tree, functions)
+    functions = ({f.name.id: f for f in module.functions} for module in (tree, prelude()))
+    return Module(tree, ChainMap(*functions))
 
 
 def check_module(module: Module) -> tuple[Diagnostic, ...]:

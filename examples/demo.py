@@ -24,7 +24,7 @@ LOCAL = f"{FILE}:local"
 
 def main() -> None:
     options = arguments()
-    out, began = options.out, time.monotonic()
+    out, began = options.out, time.time()
 
     heading("1. A pattern is a few lines of text")
     print((ROOT / FILE).read_text().rstrip())
@@ -56,8 +56,8 @@ def main() -> None:
     quick = ("--quick",) if options.quick else ()
     example("compare_sdpa.py", *quick, "--out", str(out))
 
-    heading(f"Done in {(time.monotonic() - began) / 60:.1f} minutes")
-    summary(out)
+    heading(f"Done in {(time.time() - began) / 60:.1f} minutes")
+    summary(out, began)
 
 
 def heading(text: str) -> None:
@@ -67,8 +67,7 @@ def heading(text: str) -> None:
 def attnlang(*words: str, text: str | None = None, may_fail: bool = False) -> None:
     """One attnlang command, shown as one would type it; `text` is its standard input."""
     print(f"$ {shlex.join(['attnlang', *words])}", flush=True)
-    start = "import sys; from attnlang.cli import main; sys.exit(main())"
-    run([sys.executable, "-c", start, *words], text, may_fail=may_fail)
+    run([sys.executable, "-m", "attnlang", *words], text, may_fail=may_fail)
 
 
 def example(name: str, *words: str) -> None:
@@ -84,8 +83,8 @@ def run(command: list[str], text: str | None = None, *, may_fail: bool = False) 
         raise SystemExit(f"this step failed with exit code {done.returncode}")
 
 
-def summary(out: Path) -> None:
-    """The measured numbers and the files, at the end where they are found again."""
+def summary(out: Path, began: float) -> None:
+    """The measured numbers and the files of this run, at the end where they are found again."""
     trained: dict[str, Any] = json.loads((out / "metrics.json").read_text())
     compared: dict[str, Any] = json.loads((out / "compare_sdpa.json").read_text())
     setting, speed = compared["setting"], f"{trained['bytes_per_second']:,} bytes a second"
@@ -100,8 +99,8 @@ def summary(out: Path) -> None:
         f"{setting['threads']} threads"
     )
     print("\nFiles:")
-    for path in sorted(p for p in out.rglob("*") if p.is_file()):
-        print(f"  {path}  {path.stat().st_size / 1024:,.0f} KiB")
+    for path in sorted(p for p in out.rglob("*") if p.is_file() and p.stat().st_mtime >= began - 1):
+        print(f"  {path.stat().st_size / 1000:8,.1f} kB  {path}")
 
 
 def arguments() -> argparse.Namespace:

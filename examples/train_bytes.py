@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from statistics import mean
 
 # Where other programs use the cores too, threads that wait must not spin: it costs far more.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -22,15 +23,15 @@ from bytelm import corpus
 from bytelm.corpus import Corpus, bits
 from bytelm.model import Decoder, Shape
 from bytelm.progress import Follow
-from bytelm.training import Budget, Run, train
+from bytelm.training import Budget, Losses, Run, train
 from rich.console import Console
 
 import attnlang
 from attnlang.picture import Series, curve
 
 PATTERNS = Path(__file__).parent / "patterns" / "local_global.attn"
-PROMPT = 256
-"""Bytes of held-out text that the model goes on from."""
+PROMPT, SHOWN = 256, 160
+"""Bytes of held-out text that the model goes on from, and how many of them are printed."""
 
 
 def main() -> None:
@@ -53,8 +54,10 @@ def main() -> None:
         )
     measured = figures(model, text, run, options)
     console.print(conclusion(run, measured))
-    written = sample(model, text, options)
-    console.print(f"\nIt goes on from the start of a held-out file like this:\n\n{written}")
+    prompt = text.held_out[: min(PROMPT, options.context)].long()
+    written = sample(model, prompt, options)
+    console.print(f"\nAfter the start of a held-out file,\n\n{shown(prompt)[-SHOWN:]}")
+    console.print(f"\nit goes on:\n\n{written}")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "metrics.json").write_text(json.dumps(measured) + "\n")
     (options.out / "sample.txt").write_text(written + "\n")
@@ -107,23 +110,40 @@ def figures(
     }  # fmt: skip
 
 
-def sample(model: Decoder, text: Corpus, options: argparse.Namespace) -> str:
-    """What the model writes after the start of a held-out file."""
-    prompt = text.held_out[:PROMPT].long()
+def sample(model: Decoder, prompt: torch.Tensor, options: argparse.Namespace) -> str:
+    """What the model writes after a prompt."""
     dice = torch.Generator().manual_seed(options.seed)
-    written = model.write(prompt, options.sample, temperature=0.7, dice=dice)
-    return bytes(written.tolist()).decode("utf-8", errors="replace")
+    return shown(model.write(prompt, options.sample, temperature=0.7, dice=dice))
+
+
+def shown(text: torch.Tensor) -> str:
+    """Bytes as text; what is no text, and what a terminal would act on, as �."""
+    characters = bytes(text.tolist()).decode("utf-8", errors="replace")
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in characters
+    )
 
 
 def draw(run: Run, path: Path) -> None:
     """The losses as a picture."""
-    lines = (("training batch", run.train), ("held-out files", run.held_out))
+    lines = (
+        ("training, mean of 20 batches", averaged(run.train)),
+        ("held-out files", run.held_out),
+    )
     series = tuple(
         Series(label, [step for step, _ in losses], [loss for _, loss in losses])
         for label, losses in lines
     )
     title = "A byte-level language model on Python sources"
     curve.write(path, series, title=title, xlabel="step", ylabel="loss (nats a byte)")
+
+
+def averaged(losses: Losses, over: int = 20) -> Losses:
+    """Each loss as the mean of the last few."""
+    means = (
+        mean(loss for _, loss in losses[max(i - over, 0) : i]) for i in range(1, len(losses) + 1)
+    )
+    return [(step, m) for (step, _), m in zip(losses, means, strict=True)]
 
 
 def arguments() -> argparse.Namespace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,10 +44,11 @@ def run(
         return lambda: torch.autograd.grad(forward(), (q, k, v), grad)
 
     rows = []
-    for what, works in (
+    cases: list[tuple[str, dict[str, Callable[[], object]]]] = [
         ("forward", {"blocked": ours, "sdpa": dense}),
         ("forward and backward", {"blocked": trained(ours), "sdpa": trained(dense)}),
-    ):
+    ]
+    for what, works in cases:
         seconds = interleaved(works, rounds)
         medians = {name: statistics.median(times) for name, times in seconds.items()}
         rows.append(

@@ -22,7 +22,7 @@ class SpeedCase:
     name: str
     pattern: Pattern
     length: int
-    inputs: Mapping[str, object]
+    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl, PatternIR
 from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.problem.inputs import input_shape
+from attnlang.compiler.problem.problem import Problem
 from attnlang.stdlib_info import input_type
 
 Tensors = dict[str, Any]
@@ -50,7 +52,10 @@ def read_tensors(written: Mapping[str, str], ir: PatternIR) -> Tensors:
 
 
 def demand_inputs(ir: PatternIR, given: Mapping[str, object]) -> None:
-    """Raises UsageError naming an input that decides which pairs attend and is not there."""
+    """Raises UsageError for an input that decides which pairs attend and is not there.
+
+    Also for one that differs by head: pairs are looked at for whole classes of heads.
+    """
     needed = {
         x.name
         for group in ir.groups
@@ -58,7 +63,14 @@ def demand_inputs(ir: PatternIR, given: Mapping[str, object]) -> None:
         if isinstance(x, e.TokenInput | e.Table)
     }
     for decl in ir.inputs:
-        if decl.name in needed and decl.name not in given and not decl.optional:
+        if decl.name not in needed:
+            continue
+        if decl.sides and "head" in decl.dims:
+            what = (
+                f"input `{decl.name}` ({input_type(decl)}) decides for each head which pairs attend"
+            )
+            raise UsageError(f"{what}: this command cannot show that")
+        if decl.name not in given and not decl.optional:
             raise UsageError(
                 f"pattern `{ir.name}` needs the input `{decl.name}` ({input_type(decl)}) "
                 "to say which pairs attend",
@@ -139,6 +151,19 @@ def _shaped(array: NDArray[Any], decl: InputDecl) -> NDArray[Any]:
     """With a batch dimension where one is declared and none was given."""
     batched = decl.dims[:1] == ("batch",)
     return array[None] if batched and array.ndim < len(decl.dims) else array
+
+
+def with_absent(tensors: Tensors, problem: Problem) -> Tensors:
+    """The tensors with zeros for the optional ones that are not given: that is how they read."""
+    whole = dict(tensors)
+    for decl in problem.pattern.inputs:
+        if decl.optional and decl.name not in whole and "head" not in decl.dims:
+            made = tuple(
+                np.zeros(input_shape(decl, side, problem, 1), dtype=_DTYPES[decl.kind])
+                for side in (decl.sides or (None,))
+            )
+            whole[decl.name] = made if len(made) == 2 else made[0]
+    return whole
 
 
 def on_grid(tensors: Tensors, sizes: Mapping[str, int], ir: PatternIR) -> Tensors:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from attnlang.backends.blocked.fused import Batches, fused, key_rows
-from attnlang.backends.blocked.places import Places, hidden, may_be_infinite
+from attnlang.backends.blocked.places import Places, may_be_infinite
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.blocked.softmax import Edits, edited
@@ -206,17 +206,17 @@ def _fused(
     if pack > 1:
         out = out.unflatten(3, (pack, -1)).transpose(2, 3).flatten(1, 2)
         lse = lse.unflatten(3, (pack, -1)).transpose(2, 3).flatten(1, 2)
-    if all(step.dead is None for step in heads.steps):
+    if not any(step.dead for step in heads.steps):
         return [(out, lse)]
-    dead = torch.cat([_dead(step, program.q.capacity, q.device) for step in heads.steps])
+    dead = torch.cat([_unfed(step, program.q.capacity, q.device) for step in heads.steps])
     return [(torch.where(dead[:, :, None], 0.0, out), torch.where(dead, -torch.inf, lse))]
 
 
-def _dead(step: Step, capacity: int, device: torch.device) -> torch.Tensor:
+def _unfed(step: Step, capacity: int, device: torch.device) -> torch.Tensor:
     rows = len(step.batch.rows)
-    if step.dead is None:
+    if step.unfed is None:
         return torch.zeros((rows, capacity), dtype=torch.bool, device=device)
-    return step.dead.expand(rows, -1)
+    return step.unfed.expand(rows, -1)
 
 
 def _whole_groups(heads: tuple[int, ...], group: int) -> tuple[int, ...]:
@@ -251,8 +251,8 @@ def _edited_step(
     columns = torch.as_tensor(batch.columns, device=q.device)
     q_at, k_at = program.q_tokens[rows], program.k_tokens[columns].flatten(1)
     mask = step.mask
-    if mask is not None and step.dead is not None:
-        mask = mask & ~step.dead[:, :, None]
+    if mask is not None and step.unfed is not None:
+        mask = mask & ~step.unfed[:, :, None]
     return _edit(call, heads.attend, heads.heads, q_rows, k_rows, v_rows, mask, q_at, k_at)
 
 
@@ -294,9 +294,9 @@ def _edit(
         def scored(s: torch.Tensor, rows: slice) -> torch.Tensor:
             assert score is not None
             seen = None
-            if guarded and mask is not None:
-                seen = mask[rows] if mask.shape[0] > 1 else mask
-                s = hidden(s, seen)
+            if guarded and torch.is_grad_enabled():
+                every = torch.ones((1, 1, 1), dtype=torch.bool, device=s.device)
+                seen = every if mask is None else mask[rows] if mask.shape[0] > 1 else mask
             return torch.as_tensor(places(rows, seen).value(score, s))
 
         def scale() -> Any:
@@ -320,9 +320,10 @@ def _reads_head(x: e.Expr) -> bool:
 
 
 def _column(value: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A sink: varies with the query, not the key, so the key dimension is one or absent."""
+    """A sink without its key dimension, which is the last and of size one: it varies with the
+    query alone. A number has none."""
     x = torch.as_tensor(value, dtype=dtype, device=like.device)
-    return x.squeeze(-1) if x.dim() == 5 else x
+    return x.squeeze(-1) if x.dim() else x
 
 
 def _sinks(call: Call, heads: HeadProgram, lse: torch.Tensor) -> torch.Tensor:

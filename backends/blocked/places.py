@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -79,8 +80,8 @@ def torch_ops(dtype: torch.dtype) -> ArrayOps:
     functions |= {"ilog2": _ilog2, "pow2": _pow2}
     functions = {name: _lifted(f) for name, f in functions.items()}
     return ArrayOps(
-        minimum=_pair(torch.minimum, dtype),
-        maximum=_pair(torch.maximum, dtype),
+        minimum=_pair(lambda a, b: torch.where(a < b, a, b), dtype),
+        maximum=_pair(lambda a, b: torch.where(a > b, a, b), dtype),
         where=_where(dtype),
         functions=functions,
         to_int=_lifted(lambda x: x.to(torch.int64)),
@@ -89,18 +90,39 @@ def torch_ops(dtype: torch.dtype) -> ArrayOps:
 
 
 def may_be_infinite(score: Expr) -> bool:
-    """Could a score, or its slope, be infinite or NaN at places that do not attend?"""
+    """Could a slope of the score be infinite or NaN somewhere, for what gradients are asked of?"""
     for x in walk(score):
         match x:
-            case e.Apply(function="exp" | "exp2" | "log" | "log2"):
-                return True
+            case e.Apply(function="exp" | "exp2"):
+                if _has_slope(x):
+                    return True
             case e.Arith(op="/", right=divisor) if not isinstance(divisor, e.Float):
-                return True
-            case e.Float(value=value) if not math.isfinite(value):
-                return True
+                if _has_slope(x):
+                    return True
+            case e.Arith(op="*", left=a, right=b):
+                if (_unbounded(a) and _has_slope(b)) or (_unbounded(b) and _has_slope(a)):
+                    return True
             case _:
                 pass
     return False
+
+
+def _has_slope(x: Expr) -> bool:
+    return any(
+        (isinstance(n, e.TokenInput | e.Table) and n.kind is Kind.FLOAT)
+        or (isinstance(n, e.Symbol) and n.name is SymbolName.SCORE)
+        for n in walk(x)
+    )
+
+
+def _unbounded(x: Expr) -> bool:
+    """Does it hold an operation that can overflow, or divide by 0?"""
+    return any(
+        (isinstance(n, e.Apply) and n.function in ("exp", "exp2", "log", "log2"))
+        or (isinstance(n, e.Arith) and n.op == "/" and not isinstance(n.right, e.Float))
+        or (isinstance(n, e.Float) and not math.isfinite(n.value))
+        for n in walk(x)
+    )
 
 
 def hidden(x: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
@@ -138,7 +160,7 @@ class Places:
         def leaf(x: Expr) -> Any:
             match x:
                 case e.Symbol(name=SymbolName.SCORE):
-                    return score
+                    return score if score is None else hidden(score, self.seen)
                 case e.Symbol(name=SymbolName.HEAD):
                     return self.head
                 case e.Symbol(name=SymbolName.KV_HEAD):
@@ -158,7 +180,22 @@ class Places:
                 case _:
                     raise AssertionError(f"{x} has no value here")
 
-        return evaluate(root, leaf, self._ops)
+        def select(x: e.Select) -> Any:
+            chosen = self.value(x.condition, score)
+            if isinstance(chosen, bool):
+                return self.value(x.then if chosen else x.otherwise, score)
+            branches = ((chosen, x.then), (~chosen, x.otherwise))
+            values = [self._where_seen(here).value(branch, score) for here, branch in branches]
+            return self._ops.where(chosen, *values)
+
+        return evaluate(root, leaf, self._ops, None if self.seen is None else select)
+
+    def _where_seen(self, here: torch.Tensor) -> Places:
+        """The same places, of which those in ``here`` count."""
+        assert self.seen is not None
+        made = copy.copy(self)
+        made.seen = self.seen & here
+        return made
 
     def _tokens(self, side: Side) -> torch.Tensor:
         return self.q_tokens if side is Side.Q else self.k_tokens

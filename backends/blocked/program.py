@@ -22,14 +22,16 @@ from attnlang.compiler.problem.problem import BoundAttend, Problem
 class Step:
     """One batch: what it reads, and its mask ``[1 or rows, M, N]`` (None: every slot attends).
 
-    dead: rows ``[1 or rows, M]`` of real queries without a key here; None when there are none.
+    unfed: rows ``[1 or rows, M]`` without a key here, padding among them; None when there are
+    none. The mask shows them one key, for softmax to have something. dead: are real queries unfed?
     """
 
     batch: Batch
     rows: torch.Tensor | None
     columns: torch.Tensor | None
     mask: torch.Tensor | None
-    dead: torch.Tensor | None
+    unfed: torch.Tensor | None
+    dead: bool
 
     def part(self, start: int, count: int) -> Step:
         """The rows ``start .. start + count - 1`` of this batch."""
@@ -43,7 +45,8 @@ class Step:
             cut(self.rows),
             cut(self.columns),
             cut(self.mask),
-            cut(self.dead),
+            cut(self.unfed),
+            self.dead,
         )
 
 
@@ -97,6 +100,11 @@ def program_for(problem: Problem, known: Known | None, device: torch.device) -> 
 
 def build(plan: Plan, device: torch.device) -> Program:
     """Every index tensor and mask of a plan, on a device."""
+    with torch.inference_mode(False):  # programs outlive the call: the next one may be training
+        return _build(plan, device)
+
+
+def _build(plan: Plan, device: torch.device) -> Program:
     layout = plan.layout
     boxes = plan.heads[0].boxes
     q = _side(layout.q, plan.problem.q_len, device)
@@ -176,19 +184,18 @@ def _empty(plan: Plan, batches: list[Batch], masks: list[np.ndarray | None]) -> 
 
 
 def _step(plan: Plan, batch: Batch, mask: np.ndarray | None, device: torch.device) -> Step:
-    rows = columns = dead = None
+    rows = columns = seen = unfed = None
+    dead = False
     if isinstance(batch, Gather):
         rows = torch.as_tensor(batch.rows, device=device)
         columns = torch.as_tensor(batch.columns, device=device)
     if mask is not None:
-        unfed = ~mask.any(axis=2)
-        if unfed.any():
+        none = ~mask.any(axis=2)
+        if none.any():
             real = plan.layout.q.tokens[batch.rows if len(mask) > 1 else batch.rows[:1]] >= 0
+            dead = bool((none & real).any())
+            unfed = torch.as_tensor(none, device=device)
             mask = mask.copy()
-            # A row without keys would divide by zero: it looks at one, and is put to zero after.
-            mask[:, :, 0] |= unfed
-            if (unfed & real).any():
-                dead = torch.as_tensor(unfed, device=device)
-    return Step(
-        batch, rows, columns, None if mask is None else torch.as_tensor(mask, device=device), dead
-    )
+            mask[:, :, 0] |= none
+        seen = torch.as_tensor(mask, device=device)
+    return Step(batch, rows, columns, seen, unfed, dead)

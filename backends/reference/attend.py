@@ -70,7 +70,7 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
             sink = pairs.value(attended.sink).to(dtype).expand(*raw.shape[:-1], 1)[..., 0]
             sinks = torch.where(heads[..., 0], sink, sinks)
         pairs.seen = heads & allowed
-        pairs.score = pairs.hidden(raw * scale)
+        pairs.score = raw * scale
         edited = pairs.score if attended.score is None else pairs.value(attended.score).to(dtype)
         scores = torch.where(heads, edited, scores)
     out, lse = _softmax(scores, allowed, sinks, v)

@@ -58,7 +58,7 @@ class Pairs:
                 return self.head // (self.problem.heads // self.problem.kv_heads)
             case e.Symbol(name=SymbolName.SCORE):
                 assert self.score is not None
-                return self.score
+                return self.hidden(self.score)
             case e.TokenInput():
                 return self._token_input(x)
             case e.Table():
@@ -72,9 +72,7 @@ class Pairs:
             case e.Or():
                 return torch.stack(torch.broadcast_tensors(*map(self.value, x.operands))).any(0)
             case e.Select():
-                return torch.where(
-                    self.value(x.condition), self.value(x.then), self.value(x.otherwise)
-                )
+                return self._choose(x)
             case e.Arith():
                 return _ARITHMETIC[x.op](self.value(x.left), self.value(x.right))
             case e.Compare():
@@ -85,6 +83,18 @@ class Pairs:
                 raise AssertionError(f"{x} is a number once the pattern is bound")
             case _:
                 assert_never(x)
+
+    def _choose(self, x: e.Select) -> torch.Tensor:
+        """Each branch counts only where it is chosen."""
+        chosen, seen = self.value(x.condition), self.seen
+        if seen is not None:
+            self.seen = seen & chosen
+        then = self.value(x.then)
+        if seen is not None:
+            self.seen = seen & ~chosen
+        otherwise = self.value(x.otherwise)
+        self.seen = seen
+        return torch.where(chosen, then, otherwise)
 
     def _extents(self, side: Side) -> tuple[Extent, ...]:
         return self.problem.extents(side)
@@ -182,7 +192,7 @@ def _function(name: str, values: list[torch.Tensor]) -> torch.Tensor:
         case "clamp":
             low, high = values[1], values[2]
             x = torch.where(x < high, x, high)
-            return torch.where(x > low, x, low)
+            return torch.where(low > x, low, x)
         case "abs":
             return x.abs()
         case "ceildiv":

@@ -21,7 +21,11 @@ Array: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class ArrayOps:
-    """What an array library calls the operations the language needs."""
+    """What an array library calls the operations the language needs.
+
+    minimum is ``a if a < b else b``, maximum ``a if a > b else b``: what is NaN, and which of
+    two equal values has the slope, is the same everywhere.
+    """
 
     minimum: Callable[[Array, Array], Array]
     maximum: Callable[[Array, Array], Array]
@@ -68,9 +72,14 @@ def _int(x: Array) -> Array:
     return np.trunc(np.asarray(x, dtype=np.float64)).astype(np.int64)
 
 
+def _sqrt(x: Array) -> Array:
+    x = np.asarray(x, dtype=np.float64)
+    return np.where(x > 0, np.sqrt(np.where(x > 0, x, 1.0)), 0.0)
+
+
 NUMPY = ArrayOps(
-    minimum=np.minimum,
-    maximum=np.maximum,
+    minimum=lambda a, b: np.where(a < b, a, b),
+    maximum=lambda a, b: np.where(a > b, a, b),
     where=np.where,
     functions={
         "abs": np.abs,
@@ -83,7 +92,7 @@ NUMPY = ArrayOps(
         "exp2": _quiet(np.exp2),
         "log": _log(np.log),
         "log2": _log(np.log2),
-        "sqrt": lambda x: np.sqrt(np.maximum(x, 0.0)),
+        "sqrt": _sqrt,
         "tanh": np.tanh,
         "sigmoid": _sigmoid,
     },
@@ -92,11 +101,17 @@ NUMPY = ArrayOps(
 )
 
 
-def evaluate(root: Expr, leaf: Callable[[Expr], Array], ops: ArrayOps = NUMPY) -> Array:
+def evaluate(
+    root: Expr,
+    leaf: Callable[[Expr], Array],
+    ops: ArrayOps = NUMPY,
+    select: Callable[[e.Select], Array] | None = None,
+) -> Array:
     """The value of ``root`` where ``leaf`` gives the arrays of its leaves.
 
     Table reads reach ``leaf`` as :class:`~attnlang.compiler.ir.expr.Table` nodes whose indices
-    it must evaluate itself (it knows the table). Divisors must not be 0.
+    it must evaluate itself (it knows the table). Divisors must not be 0. select: evaluates
+    choices itself, where a branch must know at which places it counts.
     """
     memo: dict[int, Array] = {}
 
@@ -124,6 +139,8 @@ def evaluate(root: Expr, leaf: Callable[[Expr], Array], ops: ArrayOps = NUMPY) -
                     other = go(operand)
                     value = value & other if isinstance(x, e.And) else value | other
                 return value
+            case e.Select() if select is not None:
+                return select(x)
             case e.Select():
                 return ops.where(go(x.condition), go(x.then), go(x.otherwise))
             case e.Apply():

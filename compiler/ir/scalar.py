@@ -5,6 +5,7 @@ This is the definition the vectorised evaluators are tested against.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -33,11 +34,19 @@ def _powers(f: Callable[[float], float]) -> Callable[[float], float]:
 _exp, _exp2 = _powers(math.exp), _powers(math.exp2)
 
 
+def _least(a: Number, b: Number) -> Number:
+    return a if a < b else b
+
+
+def _most(a: Number, b: Number) -> Number:
+    return a if a > b else b
+
+
 FUNCTIONS: dict[str, Callable[..., Number]] = {
-    "min": min,
-    "max": max,
+    "min": lambda *xs: functools.reduce(_least, xs),
+    "max": lambda *xs: functools.reduce(_most, xs),
     "abs": abs,
-    "clamp": lambda x, lo, hi: max(lo, min(x, hi)),
+    "clamp": lambda x, lo, hi: _most(lo, _least(x, hi)),
     "ceildiv": lambda a, b: -(-a // b),
     "ilog2": lambda x: max(int(x), 1).bit_length() - 1,
     "pow2": lambda x: 0 if x < 0 else 1 << min(int(x), 62),

@@ -169,7 +169,9 @@ def _notes(plan: Plan, classes: Sequence[Relation], rows: Sequence[Rows | None])
     missing = missing_inputs(plan)
     if missing:
         names = " and ".join(f"`{name}`" for name in missing)
-        notes.append(f"which pairs attend depends on {names}, not given here: these are bounds")
+        by_head = any("head" in plan.problem.pattern.input(name).dims for name in missing)
+        why = "not analysed, as it differs by head" if by_head else "not given here"
+        notes.append(f"which pairs attend depends on {names}, {why}: these are bounds")
     elif any(r is None for r in rows):
         notes.append("pairs not counted, there are too many partial tiles: these are bounds")
     if not plan.exact and not missing:

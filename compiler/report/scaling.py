@@ -45,30 +45,34 @@ def counted_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
     classes = relations(problem)
     if not all(x.evaluable for x in classes):
         return ()
-    for limit in (SOLVED_TOKENS // len(classes), LISTED_TOKENS):
-        for lengths in _candidates(_grid(problem), limit):
-            found = [_count(problem, x, head_dim) for x in reversed(lengths)]
-            whole = tuple(x for x in reversed(found) if x is not None)
-            if len(whole) == len(found):
-                return whole
+    grid = _grid(problem)
+    limits = (SOLVED_TOKENS // len(classes), LISTED_TOKENS)
+    candidates = [_doubling(grid, limit) for limit in limits]
+    for lengths in (*candidates, *_growing(grid, 4 * limits[0])):
+        found = [_count(problem, x, head_dim) for x in reversed(lengths)]
+        whole = tuple(x for x in reversed(found) if x is not None)
+        if len(whole) == len(found):
+            return whole
     return ()
 
 
-def _candidates(given: Lengths, limit: int) -> Iterator[tuple[Lengths, ...]]:
-    """Lengths to count at: doubling up to the limit, or growing by a half from those given.
-
-    The second is for grids that a requirement forbids to be shorter.
-    """
+def _doubling(given: Lengths, limit: int) -> tuple[Lengths, ...]:
+    """Every axis a quarter, a half, and as long as the limit allows, in proportion."""
     top = dict(given)
     while math.prod(2 * n for n in top.values()) <= limit:
         top = {a: 2 * n for a, n in top.items()}
     while math.prod(top.values()) > limit:
         top = {a: -(-n // 2) for a, n in top.items()}
     top = {a: max(4, -(-n // 4) * 4) for a, n in top.items()}
-    yield tuple({a: n >> shift for a, n in top.items()} for shift in (2, 1, 0))
-    steps = tuple({a: -(-n * share // 4) for a, n in given.items()} for share in (4, 5, 6))
-    if math.prod(steps[-1].values()) <= 4 * limit:
-        yield steps
+    return tuple({a: n >> shift for a, n in top.items()} for shift in (2, 1, 0))
+
+
+def _growing(given: Lengths, limit: int) -> Iterator[tuple[Lengths, ...]]:
+    """The lengths given and longer ones: for grids that a requirement forbids to be shorter."""
+    for shares in ((4, 6, 8), (4, 5, 6)):
+        steps = tuple({a: -(-n * share // 4) for a, n in given.items()} for share in shares)
+        if math.prod(steps[-1].values()) <= limit:
+            yield steps
 
 
 def _grid(problem: Problem) -> Lengths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import replace
 
 from attnlang.compiler.diagnostics.suggest import did_you_mean
@@ -74,8 +75,9 @@ def _length(node: t.Call, ctx: Context) -> Expr | None:
         ctx.error("AL104", node.span, name="len", reason="takes one axis: `len(n)`")
         return None
     binding = ctx.names.get(argument.id)
-    axis = binding.axis if isinstance(binding, AxisName) else argument.id
-    sides = [s for s in (Side.K, Side.Q) if axis in ctx.axes(s) or s in ctx.segments.get(axis, ())]
+    axis = binding.axis if isinstance(binding, AxisName) else None
+    own = ctx.segments.get(argument.id, ())
+    sides = [s for s in (Side.K, Side.Q) if axis in ctx.axes(s) or s in own]
     if side is not None:
         sides = [s for s in sides if s is side]
     if not sides:
@@ -85,10 +87,10 @@ def _length(node: t.Call, ctx: Context) -> Expr | None:
                 argument.span,
                 "no axis, prefix or suffix of that name",
                 name=argument.id,
-                help=did_you_mean(argument.id, [*ctx.q_axes, *ctx.k_axes, *ctx.segments]),
+                help=did_you_mean(argument.id, [*ctx.axis_names(), *ctx.segments]),
             )
         return None
-    return e.Length(sides[0], axis, span=node.span)
+    return e.Length(sides[0], axis or argument.id, span=node.span)
 
 
 def _builtin(node: t.Call, builtin: Builtin, ctx: Context) -> Expr | None:
@@ -140,7 +142,11 @@ def _inline(node: t.Call, function: t.Function, ctx: Context) -> Expr | None:
         names[parameter.name.id] = binding or ValueName(None)
     if not complete:
         return None
-    inner = replace(ctx, names=names, score=None, calls=(*ctx.calls, (function.name.id, node.span)))
+    functions = ctx.functions
+    if isinstance(functions, ChainMap) and function is not functions.maps[0].get(function.name.id):
+        functions = functions.parents  # the prelude's functions call each other, not the file's
+    calls = (*ctx.calls, (function.name.id, node.span))
+    inner = replace(ctx, names=names, functions=functions, segments={}, score=None, calls=calls)
     for let in function.lets:
         if let.name.id in inner.names:
             inner.error("AL102", let.name.span, "defined again", name=let.name.id)
@@ -230,7 +236,7 @@ def _argument(
             what=what,
             expected="an axis",
             found=f"`{node.span.text}`",
-            help=did_you_mean(node.span.text, [*ctx.q_axes, *ctx.k_axes]),
+            help=did_you_mean(node.span.text, ctx.axis_names()),
         )
         return None
     if isinstance(wanted, tuple):

@@ -192,6 +192,9 @@ def _name(node: t.Name, ctx: Context) -> Expr | None:
     return None
 
 
+_NO_AXES = "a function reads the axes it is given: `def f(a: axis)` reads `q.a`"
+
+
 def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
     if not isinstance(node.base, t.Name) or node.base.id not in ("q", "k"):
         ctx.error(
@@ -204,9 +207,8 @@ def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
         return None
     side, name = Side(node.base.id), node.name.id
     binding = ctx.names.get(name)
-    axis = binding.axis if isinstance(binding, AxisName) else name
-    if axis in ctx.axes(side):
-        return e.Coord(side, axis, span=node.span)
+    if isinstance(binding, AxisName) and binding.axis in ctx.axes(side):
+        return e.Coord(side, binding.axis, span=node.span)
     if isinstance(binding, TokenName):
         declared = binding.declaration
         if side in declared.sides:
@@ -224,14 +226,14 @@ def _attribute(node: t.Attribute, ctx: Context) -> Expr | None:
         return e.Coord(side, name, span=node.span)
     if binding == ValueName(None) or not ctx.axes_known:
         return None
-    known = [*ctx.axes(side), "index", *(n for n, s in ctx.segments.items() if side in s)]
+    known = [*ctx.axis_names(side), "index", *(n for n, s in ctx.segments.items() if side in s)]
     known += [n for n, b in ctx.names.items() if isinstance(b, TokenName)]
     ctx.error(
         "AL106",
         node.name.span,
         "no such coordinate or input",
         name=f"{side}.{name}",
-        help=did_you_mean(name, known),
+        help=did_you_mean(name, known) if ctx.axis_names() else _NO_AXES,
     )
     return None
 

@@ -126,7 +126,7 @@ def _axes(draft: Draft) -> None:
                 "AL304", node.axes[MAX_AXES].span, "one too many", limit=MAX_AXES, help=help
             )
         for i, axis in enumerate(node.axes[: MAX_AXES + 1]):
-            if axis.id in RESERVED or axis.id == "index":
+            if axis.id in RESERVED or axis.id in (GRID, "index"):
                 draft.ctx.error("AL108", axis.span, "choose another name", name=axis.id)
             elif axis.id in names[:i]:
                 draft.ctx.error("AL102", axis.span, "listed twice", name=axis.id)
@@ -208,6 +208,8 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Extra():
             _extra(node, draft)
         case t.Input():
+            if node.name.id == "index":
+                draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
             made = declare_input(node, draft.ctx) if draft.define(node.name) else None
             if made is None:
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})

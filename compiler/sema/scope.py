@@ -82,6 +82,11 @@ class Context:
     def axes(self, side: Side) -> tuple[str, ...]:
         return self.q_axes if side is Side.Q else self.k_axes
 
+    def axis_names(self, *sides: Side) -> list[str]:
+        """The names that stand for an axis (of one of these sides, if any are given)."""
+        axes = {a for side in sides or Side for a in self.axes(side)}
+        return [n for n, b in self.names.items() if isinstance(b, AxisName) and b.axis in axes]
+
     def with_names(self, **names: Binding) -> Context:
         return replace(self, names={**self.names, **names})
 

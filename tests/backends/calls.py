@@ -25,14 +25,14 @@ class AttentionCall:
     q: torch.Tensor
     k: torch.Tensor
     v: torch.Tensor
-    inputs: Mapping[str, torch.Tensor]
+    inputs: Mapping[str, Any]
     q_offset: int = 0
 
     @property
     def leaves(self) -> tuple[torch.Tensor, ...]:
         """Every tensor that gradients are asked of."""
-        floats = (x for x in self.inputs.values() if x.is_floating_point())
-        return (self.q, self.k, self.v, *floats)
+        given = (x for x in self.inputs.values() if isinstance(x, torch.Tensor))
+        return (self.q, self.k, self.v, *(x for x in given if x.is_floating_point()))
 
     def run(self, backend: str, *, lse: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         op = attnlang.parse(self.text).compile(backend)
@@ -58,8 +58,7 @@ class AttentionCall:
 
     def __repr__(self) -> str:
         shapes = {n: tuple(x.shape) for n, x in zip("qkv", (self.q, self.k, self.v), strict=True)}
-        shown = {n: x.tolist() for n, x in self.inputs.items() if not x.is_floating_point()}
-        return f"{shapes} {self.sizes} offset {self.q_offset} {shown}\n{self.text}"
+        return f"{shapes} {self.sizes} offset {self.q_offset} {self.inputs}\n{self.text}"
 
 
 def check(call: AttentionCall) -> None:
@@ -85,7 +84,10 @@ def options(draw: st.DrawFn, grid_only: bool) -> tuple[list[str], list[str]]:
         "score s + bias[head, " + distance + "] * bias[0, q.index % 5]": "bias: float[head, 17]",
         "score s * (0.1 if k.index < 3 else 1.5)": "",
         "score min(s, 0.7) - 0.3 * abs(q.index - k.index)": "",
-        "score s / float(1 + q.index - k.index)": "",
+        "score s / float(1 + q.index - k.index) if k.index <= q.index else s": "",
+        "score exp(slope[head] * (k.index - q.index)) * s if k.index < q.index else s": (
+            "slope: float[head]"
+        ),
         "score s * exp(0.2 * (q.index - k.index)) if k.index > q.index else s": "",
         "score s - slope[head] * sqrt(float(abs(q.index - k.index)))": "slope: float[head]",
         "score s / slope[head] if q.index < k.index else s": "slope: float[head]",

@@ -88,16 +88,22 @@ def s2_local_stride(
     local_blocks: int = 16,
     vert_stride: int = 8,
     dense_heads: int = 0,
+    causal: bool = True,
 ) -> Mask:
-    """S2-Attention, causal "absolute" form with one key head a query head and no offset.
+    """S2-Attention with one key head a query head and no offset.
 
-    A block sees the last `local_blocks` blocks, itself included, and every `vert_stride`-th block
-    of the past, which one depends on the head; the last `dense_heads` heads see all of the past.
+    Causal, "absolute": a block sees the last `local_blocks` blocks, itself included, and every
+    `vert_stride`-th block of the past, which one depends on the head; the last `dense_heads` heads
+    see all of the past. Bidirectional, "relative": blocks at multiples of `vert_stride` from the
+    band of `local_blocks` on either side, alike in all heads.
     """
     step = max(1, vert_stride // heads)
 
     def rule(h: int, i: int, j: int) -> bool:
         a, b = i // block, j // block
+        if not causal:
+            left, right = max(0, a - b - local_blocks + 1), max(0, b - a - local_blocks + 1)
+            return (left + right) % vert_stride == 0
         local = a - b < local_blocks
         vertical = (b + h * step) % vert_stride == 0
         dense = h >= heads - dense_heads

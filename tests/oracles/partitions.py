@@ -24,7 +24,9 @@ def maxvit_grid(sizes: Mapping[str, int], heads: int = 1, *, grid: int = 7) -> M
     return _on_both_axes(sizes, lambda i, j, length: i % (length // grid) == j % (length // grid))
 
 
-def halo_2d(sizes: Mapping[str, int], heads: int = 1, *, block: int = 8, halo: int = 3) -> Mask:
+def halo_2d(
+    sizes: Mapping[str, int], heads: int = 1, *, block: int = 8, halo: int = 3, edge: str = "zero"
+) -> Mask:
     """The query's block and `halo` pixels around it, cut at the image border.
 
     Only real keys: with edge=zero the missing ones still count in the softmax, but not here.

@@ -64,7 +64,8 @@ ALL: list[Case] = [
     *(Case("causal", s, heads=h) for s in EDGES for h in (1, 3)),
     *(Case("full", s) for s in EDGES),
     *(Case("alibi", s, heads=h) for s in lines(1, 33) for h in (1, 12)),
-    *(Case("softcap", s) for s in lines(1, 33)),
+    *(Case("softcap", s, {"cap": 3.0}) for s in lines(1, 33)),
+    *(Case("sink_logit", s, heads=2, inputs={"sink": [0.5, -1.0]}) for s in lines(1, 33)),
     *(Case("sliding_window", s, {"window": w, "sinks": k}) for s in EDGES for w in (1, 16, 64, 99) for k in (0, 3)),
     *(Case("streaming_sink", s, {"window": w, "sinks": k}) for s in EDGES for w in (1, 16) for k in (0, 4, 70)),
     *(
@@ -74,10 +75,11 @@ ALL: list[Case] = [
         for heads in (1, 2, 5)
     ),
     *(
-        Case("s2_local_stride", {"n": n}, {"block": b, "local_blocks": 2, "vert_stride": v, "dense_heads": d}, h)
+        Case("s2_local_stride", {"n": n}, {"block": b, "local_blocks": 2, "vert_stride": v, "dense_heads": d, "causal": c}, h)
         for n, b in ((33, 4), (64, 8))
         for v in (1, 3, 8)
         for d, h in ((0, 1), (1, 3), (2, 2))
+        for c in (True, False)
     ),
     *(Case("lca_causal_document", {"n": 32}, heads=2, inputs={"doc": [doc]}) for doc in PACKED),
     Case("lca_causal_document", {"n": 32}, inputs={"doc": list(PACKED)}),
@@ -104,7 +106,7 @@ ALL: list[Case] = [
     *(Case("swin_window", s, {"window": w, "shift": o}) for s in images((12, 10), (7, 9)) for w in (3, 4, 16) for o in (0, 1, 2)),
     *(Case("maxvit_block", s, {"window": w}) for s in images((12, 8), (7, 9)) for w in (2, 4)),
     *(Case("maxvit_grid", s, {"grid": g}) for s in images((12, 8), (4, 16)) for g in (2, 4)),
-    *(Case("halo_2d", s, {"block": b, "halo": r}) for s in images((12, 8), (7, 9)) for b, r in ((4, 1), (3, 2), (2, 0))),
+    *(Case("halo_2d", s, {"block": b, "halo": r, "edge": e}) for s in images((12, 8), (7, 9)) for b, r in ((4, 1), (3, 2), (2, 0)) for e in ("truncate", "zero")),
 ]  # fmt: skip
 CASES = [case for case in ALL if case.name in attnlang.stdlib.names()]
 

@@ -42,9 +42,7 @@ def extras(case: Case) -> tuple[dict[str, torch.Tensor], Floats | None]:
     """Inputs that scores read, and the sink among them as the oracle takes it."""
     if case.name != "sink_logit":
         return {}, None
-    sink = torch.linspace(-1.0, 1.0, case.heads, dtype=torch.float64)
-    (name,) = case.pattern.inputs
-    return {name: sink}, sink.numpy()
+    return {}, case.tensors["sink"].double().numpy()
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2])

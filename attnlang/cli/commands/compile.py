@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -144,8 +145,14 @@ def _verify(
 
     heads = (args.heads, args.kv_heads or args.heads)
     found = verify(pattern, backend, sizes, heads, args.head_dim, given)
-    data = asdict(found)
-    return {**data, "worst": found.worst, "passed": found.worst <= TOLERANCE}
+    errors = {name: _finite(error) for name, error in found.errors.items()}
+    passed = found.worst <= TOLERANCE
+    return {**asdict(found), "errors": errors, "worst": _finite(found.worst), "passed": passed}
+
+
+def _finite(error: float) -> float | None:
+    """JSON has no infinity: None stands for it."""
+    return error if math.isfinite(error) else None
 
 
 def _summary(out: Path, manifest: Mapping[str, Any]) -> str:

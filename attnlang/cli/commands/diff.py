@@ -22,7 +22,14 @@ from attnlang.cli.options import (
 from attnlang.cli.parser import Parser
 from attnlang.cli.sizing import heads_for, long_parameters, to_compare
 from attnlang.cli.target import open_target
-from attnlang.cli.tensors import batch_of, demand_inputs, lengths_of, on_grid, read_tensors
+from attnlang.cli.tensors import (
+    batch_of,
+    demand_inputs,
+    lengths_of,
+    on_grid,
+    read_tensors,
+    with_absent,
+)
 from attnlang.compiler.check import check_pattern, select
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.report.words import count, plural
@@ -107,9 +114,11 @@ def _compare(
     args: Namespace,
     tensors: list[dict[str, Any]],
 ) -> Difference:
-    laid = [on_grid(t, sizes, p.ir) for t, p in zip(tensors, (a, b), strict=True)]
     problems = [
         p.problem(sizes, heads, kv_heads=args.kv_heads, head_dim=args.head_dim) for p in (a, b)
+    ]
+    laid = [
+        with_absent(on_grid(t, sizes, p.pattern), p) for t, p in zip(tensors, problems, strict=True)
     ]
     batch = max(batch_of(t, p.ir) for p, t in zip((a, b), laid, strict=True))
     each = [(known(problems[0], laid[0], i), known(problems[1], laid[1], i)) for i in range(batch)]

@@ -24,7 +24,7 @@ from attnlang.cli.options import (
 from attnlang.cli.parser import Parser
 from attnlang.cli.sizing import Sized, for_picture
 from attnlang.cli.target import open_target
-from attnlang.cli.tensors import demand_inputs, lengths_of, on_grid, read_tensors
+from attnlang.cli.tensors import demand_inputs, lengths_of, on_grid, read_tensors, with_absent
 from attnlang.cli.tiling import check_tile, small_tile, tile_text, usual_tile
 from attnlang.compiler.check import check_pattern
 from attnlang.compiler.plan.plan import Plan
@@ -108,10 +108,12 @@ def _plan(args: Namespace, roomy: bool) -> tuple[Sized, Plan]:
     demand_inputs(ir, tensors)
     sizes = {**lengths_of(tensors, ir), **sizes_of(args)}
     sized = for_picture(module, name, parameters, sizes, args.heads, roomy=roomy)
-    given: dict[str, Any] = on_grid(tensors, sized.sizes, ir)
-    given |= {"kv_heads": args.kv_heads, "head_dim": args.head_dim}
     tile = tile_of(args.tile)
-    problem = sized.pattern.problem(sized.sizes, sized.heads, kv_heads=args.kv_heads)
+    problem = sized.pattern.problem(
+        sized.sizes, sized.heads, kv_heads=args.kv_heads, head_dim=args.head_dim
+    )
+    given: dict[str, Any] = with_absent(on_grid(tensors, sized.sizes, ir), problem)
+    given |= {"kv_heads": args.kv_heads, "head_dim": args.head_dim}
     if tile is not None:
         check_tile(tile, ir)
     elif args.planned:

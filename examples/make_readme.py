@@ -1,0 +1,98 @@
+"""Bring the generated blocks of the README up to date: `python examples/make_readme.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+from attnlang import stdlib
+from attnlang.cli import main as attnlang
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+PATTERN = "examples/patterns/mixed_heads.attn"
+SHOW = f"attnlang show {PATTERN} --size n=16 --heads 4 --set window=5 --set sinks=1 --tile 4"
+EXPLAIN = f"attnlang explain {PATTERN} --size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
+
+
+def pattern() -> str:
+    return fenced("python", (README.parent / PATTERN).read_text(encoding="utf-8"))
+
+
+def command(line: str) -> Callable[[], str]:
+    """A command and what it prints, run at the root of the project."""
+
+    def run() -> str:
+        out = io.StringIO()
+        with (
+            contextlib.chdir(README.parent),
+            contextlib.redirect_stdout(out),
+            mock.patch.dict(os.environ, COLUMNS="100"),
+        ):
+            code = attnlang([*shlex.split(line)[1:], "--color", "never"])
+        assert code == 0, line
+        return fenced("", f"$ {line}\n{out.getvalue()}")
+
+    return run
+
+
+def patterns() -> str:
+    """The standard library: one row a pattern, one column a backend."""
+    infos = [stdlib.info(name) for name in stdlib.names()]
+    backends = list(dict.fromkeys(b for info in infos for b in info.backends))
+    head = ["pattern", "axes", "run-time inputs", "from", "fidelity", *backends]
+    rows = [head, ["---"] * len(head)]
+    for info in infos:
+        paper = f"{info.paper}, {info.year}" if info.paper else ""
+        if info.arxiv:
+            paper = f"[{paper}](https://arxiv.org/abs/{info.arxiv})"
+        inputs = ", ".join(f"`{name}: {kind}`" for name, kind in info.inputs.items())
+        runs = ["yes" if backend in info.backends else "no" for backend in backends]
+        rows.append(
+            [f"`{info.name}`", ", ".join(info.axes), inputs, paper, info.fidelity or "", *runs]
+        )
+    return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows) + "\n"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "pattern": pattern,
+    "show": command(SHOW),
+    "explain": command(EXPLAIN),
+    "patterns": patterns,
+}
+
+
+def fenced(language: str, text: str) -> str:
+    return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+def current(text: str) -> str:
+    """The README with every block made anew."""
+    for name, make in BLOCKS.items():
+        block = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        made = make()
+        text, found = block.subn(lambda m, made=made: f"{m[1]}{made}{m[2]}", text)
+        assert found == 1, f"{found} blocks `{name}` in {README.name}"
+    return text
+
+
+def timeless(text: str) -> str:
+    """Without measured times, which differ from run to run."""
+    return re.sub(r"made in [\d.]+ \w+", "made in - ms", text)
+
+
+def main() -> None:
+    old = README.read_text(encoding="utf-8")
+    new = current(old)
+    if timeless(new) != timeless(old):
+        README.write_text(new, encoding="utf-8")
+    print("README.md is current")
+
+
+if __name__ == "__main__":
+    main()

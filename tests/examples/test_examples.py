@@ -1,0 +1,62 @@
+"""Every example runs, in small, as its reader would run it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+QUICK_TRAINING = ("--context", "128", "--window", "16", "--batch", "1", "--sample", "8")
+
+
+def run(name: str, *words: str) -> str:
+    """The standard output of one example; its failure fails the test with what it said."""
+    command = [sys.executable, str(EXAMPLES / name), *words]
+    env = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_pattern_of_ones_own() -> None:
+    out = run("write_your_own.py")
+    assert "    . # # # # # . .\n    . # # # # # . .\n    . # # # . . . ." in out
+    assert float(out.rpartition(":")[2]) < 1e-5
+
+
+def test_packed_documents_equal_documents_one_by_one() -> None:
+    out = run("document_packing.py")
+    assert float(out.partition("one by one:")[2].split()[0]) < 1e-5
+
+
+def test_comparison_with_sdpa(tmp_path: Path) -> None:
+    words = ("--tokens", "512", "--window", "64", "--heads", "2", "--rounds", "2")
+    out = run("compare_sdpa.py", *words, "--out", str(tmp_path))
+    assert "SDPA takes" in out
+    result = json.loads((tmp_path / "compare_sdpa.json").read_text())
+    assert result["setting"]["tokens"] == 512
+    assert set(result["forward"]["seconds"]) == {"attnlang", "SDPA"}
+    assert result["forward"]["ratio"] > 0
+
+
+def test_training_writes_its_results(tmp_path: Path) -> None:
+    out = run("train_bytes.py", "--steps", "3", *QUICK_TRAINING, "--out", str(tmp_path))
+    assert "100%" in out
+    assert "it goes on:" in out
+    assert {p.name for p in tmp_path.iterdir()} == {"loss.png", "metrics.json", "sample.txt"}
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["steps"] == 3
+    assert metrics["bytes_seen"] == 3 * 128
+    assert metrics["held_out"][-1][0] == 3
+
+
+@pytest.mark.long
+def test_the_whole_tour(tmp_path: Path) -> None:
+    out = run("demo.py", "--minutes", "0.05", "--quick", "--out", str(tmp_path))
+    assert "there is no function `bnad`" in out
+    assert "agrees with the reference" in out
+    for name in ("local.svg", "local.png", "local/manifest.json", "loss.png", "metrics.json"):
+        assert str(tmp_path / name) in out.rpartition("Files:")[2]

@@ -1,0 +1,1 @@
+../../../attnlang/__main__.py

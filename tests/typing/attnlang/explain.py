@@ -1,0 +1,1 @@
+../../../attnlang/explain.py

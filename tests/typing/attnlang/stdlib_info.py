@@ -1,0 +1,1 @@
+../../../attnlang/stdlib_info.py
