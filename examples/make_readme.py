@@ -13,6 +13,7 @@ from unittest import mock
 
 from attnlang import stdlib
 from attnlang.cli import main as attnlang
+from attnlang.stdlib_info import PatternInfo
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 PATTERN = "examples/patterns/mixed_heads.attn"
@@ -45,18 +46,19 @@ def patterns() -> str:
     """The standard library: one row a pattern, one column a backend."""
     infos = [stdlib.info(name) for name in stdlib.names()]
     backends = list(dict.fromkeys(b for info in infos for b in info.backends))
-    head = ["pattern", "axes", "run-time inputs", "from", "fidelity", *backends]
+    head = ["pattern", "axes and run-time inputs", "from", "fidelity", *backends]
     rows = [head, ["---"] * len(head)]
     for info in infos:
-        paper = f"{info.paper}, {info.year}" if info.paper else ""
-        if info.arxiv:
-            paper = f"[{paper}](https://arxiv.org/abs/{info.arxiv})"
-        inputs = ", ".join(f"`{name}: {kind}`" for name, kind in info.inputs.items())
+        needs = [", ".join(info.axes), *(f"`{n}: {kind}`" for n, kind in info.inputs.items())]
         runs = ["yes" if backend in info.backends else "no" for backend in backends]
-        rows.append(
-            [f"`{info.name}`", ", ".join(info.axes), inputs, paper, info.fidelity or "", *runs]
-        )
-    return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows) + "\n"
+        rows.append([f"`{info.name}`", "; ".join(needs), origin(info), info.fidelity or "", *runs])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def origin(info: PatternInfo) -> str:
+    """The paper and its year, as a link where there is one."""
+    words = ", ".join(str(part) for part in (info.paper, info.year) if part)
+    return f"[{words}](https://arxiv.org/abs/{info.arxiv})" if info.arxiv else words
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnlang.cli.failures import UsageError
@@ -23,6 +24,9 @@ MODERATE = {1: (1024,), 2: (24, 24), 3: (6, 10, 10)}
 ROOMY = {1: (64,), 2: (12, 12), 3: (4, 6, 6)}
 NARROW = {1: (64,), 2: (8, 8), 3: (4, 4, 4)}
 """Lengths of a picture by number of axes: in a file, and in 80 columns of a terminal."""
+
+_LARGEST_UNIT = 64
+"""Beyond this no picture is made a multiple of a parameter."""
 
 _EXTRA = 2
 """Tokens of a prefix or suffix whose size is not said."""
@@ -100,17 +104,30 @@ def for_picture(
     )
     small = check_pattern(module, name, {**parameters, **clipped})
     first: PatternError | None = None
-    for scale in (1, 2, 4, 8):
-        grown = {n: s * scale if n in (*ir.q_axes, *ir.k_axes) else s for n, s in wanted.items()}
+    for lengths in _grown(wanted, (small, ir)):
         for candidate, said in ((small, notes), (ir, ())):
             try:
-                bind(candidate, grown, heads=asked)
+                bind(candidate, lengths, heads=asked)
             except PatternError as error:
                 first = first or error
             else:
-                return Sized(Pattern(module, candidate), grown, asked, said)
+                return Sized(Pattern(module, candidate), lengths, asked, said)
     assert first is not None
     raise first
+
+
+def _grown(wanted: Mapping[str, int], patterns: Sequence[PatternIR]) -> Iterator[dict[str, int]]:
+    """Lengths, then longer ones, and multiples of what patterns may demand to divide them."""
+    axes = {a for ir in patterns for a in (*ir.q_axes, *ir.k_axes)}
+    numbers = {v for ir in patterns for _, v in ir.values if isinstance(v, int)}
+    units = [1, *sorted(n for n in numbers if 1 < n <= _LARGEST_UNIT)]
+    units.append(min(math.lcm(*units), _LARGEST_UNIT))
+    for scale in (1, 2, 4, 8):
+        for unit in units:
+            yield {
+                n: max(round(s * scale / unit), 1) * unit if n in axes else s
+                for n, s in wanted.items()
+            }
 
 
 def long_parameters(ir: PatternIR, sizes: Mapping[str, int]) -> tuple[str, ...]:
@@ -140,19 +157,16 @@ def to_compare(
                 f"no axis or segment `{name}`", did_you_mean(name, _names(patterns[0]))
             )
     wanted = {**_default(patterns[0], MODERATE), **sizes}
-    grown = wanted
-    for scale in (1,) if sizes else (1, 2, 4):
-        axes = (*patterns[0].q_axes, *patterns[0].k_axes)
-        grown = {n: s * scale if n in axes else s for n, s in wanted.items()}
+    for lengths in () if sizes else _grown(wanted, patterns):
         try:
             for ir in patterns:
-                bind(ir, grown, heads=heads)
+                bind(ir, lengths, heads=heads)
         except PatternError:
             continue
-        return grown
+        return lengths
     for ir in patterns:
-        bind(ir, grown, heads=heads)
-    return grown
+        bind(ir, wanted, heads=heads)
+    return wanted
 
 
 def _plain(value: ParameterValue) -> str:

@@ -158,7 +158,7 @@ def with_absent(tensors: Tensors, problem: Problem) -> Tensors:
     whole = dict(tensors)
     for decl in problem.pattern.inputs:
         if decl.optional and decl.name not in whole and "head" not in decl.dims:
-            made = tuple(
+            made: tuple[NDArray[Any], ...] = tuple(
                 np.zeros(input_shape(decl, side, problem, 1), dtype=_DTYPES[decl.kind])
                 for side in (decl.sides or (None,))
             )

@@ -31,9 +31,10 @@ class BoxBatch:
     mask: BoolArray | None
 
 
-def in_tile_order(boxes: BoxTable) -> bool:
-    """Does every query tile attend within its own tokens only?"""
-    return all(
+def in_tile_order(plan: Plan, boxes: BoxTable) -> bool:
+    """Does every query tile attend within its own tokens only? Grids of unlike shape number
+    their tokens differently."""
+    return plan.problem.q[0].lengths == plan.problem.k[0].lengths and all(
         r.same_as(a) and r.truth is not None
         for r, a in zip(boxes.reaches, boxes.q.axes, strict=True)
     )
@@ -41,7 +42,7 @@ def in_tile_order(boxes: BoxTable) -> bool:
 
 def box_batches(plan: Plan, group: HeadPlan, boxes: BoxTable) -> list[BoxBatch]:
     """Batches that cover every query tile with a key."""
-    if in_tile_order(boxes):
+    if in_tile_order(plan, boxes):
         return _folded(boxes)
     if len(boxes.reaches) == 1 and boxes.reaches[0].step == 1:
         return _spans(plan, group, boxes)

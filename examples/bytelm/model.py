@@ -30,6 +30,9 @@ class Shape:
 class Rotary(nn.Module):
     """Rotary position embedding: turns pairs of features by an angle that grows with position."""
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, head_dim: int, context: int, base: float = 10_000.0) -> None:
         super().__init__()
         frequency = base ** (-torch.arange(0, head_dim, 2) / head_dim)

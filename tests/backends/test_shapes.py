@@ -139,11 +139,21 @@ def test_images(name: str, shape: tuple[int, int]) -> None:
     check(call(text("y, x", GRIDS[name]), tensors(y * x, heads=1, width=2), sizes))
 
 
-@pytest.mark.parametrize("name", ["halo", "disc", "rows"])
-def test_grids_of_unlike_shape(name: str) -> None:
+@pytest.mark.parametrize(
+    "where",
+    [
+        GRIDS["halo"],
+        GRIDS["disc"],
+        GRIDS["rows"],
+        "abs(q.y - k.y) <= 1 and abs(q.x - k.x) <= 2",
+        "0 <= q.y - k.y < 1 and 0 <= q.x - k.x < 1",  # every token its own key, numbered unlike
+    ],
+)
+def test_grids_of_unlike_shape(where: str) -> None:
     """The keys' own strides count, not the queries'."""
-    sizes = {"q.y": 6, "q.x": 5, "k.y": 7, "k.x": 9}
-    check(call(text("y, x", GRIDS[name]), tensors(30, 63), sizes))
+    for y, x in ((7, 9), (4, 3), (6, 9)):
+        sizes = {"q.y": 6, "q.x": 5, "k.y": y, "k.x": x}
+        check(call(text("y, x", where), tensors(30, y * x), sizes))
 
 
 def test_videos() -> None:

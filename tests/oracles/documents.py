@@ -20,6 +20,25 @@ def lca_full_document(sizes: Mapping[str, int], heads: int = 1, *, doc: Ints) ->
     return pairs_by_batch(sizes["n"], doc, lambda d, i, j: bool(d[i] == d[j]))
 
 
+def lca_full(sizes: Mapping[str, int], heads: int = 1) -> Mask:
+    """Every pair."""
+    return pairs(sizes["n"], lambda i, j: True)
+
+
+def lca_causal(sizes: Mapping[str, int], heads: int = 1) -> Mask:
+    """`j <= i`."""
+    return pairs(sizes["n"], lambda i, j: j <= i)
+
+
+def lca_share_question(sizes: Mapping[str, int], heads: int = 1, *, doc: Ints) -> Mask:
+    """Causal inside a document; document 0, the question, is seen by all others whole."""
+
+    def rule(d: Ints, i: int, j: int) -> bool:
+        return bool(d[i] == d[j] and j <= i) or bool(d[i] != 0 and d[j] == 0)
+
+    return pairs_by_batch(sizes["n"], doc, rule)
+
+
 def lca_sliding_window(sizes: Mapping[str, int], heads: int = 1, *, window: int) -> Mask:
     """`window` keys on each side: `|i - j| <= w`."""
     return pairs(sizes["n"], lambda i, j: abs(i - j) <= window)

@@ -83,6 +83,8 @@ ALL: list[Case] = [
     ),
     *(Case("lca_causal_document", {"n": 32}, heads=2, inputs={"doc": [doc]}) for doc in PACKED),
     Case("lca_causal_document", {"n": 32}, inputs={"doc": list(PACKED)}),
+    *(Case(name, s) for name in ("lca_full", "lca_causal") for s in lines(1, 33)),
+    *(Case("lca_share_question", {"n": 32}, inputs={"doc": [doc]}) for doc in PACKED),
     *(Case("lca_full_document", {"n": 32}, inputs={"doc": [doc]}) for doc in PACKED),
     *(Case("lca_block_causal_document", {"n": 32}, {"block": b}, inputs={"doc": [doc]}) for doc in PACKED for b in (1, 8, 50)),
     *(Case(name, s, {"window": w}) for name in ("lca_sliding_window", "lca_sliding_window_causal", "lca_global_sliding_window") for s in lines(1, 31, 64) for w in (0, 1, 10, 80)),

@@ -167,5 +167,6 @@ def _summary(out: Path, manifest: Mapping[str, Any]) -> str:
     if verified is not None:
         word = "agrees with the reference" if verified["passed"] else "DIFFERS from the reference"
         at = ", ".join(f"{n}={s}" for n, s in verified["sizes"].items())
-        lines.append(f"  {word} at {at}: largest error {verified['worst']:.1e}, gradients included")
+        worst = "infinite" if verified["worst"] is None else f"{verified['worst']:.1e}"
+        lines.append(f"  {word} at {at}: largest error {worst}, gradients included")
     return "\n".join(lines)
