@@ -95,7 +95,9 @@ def _array(
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
     array = np.asarray(value)
     by_batch = decl.dims[:1] == ("batch",)
-    expected = input_shape(decl, side, problem, max(len(array), 1) if by_batch and array.ndim else 1)
+    expected = input_shape(
+        decl, side, problem, max(len(array), 1) if by_batch and array.ndim else 1
+    )
     if _KINDS.get(array.dtype.kind) is not decl.kind or list(array.shape) != expected:
         raise failure(
             "AL408",

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import attnlang
 import numpy as np
 import numpy.typing as npt
 import torch
 from attnlang.compiler.plan.plan import Plan
 from hypothesis import strategies as st
+
+import attnlang
 
 Ints = npt.NDArray[np.int64]
 Draw = st.DrawFn
@@ -67,9 +68,7 @@ class Program:
 
     def plan(self, tile: Any = None, *, inputs: bool = True) -> Plan:
         given = self.tensors if inputs else {}
-        return self.pattern.plan(
-            self.sizes, self.heads, tile=tile, q_offset=self.q_offset, **given
-        )
+        return self.pattern.plan(self.sizes, self.heads, tile=tile, q_offset=self.q_offset, **given)
 
     def __repr__(self) -> str:
         shown = {name: value.tolist() for name, value in self.inputs.items()}
@@ -216,7 +215,10 @@ def programs(
     segments: bool = True,
     depth: int = 2,
 ) -> Program:
-    """A pattern over ``axes``; with ``runtime`` tensors and prefix ``segments`` now and then."""
+    """A pattern over ``axes``; with ``runtime`` tensors and prefix ``segments`` now and then.
+
+    Without tensors, queries and keys may have lengths of their own, and queries begin late.
+    """
     lengths = {a: draw(st.integers(1, longest)) for a in axes}
     tokens = int(np.prod(list(lengths.values())))
     heads = draw(st.integers(1, 3))
@@ -243,9 +245,13 @@ def programs(
         lines.append(f"input flag: bool[{', '.join(('batch', *axes))}]")
         bits = [draw(st.booleans()) for _ in range(tokens)]
         inputs["flag"] = np.array(bits).reshape(1, *lengths.values())
+    offset = 0
+    if not inputs and draw(st.integers(0, 3)) == 0:
+        sizes = {f"{s}.{a}": draw(st.integers(1, longest)) for s in "qk" for a in axes}
+        offset = draw(st.integers(0, longest))
     values = tuple(draw(st.integers(0, 9)) for _ in range(heads)) if table else ()
     rule = "zero" if inputs else ""
-    return Program(tuple(lines), where, sizes, heads, 0, values, rule, (), inputs)
+    return Program(tuple(lines), where, sizes, heads, offset, values, rule, (), inputs)
 
 
 def _with_segments(draw: Draw, where: str) -> tuple[str, list[str]]:
@@ -267,9 +273,10 @@ def _with_segments(draw: Draw, where: str) -> tuple[str, list[str]]:
 @st.composite
 def tiles(draw: Draw, program: Program) -> Any:
     """Tile extents for both sides, rectangular and ragged ones too."""
-    lengths = [program.sizes[a] for a in program.pattern.axes]
-    shape = st.tuples(*(st.integers(1, max(2, n)) for n in lengths))
-    q, k = draw(shape), draw(shape)
+    problem = program.pattern.problem(program.sizes, program.heads)
+    grids = [next(x for x in side if x.segment.is_grid) for side in (problem.q, problem.k)]
+    q, k = (draw(st.tuples(*(st.integers(1, max(2, n)) for n in g.lengths))) for g in grids)
+    lengths = grids[0].lengths
     return (q[0], k[0]) if len(lengths) == 1 else (q, k)
 
 

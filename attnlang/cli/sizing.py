@@ -79,18 +79,21 @@ def for_picture(
     sizes: Mapping[str, int],
     heads: int | None,
     *,
+    implied: Mapping[str, int] | None = None,
     roomy: bool = True,
 ) -> Sized:
     """Lengths for a small picture; what was given stays.
 
-    Without any length given, windows and blocks longer than the picture are shortened, and the
-    picture grows if the pattern requires it. Raises PatternError when nothing fits.
+    implied: lengths that the run-time tensors have. Without any length in ``sizes``, windows and
+    blocks longer than the picture are shortened, and what is not implied grows if the pattern
+    requires it. Raises PatternError when nothing fits.
     """
     ir = check_pattern(module, name, parameters)
     unknown = set(sizes) - set(_names(ir))
     if unknown and not {x.partition(".")[2] or x for x in unknown} <= set(_names(ir)):
         demand_sizes(ir, sizes)
-    wanted = {**_default(ir, ROOMY if roomy else NARROW), **sizes}
+    fixed = {**(implied or {}), **sizes}
+    wanted = {**_default(ir, ROOMY if roomy else NARROW), **fixed}
     asked = heads_for(ir, heads)
     long = _too_long(ir, parameters, wanted)
     if sizes:
@@ -104,7 +107,7 @@ def for_picture(
     )
     small = check_pattern(module, name, {**parameters, **clipped})
     first: PatternError | None = None
-    for lengths in _grown(wanted, (small, ir)):
+    for lengths in [wanted] if fixed else _grown(wanted, (small, ir)):
         for candidate, said in ((small, notes), (ir, ())):
             try:
                 bind(candidate, lengths, heads=asked)
@@ -137,7 +140,7 @@ def long_parameters(ir: PatternIR, sizes: Mapping[str, int]) -> tuple[str, ...]:
 
 def _unseen(long: Sequence[tuple[ParameterDecl, ParameterValue]]) -> tuple[str, ...]:
     return tuple(
-        f"{p.name}={_plain(v)} is longer than the axis: see it at work with --set {p.name}="
+        f"{p.name}={_plain(v)} is as long as the axis or longer: try a smaller --set {p.name}="
         for p, v in long
     )
 
@@ -187,7 +190,7 @@ def _default(ir: PatternIR, lengths: Mapping[int, tuple[int, ...]]) -> dict[str,
 def _too_long(
     ir: PatternIR, given: Mapping[str, object], sizes: Mapping[str, int]
 ) -> list[tuple[ParameterDecl, ParameterValue]]:
-    """Whole-number parameters at their defaults that are longer than every axis they are for."""
+    """Whole-number parameters at their defaults that are as long as the axis they are for."""
     values = dict(ir.values)
     found: list[tuple[ParameterDecl, ParameterValue]] = []
     for p in ir.parameters:
@@ -196,9 +199,9 @@ def _too_long(
             continue
         limits = [sizes.get(a, 0) for a in ir.q_axes]
         if p.per is Per.AXIS and isinstance(value, tuple):
-            over = any(v > n for v, n in zip(value, limits, strict=True))
+            over = any(v >= n > 1 for v, n in zip(value, limits, strict=True))
         else:
-            over = isinstance(value, int) and value > max(limits)
+            over = isinstance(value, int) and value >= max(limits)
         if over and _is_length(p, ir):
             found.append((p, value))
     return found

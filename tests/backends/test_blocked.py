@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attnlang
 import pytest
 from attnlang.backends.blocked import boxes, fused, schedule, softmax
 from attnlang.compiler.analysis import classify
@@ -10,6 +9,7 @@ from attnlang.compiler.layout import choose, cost
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import attnlang
 from tests.backends.calls import AttentionCall, calls, check
 from tests.compiler.test_classification import LONGEST, SHAPES
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import attnlang
 import pytest
 import torch
 
+import attnlang
 from tests.backends.calls import AttentionCall, check
 from tests.backends.test_shapes import tensors
 
@@ -19,7 +19,12 @@ WHERE = {
     "rows of some heads": "k.n <= q.n and (head > 0 or q.n < 3)",
     "no row": "k.n <= q.n",
 }
-OPTIONS = {"plain": "", "score": "score 0.5 * s + 1.0", "sink": "sink 0.25", "softcap": "softcap 2.0"}
+OPTIONS = {
+    "plain": "",
+    "score": "score 0.5 * s + 1.0",
+    "sink": "sink 0.25",
+    "softcap": "softcap 2.0",
+}
 
 
 def source(where: str, rule: str, option: str = "") -> str:
@@ -31,7 +36,9 @@ def source(where: str, rule: str, option: str = "") -> str:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("where", WHERE)
 def test_every_rule(where: str, rule: str, option: str) -> None:
-    check(AttentionCall(source(WHERE[where], rule, OPTIONS[option]), {}, *tensors(200, width=2), {}))
+    check(
+        AttentionCall(source(WHERE[where], rule, OPTIONS[option]), {}, *tensors(200, width=2), {})
+    )
 
 
 @pytest.mark.parametrize("rule", ["zero", "self", "full"])

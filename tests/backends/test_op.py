@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import pickle
 
-import attnlang
 import pytest
 import torch
 
+import attnlang
 from tests.backends.calls import AttentionCall, check
 from tests.backends.test_shapes import tensors
 
@@ -153,7 +153,9 @@ def test_scales() -> None:
         torch.testing.assert_close(given, own)
         said = "pattern p:\n    over n\n    attend where k.n <= q.n\n        scale 0.3\n"
         pattern = attnlang.parse(said).compile(backend, scale=7.0)
-        torch.testing.assert_close(pattern(q, k, v, scale=9.0), own)  # the pattern's own scale rules
+        torch.testing.assert_close(
+            pattern(q, k, v, scale=9.0), own
+        )  # the pattern's own scale rules
 
 
 def test_the_sequence_of_the_lse_and_without_it() -> None:
@@ -170,7 +172,9 @@ def test_the_sequence_of_the_lse_and_without_it() -> None:
 
 def test_attention_in_two_parts_merges_by_the_lse() -> None:
     """Near and far keys apart, joined by their normalisers, are all keys; in gradients too."""
-    near = attnlang.parse("pattern p:\n    over n\n    attend where 0 <= q.n - k.n < 20\n").compile()
+    near = attnlang.parse(
+        "pattern p:\n    over n\n    attend where 0 <= q.n - k.n < 20\n"
+    ).compile()
     far = attnlang.parse("pattern p:\n    over n\n    attend where q.n - k.n >= 20\n").compile()
     q, k, v = tensors(70)
     (a, x), (b, y) = near(q, k, v, return_lse=True), far(q, k, v, return_lse=True)
@@ -195,7 +199,8 @@ def test_autocast_decides_the_dtype_of_the_inputs_alone(backend: str) -> None:
 
 @pytest.mark.parametrize("option", ["", "        score 0.5 * s\n", "        sink 0.1\n"])
 @pytest.mark.parametrize(
-    "where", ["0 <= q.n - k.n < 9", "(q.n - k.n) % 70 < 3", "q.n > 66 and k.n < q.n - 66", "k.n < q.n"]
+    "where",
+    ["0 <= q.n - k.n < 9", "(q.n - k.n) % 70 < 3", "q.n > 66 and k.n < q.n - 66", "k.n < q.n"],
 )
 def test_training_after_inference(where: str, option: str) -> None:
     """What was planned in inference mode serves a call that learns."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import attnlang
 import pytest
 import torch
 import torch.nn.functional as F
+
+import attnlang
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 WHERE = {
@@ -95,7 +96,9 @@ def test_large_scores_do_not_overflow() -> None:
             assert lse.isfinite().all()
 
 
-@pytest.mark.parametrize("option", ["score min(s, 0.1) + (0.1 if k.n < 4 else 0.2)", "score s * t[head]"])
+@pytest.mark.parametrize(
+    "option", ["score min(s, 0.1) + (0.1 if k.n < 4 else 0.2)", "score s * t[head]"]
+)
 def test_constants_are_double(option: str) -> None:
     """0.1 in a score is not the float32 nearest to it."""
     text = f"pattern p(t: float[head] = 0.1):\n    over n\n    attend where k.n <= q.n\n        {option}\n"

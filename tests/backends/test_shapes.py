@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attnlang
 import pytest
 import torch
 
+import attnlang
 from tests.backends.calls import AttentionCall, check
 
 PATTERNS = {
@@ -68,10 +68,14 @@ def test_lengths_around_tiles_with_written_scores(name: str) -> None:
         check(call(text(*PATTERNS[name], "score s * 1.5 - 0.1 * abs(q.n - k.n)"), tensors(n)))
 
 
-@pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (3, 3), (2, 1), (4, 2), (3, 1), (6, 2), (7, 7)])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads"), [(1, 1), (3, 3), (2, 1), (4, 2), (3, 1), (6, 2), (7, 7)]
+)
 @pytest.mark.parametrize("name", ["window", "sinks", "blocks"])
 def test_odd_heads_and_shared_key_heads(name: str, heads: int, kv_heads: int) -> None:
-    check(call(text(*PATTERNS[name]), tensors(70, batch=2, heads=heads, kv_heads=kv_heads, width=3)))
+    check(
+        call(text(*PATTERNS[name]), tensors(70, batch=2, heads=heads, kv_heads=kv_heads, width=3))
+    )
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
@@ -92,13 +96,17 @@ def test_values_of_another_width(name: str, widths: tuple[int, int]) -> None:
     check(call(text(*PATTERNS[name]), tensors(66, width=widths[0], value_width=widths[1])))
 
 
-@pytest.mark.parametrize(("n_q", "n_k"), [(1, 65), (65, 1), (70, 200), (200, 70), (64, 63), (3, 128)])
+@pytest.mark.parametrize(
+    ("n_q", "n_k"), [(1, 65), (65, 1), (70, 200), (200, 70), (64, 63), (3, 128)]
+)
 @pytest.mark.parametrize("name", PATTERNS)
 def test_unlike_lengths(name: str, n_q: int, n_k: int) -> None:
     check(call(text(*PATTERNS[name]), tensors(n_q, n_k)))
 
 
-@pytest.mark.parametrize(("n_q", "n_k", "offset"), [(1, 65, 64), (5, 130, 125), (64, 200, 100), (1, 1, 0), (4, 70, 500)])
+@pytest.mark.parametrize(
+    ("n_q", "n_k", "offset"), [(1, 65, 64), (5, 130, 125), (64, 200, 100), (1, 1, 0), (4, 70, 500)]
+)
 @pytest.mark.parametrize("name", PATTERNS)
 def test_queries_of_a_decode_step(name: str, n_q: int, n_k: int, offset: int) -> None:
     check(call(text(*PATTERNS[name]), tensors(n_q, n_k), q_offset=offset))
@@ -110,7 +118,9 @@ def test_a_decode_step_is_the_row_of_the_whole(name: str) -> None:
     op = attnlang.parse(text(*PATTERNS[name])).compile()
     whole = op(q, k, v)
     for at in (0, 63, 64, 89):
-        torch.testing.assert_close(op(q[:, :, at : at + 1], k, v, q_offset=at)[:, :, 0], whole[:, :, at])
+        torch.testing.assert_close(
+            op(q[:, :, at : at + 1], k, v, q_offset=at)[:, :, 0], whole[:, :, at]
+        )
 
 
 # -- grids ----------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import attnlang
 import numpy as np
 import pytest
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.problem.problem import Problem
+
+import attnlang
 
 
 def pattern(*lines: str, parameters: str = "", **params: object) -> attnlang.Pattern:
@@ -72,10 +73,16 @@ def test_requirements_read_lengths_of_both_sides_and_tables() -> None:
     p = pattern("require len(q.n) <= len(k.n)", "attend where k.n <= q.n")
     p.problem({"q.n": 2, "k.n": 3})
     assert codes(p, {"q.n": 3, "k.n": 2}) == ["AL404"]
-    table = pattern("require w[0] >= 1", "attend where q.n - k.n < w[head]", parameters="(w: int[head] = (0, 9))")
+    table = pattern(
+        "require w[0] >= 1",
+        "attend where q.n - k.n < w[head]",
+        parameters="(w: int[head] = (0, 9))",
+    )
     assert codes(table, {"n": 8}, heads=2) == ["AL404"]
     pattern(
-        "require w[1] >= 1", "attend where q.n - k.n < w[head]", parameters="(w: int[head] = (0, 9))"
+        "require w[1] >= 1",
+        "attend where q.n - k.n < w[head]",
+        parameters="(w: int[head] = (0, 9))",
     ).problem({"n": 8}, heads=2)
 
 
@@ -246,7 +253,10 @@ def test_a_table_has_one_value_or_one_a_head() -> None:
         (("[:2]", "[2:3]"), "head 3 is in none of the `heads[...]` groups"),
         (("[1:]",), "head 0 is in none of the `heads[...]` groups"),
         (("[:-1]", "[-1:]"), "a group begins or ends at head -1; count heads from 0"),
-        (("[: heads - 6]", "[heads - 6 :]"), "a group begins or ends at head -2; count heads from 0"),
+        (
+            ("[: heads - 6]", "[heads - 6 :]"),
+            "a group begins or ends at head -2; count heads from 0",
+        ),
     ],
 )
 def test_groups_that_do_not_cover_the_heads(groups: tuple[str, ...], why: str) -> None:
@@ -267,11 +277,15 @@ def test_groups_follow_the_number_of_heads() -> None:
 
 
 def test_an_entry_outside_the_heads_is_zero() -> None:
-    p = pattern("attend where k.n <= q.n and q.n - k.n < w[head - 1]", parameters="(w: int[head] = 3)")
+    p = pattern(
+        "attend where k.n <= q.n and q.n - k.n < w[head - 1]", parameters="(w: int[head] = 3)"
+    )
     mask = p.mask({"n": 6}, heads=3)
     assert mask.sum((1, 2)).tolist() == [0, 15, 15]
     assert p.plan({"n": 6}, heads=3).pairs == 30
-    assert pattern("attend where w[7] > 0", parameters="(w: int[head] = 3)").plan({"n": 6}).pairs == 0
+    assert (
+        pattern("attend where w[7] > 0", parameters="(w: int[head] = 3)").plan({"n": 6}).pairs == 0
+    )
 
 
 def test_nested_tables_and_key_heads() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attnlang
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,6 +13,7 @@ from attnlang.compiler.plan.plan import Plan
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import attnlang
 from tests.strategies import Program, decoding, programs, tiles
 
 Bools = npt.NDArray[np.bool_]

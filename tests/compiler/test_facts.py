@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attnlang
 import numpy as np
 import pytest
 import torch
@@ -10,6 +9,7 @@ from attnlang.compiler.plan.count import pairs_per_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import attnlang
 from tests.compiler.test_classification import LONGEST, SHAPES, tile_truth, truth
 from tests.strategies import programs, tiles
 
@@ -150,7 +150,9 @@ def test_a_table_per_head_is_read() -> None:
 
 def test_a_table_without_entries_reads_zero() -> None:
     p = parsed(
-        "over n", "input open: bool[len(n) // 40]", "attend where open[k.n] or k.n == q.n empty zero"
+        "over n",
+        "input open: bool[len(n) // 40]",
+        "attend where open[k.n] or k.n == q.n empty zero",
     )
     given = torch.zeros(0, dtype=torch.bool)
     assert p.plan({"n": 12}, open=given).pairs == p.mask({"n": 12}, open=given).sum() == 12

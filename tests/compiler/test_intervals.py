@@ -31,7 +31,9 @@ def spans(draw: st.DrawFn) -> tuple[dict[Expr, Span], dict[Expr, Number]]:
     for x in (*INTEGERS, *FLOATS):
         number = st.integers(-9, 20)
         if x in FLOATS:
-            number = st.floats(-9, 9, allow_subnormal=False) | st.sampled_from([-math.inf, math.inf])
+            number = st.floats(-9, 9, allow_subnormal=False) | st.sampled_from(
+                [-math.inf, math.inf]
+            )
         three = sorted(draw(st.tuples(number, number, number)))
         ranges[x], values[x] = (three[0], three[2]), three[1]
     for x in TRUTHS:
@@ -108,9 +110,11 @@ def test_an_unknown_float_decides_nothing(x: Expr) -> None:
         with np.errstate(all="ignore"):
             lo, hi = Intervals(
                 ARRAYS,
-                lambda leaf: (np.array([-math.inf]), np.array([math.inf]))
-                if leaf == W
-                else (np.array([0]), np.array([9])),
+                lambda leaf: (
+                    (np.array([-math.inf]), np.array([math.inf]))
+                    if leaf == W
+                    else (np.array([0]), np.array([9]))
+                ),
             ).of(comparison)
         assert (lo.item(), hi.item()) == (0, 1)
 

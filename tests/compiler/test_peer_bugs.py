@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-import attnlang
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from attnlang.compiler.plan.plan import Plan
 
+import attnlang
 from tests.compiler.test_classification import tile_truth
 from tests.oracles import mask
 
@@ -60,7 +60,12 @@ def test_rectangular_tiles_of_a_ragged_sequence(tile: Tile) -> None:
 
 @pytest.mark.parametrize(
     ("window", "sizes"),
-    [(6, {"y": 16, "x": 16}), (5, {"y": 12, "x": 10}), ((4, 6), {"y": 9, "x": 7}), (2, {"y": 5, "x": 3})],
+    [
+        (6, {"y": 16, "x": 16}),
+        (5, {"y": 12, "x": 10}),
+        ((4, 6), {"y": 9, "x": 7}),
+        (2, {"y": 5, "x": 3}),
+    ],
 )
 def test_every_query_keeps_its_count_of_keys(window: int | Tile, sizes: dict[str, int]) -> None:
     p = attnlang.load("stdlib:neighborhood_2d", window=window)
@@ -169,7 +174,9 @@ def test_counts_of_long_sequences_are_exact(n: int, tile: int | None) -> None:
 def test_a_million_tokens_are_planned_and_transposed_at_once() -> None:
     """create_block_mask: out of memory; from_kv_blocks: 14.8 s and 1.6 GiB for the transpose."""
     start = time.perf_counter()
-    plan = attnlang.load("stdlib:sliding_window", window=1024, sinks=4).plan({"n": 1 << 20}, tile=128)
+    plan = attnlang.load("stdlib:sliding_window", window=1024, sinks=4).plan(
+        {"n": 1 << 20}, tile=128
+    )
     table = plan.heads[0].table
     back = table.transposed()
     assert time.perf_counter() - start < 5.0

@@ -95,9 +95,7 @@ def holds(fact: Fact, leaves: dict[Expr, Number]) -> bool:
 
 @many
 @given(literals(), leaf_values(), st.integers(-30, 30), st.integers(-30, 30))
-def test_solved_bounds_are_equivalent(
-    x: Expr, leaves: dict[Expr, Number], q: int, k: int
-) -> None:
+def test_solved_bounds_are_equivalent(x: Expr, leaves: dict[Expr, Number], q: int, k: int) -> None:
     leaves = {**leaves, Q: q, K: k}
     assert all(holds(f, leaves) for f in solve(x)) is value_of(x, leaves)
 

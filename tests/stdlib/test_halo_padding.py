@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import attnlang
 import numpy as np
 import pytest
 import torch
+
+import attnlang
 
 Y, X, DIM = 7, 8, 4
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import attnlang
 import numpy as np
 import pytest
 
+import attnlang
 from tests.compiler.test_classification import tile_truth
 from tests.oracles import MASKS
 from tests.stdlib.cases import CASES, Case

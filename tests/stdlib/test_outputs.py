@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attnlang
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
+import attnlang
 from tests.oracles import MASKS, scores
 from tests.oracles.attention import attention
 from tests.stdlib.cases import Case, smallest

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import attnlang
 import numpy as np
 import pytest
 import torch
+
+import attnlang
 
 
 def load(name: str, **params: Any) -> attnlang.Pattern:
@@ -136,7 +137,13 @@ def test_the_order_of_a_wrapped_group_is_the_rolled_one() -> None:
 
 def test_an_odd_head_goes_to_the_shifted_half() -> None:
     mask = load("longlora_s2").mask({"n": 16}, 5)
-    assert [bool(torch.equal(mask[h], mask[0])) for h in range(5)] == [True, True, False, False, False]
+    assert [bool(torch.equal(mask[h], mask[0])) for h in range(5)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_the_group_follows_the_length() -> None:

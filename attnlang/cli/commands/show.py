@@ -106,8 +106,10 @@ def _plan(args: Namespace, roomy: bool) -> tuple[Sized, Plan]:
     ir = check_pattern(module, name, parameters)
     tensors = read_tensors(inputs_of(args), ir)
     demand_inputs(ir, tensors)
-    sizes = {**lengths_of(tensors, ir), **sizes_of(args)}
-    sized = for_picture(module, name, parameters, sizes, args.heads, roomy=roomy)
+    implied = lengths_of(tensors, ir)
+    sized = for_picture(
+        module, name, parameters, sizes_of(args), args.heads, implied=implied, roomy=roomy
+    )
     tile = tile_of(args.tile)
     problem = sized.pattern.problem(
         sized.sizes, sized.heads, kv_heads=args.kv_heads, head_dim=args.head_dim
