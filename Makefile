@@ -55,6 +55,7 @@ clean: ## Remove the environment, the caches and what the demo made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml tests/constraints.txt
+	@echo "Making the environment in .venv: some minutes if torch has to be downloaded."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[dev]" -c tests/constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -qq -e ".[dev]" -c tests/constraints.txt
 	@touch $@

@@ -14,6 +14,7 @@ from attnlang.backends.arguments import (
     check_sizes,
     check_tensors,
     infer_sizes,
+    whole_sizes,
 )
 from attnlang.backends.call import Call
 from attnlang.compiler.problem.problem import Problem
@@ -71,12 +72,12 @@ class AttentionOp(nn.Module):
     def _problem(
         self, q: torch.Tensor, k: torch.Tensor, sizes: Mapping[str, int] | None, q_offset: int
     ) -> Problem:
-        given = tuple(sorted(sizes.items())) if sizes else ()
-        key = (q.shape[1:], k.shape[1:3], given, q_offset)
+        given = whole_sizes(sizes)
+        key = (q.shape[1:], k.shape[1:3], tuple(sorted(given.items())), q_offset)
         problem = self._problems.get(key)
         if problem is None:
             n_q, n_k = q.shape[2], k.shape[2]
-            inferred = infer_sizes(self.pattern.ir, sizes, n_q, n_k)
+            inferred = infer_sizes(self.pattern.ir, given, n_q, n_k)
             problem = self.pattern.problem(
                 inferred, q.shape[1], kv_heads=k.shape[1], head_dim=q.shape[3], q_offset=q_offset
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Mapping
 
 import torch
@@ -53,6 +54,21 @@ def check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         raise ArgumentError(
             f"the heads of q ({q.shape[1]}) must be a multiple of those of k and v ({k.shape[1]})"
         )
+
+
+def whole_sizes(sizes: Mapping[str, int] | None) -> dict[str, int]:
+    """Given lengths as plain integers. Raises ArgumentError for anything else."""
+    found: dict[str, int] = {}
+    if sizes is None:
+        return found
+    if not isinstance(sizes, Mapping):
+        raise ArgumentError(f"sizes must map names to lengths, not be {type(sizes).__name__}")
+    for name, size in sizes.items():
+        try:
+            found[name] = operator.index(size)
+        except TypeError:
+            raise ArgumentError(f"sizes: {name!r} must be a whole number, not {size!r}") from None
+    return found
 
 
 def infer_sizes(

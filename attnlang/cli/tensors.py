@@ -34,21 +34,24 @@ def read_tensors(written: Mapping[str, str], ir: PatternIR) -> Tensors:
     values of their own.
     """
     declared = {i.name: i for i in ir.inputs}
-    tensors: Tensors = {}
-    for name, text in written.items():
-        side, dot, rest = name.partition(".")
-        plain = rest if dot and side in tuple(Side) else name
-        if plain not in declared:
-            hint = did_you_mean(plain, declared) or "this pattern takes no inputs"
-            raise UsageError(f"pattern `{ir.name}` has no input `{plain}`", hint)
-        array = _shaped(_array(text, declared[plain]), declared[plain])
-        if plain == name:
-            tensors[name] = array
+    plain: Tensors = {}
+    sided: dict[str, dict[str, NDArray[Any]]] = {}
+    for written_name, text in written.items():
+        side, dot, rest = written_name.partition(".")
+        one_side = bool(dot) and side in tuple(Side)
+        name = rest if one_side else written_name
+        if name not in declared:
+            hint = did_you_mean(name, declared) or "this pattern takes no inputs"
+            raise UsageError(f"pattern `{ir.name}` has no input `{name}`", hint)
+        array = _shaped(_array(text, declared[name]), declared[name])
+        if one_side:
+            sided.setdefault(name, {})[side] = array
         else:
-            pair = list(tensors.get(plain, (array, array)))
-            pair[side == "k"] = array
-            tensors[plain] = tuple(pair)
-    return tensors
+            plain[name] = array
+    for name, sides in sided.items():
+        rest_of = plain.get(name, next(iter(sides.values())))
+        plain[name] = (sides.get("q", rest_of), sides.get("k", rest_of))
+    return plain
 
 
 def demand_inputs(ir: PatternIR, given: Mapping[str, object]) -> None:
@@ -84,10 +87,13 @@ def lengths_of(tensors: Mapping[str, Any], ir: PatternIR) -> dict[str, int]:
     lengths: dict[str, int] = {}
     for decl in ir.inputs:
         value = tensors.get(decl.name)
-        if isinstance(value, np.ndarray) and value.ndim == len(decl.dims):
-            for dim, size in zip(decl.dims, value.shape, strict=True):
+        sides = zip(("q.", "k."), value, strict=True) if isinstance(value, tuple) else [("", value)]
+        for prefix, array in sides:
+            if array is None or array.ndim != len(decl.dims):
+                continue
+            for dim, size in zip(decl.dims, array.shape, strict=True):
                 if isinstance(dim, str) and dim not in ("batch", "head"):
-                    lengths[dim] = size
+                    lengths[prefix + dim] = size
     return lengths
 
 

@@ -122,10 +122,16 @@ class Intervals:
         match x.op:
             case "+" | "-" if integers:
                 return self.sum_of(linear(x))
+            # Infinity less infinity, or times 0, is NaN: such corners are looked at too.
             case "+":
-                return a + c, b + d
+                return self._corners([a + c, b + d, a + d, b + c])
             case "-":
-                return a - d, b - c
+                return self._corners([a - d, b - c, a - c, b - d])
+            case "*" if not integers:
+                zero = self.ops.where((a <= 0) & (b >= 0), 0.0, a)
+                other = self.ops.where((c <= 0) & (d >= 0), 0.0, c)
+                inner = [zero * c, zero * d, other * a, other * b]
+                return self._corners([a * c, a * d, b * c, b * d, *inner])
             case "*":
                 return self._corners([a * c, a * d, b * c, b * d])
             case "//" | "/" | "%":

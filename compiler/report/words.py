@@ -47,7 +47,7 @@ def percent(share: float) -> str:
     """A share as a percentage.
 
     >>> percent(0.0078), percent(1.0)
-    ('0.780%', '100%')
+    ('0.78%', '100%')
     """
     return f"{three(100 * share)}%"
 
