@@ -1,4 +1,4 @@
-"""The tour that `make demo` gives: from eleven lines of text to a trained model.
+"""The tour that `make demo` gives: from a few lines of text to a trained model.
 
 python examples/demo.py                    about five minutes
 python examples/demo.py --minutes 0.3      trains for a moment only

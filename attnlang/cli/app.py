@@ -55,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console.standard(words)
     try:
-        return _dispatch(words, console)
+        code = _dispatch(words, console)
+        console.out.flush()  # here, where a reader that is gone can still be noticed
+        return code
     except SystemExit as done:  # argparse, after --help
         return done.code if isinstance(done.code, int) else 0
     except KeyboardInterrupt:

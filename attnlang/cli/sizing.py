@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnlang.cli.failures import UsageError
+from attnlang.cli.shortening import plain, shorter, too_long, unseen
 from attnlang.compiler.check import Module, check_pattern
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.diagnostics.suggest import did_you_mean
-from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import ParameterDecl, ParameterValue, PatternIR, Per
-from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.heads import reads_head
-from attnlang.compiler.report.words import parameter
 from attnlang.pattern import Pattern
 
 MODERATE = {1: (1024,), 2: (24, 24), 3: (6, 10, 10)}
@@ -94,14 +93,17 @@ def for_picture(
         demand_sizes(ir, sizes)
     fixed = {**(implied or {}), **sizes}
     wanted = {**_default(ir, ROOMY if roomy else NARROW), **fixed}
+    for axis in set(ir.q_axes) & set(ir.k_axes) - fixed.keys():
+        if {f"q.{axis}", f"k.{axis}"} <= fixed.keys():
+            del wanted[axis]
     asked = heads_for(ir, heads)
-    long = _too_long(ir, parameters, wanted)
+    long = too_long(ir, parameters, wanted)
     if sizes:
-        return Sized(Pattern(module, ir), wanted, asked, _unseen(long))
-    clipped = {p.name: _shorter(p, ir, wanted) for p, _ in long}
+        return Sized(Pattern(module, ir), wanted, asked, unseen(long))
+    clipped = {p.name: shorter(p, ir, wanted) for p, _ in long}
     choose = " ".join(f"--size {axis}=" for axis in wanted if axis in ir.q_axes)
     notes = tuple(
-        f"the picture is small, so {p.name}={_plain(clipped[p.name])} in place of {_plain(v)}: "
+        f"the picture is small, so {p.name}={plain(clipped[p.name])} in place of {plain(v)}: "
         f"choose with --set {p.name}= and {choose}"
         for p, v in long
     )
@@ -133,18 +135,6 @@ def _grown(wanted: Mapping[str, int], patterns: Sequence[PatternIR]) -> Iterator
             }
 
 
-def long_parameters(ir: PatternIR, sizes: Mapping[str, int]) -> tuple[str, ...]:
-    """A note for each parameter that is too long to show at these sizes."""
-    return _unseen(_too_long(ir, {}, sizes))
-
-
-def _unseen(long: Sequence[tuple[ParameterDecl, ParameterValue]]) -> tuple[str, ...]:
-    return tuple(
-        f"{p.name}={_plain(v)} is as long as the axis or longer: try a smaller --set {p.name}="
-        for p, v in long
-    )
-
-
 def to_compare(
     patterns: Sequence[PatternIR], sizes: Mapping[str, int], heads: int
 ) -> dict[str, int]:
@@ -154,8 +144,8 @@ def to_compare(
     PatternError when nothing fits.
     """
     for name in sizes:
-        plain = name.partition(".")[2] or name
-        if not any(plain in _names(ir) for ir in patterns):
+        bare = name.partition(".")[2] or name
+        if not any(bare in _names(ir) for ir in patterns):
             raise UsageError(
                 f"no axis or segment `{name}`", did_you_mean(name, _names(patterns[0]))
             )
@@ -172,56 +162,9 @@ def to_compare(
     return wanted
 
 
-def _plain(value: ParameterValue) -> str:
-    """One number for all axes that have the same."""
-    if isinstance(value, tuple) and len(set(value)) == 1:
-        value = value[0]
-    return parameter(value)
-
-
 def _default(ir: PatternIR, lengths: Mapping[int, tuple[int, ...]]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for axes in (ir.q_axes, ir.k_axes):
         for axis, length in zip(axes, lengths[len(axes)], strict=True):
             sizes.setdefault(axis, length)
     return sizes | {n: _EXTRA for n, fixed in _names(ir).items() if not fixed and n not in sizes}
-
-
-def _too_long(
-    ir: PatternIR, given: Mapping[str, object], sizes: Mapping[str, int]
-) -> list[tuple[ParameterDecl, ParameterValue]]:
-    """Whole-number parameters at their defaults that are as long as the axis they are for."""
-    values = dict(ir.values)
-    found: list[tuple[ParameterDecl, ParameterValue]] = []
-    for p in ir.parameters:
-        value = values.get(p.name)
-        if p.name in given or p.kind is not Kind.INT or value is None:
-            continue
-        limits = [sizes.get(a, 0) for a in ir.q_axes]
-        if p.per is Per.AXIS and isinstance(value, tuple):
-            over = any(v >= n > 1 for v, n in zip(value, limits, strict=True))
-        else:
-            over = isinstance(value, int) and value >= max(limits)
-        if over and _is_length(p, ir):
-            found.append((p, value))
-    return found
-
-
-def _is_length(p: ParameterDecl, ir: PatternIR) -> bool:
-    """Does the condition itself read the parameter? (Others have nothing to do with lengths.)"""
-    return any(getattr(x, "name", None) == p.name for g in ir.groups for x in walk(g.attend.where))
-
-
-def _shorter(p: ParameterDecl, ir: PatternIR, sizes: Mapping[str, int]) -> int | tuple[int, ...]:
-    lengths = [sizes[a] for a in ir.q_axes]
-    if p.per is Per.AXIS:
-        each = tuple(_part(n) for n in lengths)
-        return each[0] if len(set(each)) == 1 else each
-    return _part(max(lengths))
-
-
-def _part(length: int) -> int:
-    """A quarter of a long axis, an odd third of a short one: windows with a middle."""
-    if length >= 32:
-        return length // 4
-    return (length // (3 if length > 8 else 2)) | 1

@@ -40,4 +40,9 @@ def _growth(growth: Growth) -> dict[str, Any]:
         {"sizes": dict(sizes), "keys_per_query": keys}
         for sizes, keys in zip(growth.sizes, growth.keys, strict=True)
     ]
-    return {"kind": growth.kind, "exponent": growth.exponent, "counted": counted}
+    return {
+        "kind": growth.kind,
+        "exponent": growth.exponent,
+        "sample": growth.sample,
+        "counted": counted,
+    }

@@ -42,6 +42,19 @@ def mask_rows(relation: Relation) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
             yield slice(q.start + start, q.start + start + len(places)), whole
 
 
+def keys_at(relation: Relation, places: IntArray) -> IntArray:
+    """How many keys the queries at these places of the grid attend."""
+    q = next(x for x in relation.q if x.segment.is_grid)
+    step = max(1, CHUNK // max(relation.k_len, 1))
+    counts: IntArray = np.zeros(len(places), dtype=np.int64)
+    for start in range(0, len(places), step):
+        part = slice(start, start + step)
+        for k in relation.k:
+            attends = _values(relation.where, q, k, places[part], relation.known, None)
+            counts[part] += attends.astype(bool).sum(axis=1)
+    return counts
+
+
 def values(
     root: Expr, problem: Problem, known: Known, score: NDArray[np.float64]
 ) -> NDArray[np.float64]:

@@ -13,13 +13,15 @@ _FLAT = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Keys per query like ``a + N ** exponent``, fitted to exact counts at three sizes.
+    """Keys per query like ``a + N ** exponent``, fitted to counts at three sizes.
 
-    sizes, keys: what was counted. kind: the class of the work that follows from the exponent.
+    sizes, keys: what was counted. sample: of how many queries; None when of all.
+    kind: the class of the work that follows from the exponent.
     """
 
     sizes: tuple[tuple[tuple[str, int], ...], ...]
     keys: tuple[float, ...]
+    sample: int | None
     exponent: float
     kind: str
 
@@ -32,7 +34,7 @@ def growth(counted: tuple[Counted, ...]) -> Growth | None:
     keys = [x.mean_keys for x in counted]
     exponent, steady = _exponent(tokens, keys)
     sizes = tuple(tuple(x.sizes.items()) for x in counted)
-    return Growth(sizes, tuple(keys), exponent, _kind(exponent, steady))
+    return Growth(sizes, tuple(keys), counted[-1].sample, exponent, _kind(exponent, steady))
 
 
 def _exponent(tokens: list[int], keys: list[float]) -> tuple[float, bool]:

@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
 
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.report.dense import keys_at
 from attnlang.compiler.report.keys import rows_of
 from attnlang.compiler.report.relation import Relation, relations
-from attnlang.compiler.report.rows import Rows
 
 SOLVED_TOKENS = 1 << 18
 LISTED_TOKENS = 1 << 11
-"""Tokens of the largest size, where rows are solved and where pairs are looked at one by one."""
+SAMPLED_TOKENS = 1 << 17
+"""Tokens of the largest size: where rows are solved, where all pairs are looked at one by one,
+and where those of a sample of queries are."""
+
+SAMPLE = 64
+"""Queries of a sample, over all classes of heads."""
 
 Lengths: TypeAlias = dict[str, int]
+_Mean: TypeAlias = Callable[[tuple[Relation, ...], Problem], "tuple[float, int | None] | None"]
 
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """One size, the relations of its head classes, and their rows."""
+    """One size, the relations of its head classes, and the keys per query on average.
+
+    sample: of how many queries; None when of all.
+    """
 
     sizes: Mapping[str, int]
     problem: Problem
     relations: tuple[Relation, ...]
-    rows: tuple[Rows, ...]
-
-    @property
-    def mean_keys(self) -> float:
-        """Keys per query, over all heads."""
-        pairs = sum(r.pairs * len(x.heads) for x, r in zip(self.relations, self.rows, strict=True))
-        return pairs / (self.problem.heads * max(self.problem.q_len, 1))
+    mean_keys: float
+    sample: int | None
 
 
 def counted_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
-    """Three sizes, every axis longer from one to the next; empty when none can be counted.
+    """Three sizes, every axis longer from one to the next, exactly counted; empty if none can be.
 
     Patterns that read run-time tensors are not scaled: nobody knows their longer documents.
     """
@@ -49,11 +55,30 @@ def counted_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
     limits = (SOLVED_TOKENS // len(classes), LISTED_TOKENS)
     candidates = [_doubling(grid, limit) for limit in limits]
     for lengths in (*candidates, *_growing(grid, 4 * limits[0])):
-        found = [_count(problem, x, head_dim) for x in reversed(lengths)]
-        whole = tuple(x for x in reversed(found) if x is not None)
-        if len(whole) == len(found):
-            return whole
+        found = _all(problem, lengths, head_dim, _mean)
+        if found:
+            return found
     return ()
+
+
+def sampled_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
+    """Three sizes at which a sample of queries is counted: for patterns that are not solved.
+
+    What holds of short sequences, where windows cover everything, says little of long ones.
+    """
+    if not all(x.evaluable for x in relations(problem)):
+        return ()
+    lengths = _doubling(_grid(problem), SAMPLED_TOKENS)
+    return _all(problem, lengths, head_dim, _sampled_mean)
+
+
+def _all(
+    problem: Problem, lengths: tuple[Lengths, ...], head_dim: int, mean: _Mean
+) -> tuple[Counted, ...]:
+    """The counts at all sizes, or none; the largest first, as it is the likeliest to fail."""
+    found = [_count(problem, x, head_dim, mean) for x in reversed(lengths)]
+    whole = tuple(x for x in reversed(found) if x is not None)
+    return whole if len(whole) == len(found) else ()
 
 
 def _doubling(given: Lengths, limit: int) -> tuple[Lengths, ...]:
@@ -88,7 +113,7 @@ def _grid(problem: Problem) -> Lengths:
     return lengths
 
 
-def _count(problem: Problem, sizes: Lengths, head_dim: int) -> Counted | None:
+def _count(problem: Problem, sizes: Lengths, head_dim: int, mean: _Mean) -> Counted | None:
     extras = {x.segment.name: x.size for x in (*problem.q, *problem.k) if not x.segment.is_grid}
     try:
         scaled = bind(
@@ -101,10 +126,30 @@ def _count(problem: Problem, sizes: Lengths, head_dim: int) -> Counted | None:
     except PatternError:  # a requirement that this length does not meet
         return None
     classes = relations(scaled)
-    rows: list[Rows] = []
+    found = mean(classes, scaled)
+    if found is None:
+        return None
+    keys, sample = found
+    return Counted(sizes, scaled, classes, keys, sample)
+
+
+def _mean(classes: tuple[Relation, ...], problem: Problem) -> tuple[float, int | None] | None:
+    """Keys per query over all heads and queries."""
+    pairs = 0
     for relation in classes:
-        found = rows_of(relation)
-        if found is None:
+        rows = rows_of(relation)
+        if rows is None:
             return None
-        rows.append(found)
-    return Counted(sizes, scaled, classes, tuple(rows))
+        pairs += rows.pairs * len(relation.heads)
+    return pairs / (problem.heads * max(problem.q_len, 1)), None
+
+
+def _sampled_mean(classes: tuple[Relation, ...], problem: Problem) -> tuple[float, int | None]:
+    """The same of queries spread evenly over the grid, each at random within its stretch."""
+    grid = next(x for x in problem.q if x.segment.is_grid)
+    count = min(max(SAMPLE // len(classes), 8), grid.size)
+    # Even steps alone would beat with the periods of patterns.
+    offsets = np.random.default_rng(0).random(count)
+    places = ((np.arange(count) + offsets) * grid.size / count).astype(np.int64)
+    total = sum(int(keys_at(x, places).sum()) * len(x.heads) for x in classes)
+    return total / (problem.heads * count), count

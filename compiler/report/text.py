@@ -145,9 +145,10 @@ def _at(place: Coordinates, plain: bool) -> str:
 def _growth(growth: Growth | None) -> str:
     if growth is None:
         return "not counted: it depends on run-time tensors, or on requirements of the pattern"
-    names = [name for name, _ in growth.sizes[0]]
+    names = "×".join(name for name, _ in growth.sizes[0])
     at = ", ".join("×".join(str(n) for _, n in sizes) for sizes in growth.sizes)
-    return f"{growth.kind} (N^{growth.exponent:.2f}, counted at {'×'.join(names)} = {at})"
+    how = "counted" if growth.sample is None else f"estimated from {growth.sample} queries"
+    return f"{growth.kind} (N^{growth.exponent:.2f}, {how} at {names} = {at})"
 
 
 def _cache(cache: Cache) -> str:

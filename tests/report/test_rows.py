@@ -9,7 +9,6 @@ from attnlang.compiler.report.keys import rows_of, solved_rows_of, tiled_rows
 from attnlang.compiler.report.relation import relations
 from attnlang.compiler.report.rows import Rows
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from attnlang.planning import known
 from tests.strategies import Program, programs
@@ -29,7 +28,7 @@ def agrees(rows: Rows, truth: Bools) -> None:
 
 
 def check(program: Program) -> None:
-    problem = program.pattern.problem(program.sizes, program.heads)
+    problem = program.pattern.problem(program.sizes, program.heads, q_offset=program.q_offset)
     truth = program.mask()
     plan = program.plan()
     for relation, group in zip(
@@ -58,9 +57,9 @@ def test_grids(program: Program) -> None:
 
 
 @slow
-@given(programs(runtime=True, segments=False), st.data())
-def test_unknown_tensors_give_an_upper_bound(program: Program, data: st.DataObject) -> None:
-    problem = program.pattern.problem(program.sizes, program.heads)
+@given(programs(runtime=True, segments=False))
+def test_unknown_tensors_give_an_upper_bound(program: Program) -> None:
+    problem = program.pattern.problem(program.sizes, program.heads, q_offset=program.q_offset)
     truth = program.mask()
     for relation in relations(problem):
         found = solved_rows_of(relation)

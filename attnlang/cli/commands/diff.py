@@ -20,7 +20,8 @@ from attnlang.cli.options import (
     sizes_of,
 )
 from attnlang.cli.parser import Parser
-from attnlang.cli.sizing import heads_for, long_parameters, to_compare
+from attnlang.cli.shortening import long_parameters
+from attnlang.cli.sizing import heads_for, to_compare
 from attnlang.cli.target import open_target
 from attnlang.cli.tensors import (
     batch_of,
