@@ -49,6 +49,11 @@ generate: $(READY) ## Write again what is generated: README table, pictures, lin
 	$(BIN)/python examples/make_readme.py
 	$(BIN)/python tests/typing/links.py
 
+.PHONY: bench
+bench: $(READY) ## Measure planning and the op on this machine
+	$(BIN)/attnlang bench plan
+	$(BIN)/attnlang bench op
+
 .PHONY: clean
 clean: ## Remove the environment, the caches and what the demo made
 	rm -rf .venv demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

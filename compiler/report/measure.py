@@ -18,7 +18,7 @@ from attnlang.compiler.report.reach import reach
 from attnlang.compiler.report.relation import Relation, relations
 from attnlang.compiler.report.report import Cost, Keys, Memory, Pairs, Report, Shape, Tiles
 from attnlang.compiler.report.rows import Rows
-from attnlang.compiler.report.scaling import Counted, counted_sizes, sampled_sizes
+from attnlang.compiler.report.scaling import counted_sizes, representative_sizes
 
 ELEMENT_BYTES = 2
 """Of q, k, v and out: bfloat16."""
@@ -58,7 +58,7 @@ def measure(plan: Plan, sizes: Mapping[str, int], head_dim: int, planning_ms: fl
         ),
         facts=held,
         formula=_formula(plan, classes, head_dim) if sequence and pairs.count is not None else None,
-        growth=growth(_spread(counted, classes, head_dim, problem)),
+        growth=growth(representative_sizes(problem, counted, head_dim)),
         cache=cache_bound(classes, counted) if sequence and causal else None,
         reach=reach(plan, classes, rows),
         notes=_notes(plan, classes, rows),
@@ -130,15 +130,6 @@ def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:
         layout=str(plan.layout),
         planning_ms=planning_ms,
     )
-
-
-def _spread(
-    counted: tuple[Counted, ...], classes: Sequence[Relation], head_dim: int, problem: Problem
-) -> tuple[Counted, ...]:
-    """Sizes that tell how a pattern grows: long ones, if need be of a sample of queries."""
-    if all(solved_rows_of(x) is not None for x in counted[-1].relations) if counted else False:
-        return counted
-    return sampled_sizes(problem, head_dim) or counted
 
 
 def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.problem import Problem
@@ -61,15 +60,18 @@ def counted_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
     return ()
 
 
-def sampled_sizes(problem: Problem, head_dim: int) -> tuple[Counted, ...]:
-    """Three sizes at which a sample of queries is counted: for patterns that are not solved.
+def representative_sizes(
+    problem: Problem, counted: tuple[Counted, ...], head_dim: int
+) -> tuple[Counted, ...]:
+    """The counted sizes if they are long; otherwise long ones at which queries are sampled.
 
     What holds of short sequences, where windows cover everything, says little of long ones.
     """
-    if not all(x.evaluable for x in relations(problem)):
-        return ()
+    long = counted and counted[-1].problem.q_len > LISTED_TOKENS
+    if long or not all(x.evaluable for x in relations(problem)):
+        return counted
     lengths = _doubling(_grid(problem), SAMPLED_TOKENS)
-    return _all(problem, lengths, head_dim, _sampled_mean)
+    return _all(problem, lengths, head_dim, _sampled_mean) or counted
 
 
 def _all(

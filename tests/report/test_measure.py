@@ -204,6 +204,8 @@ def test_the_cache_of_a_window_does_not_grow() -> None:
         ("k.n <= q.n and (q.n - k.n < 32 or k.n % 64 == 0)", "quadratic", 1.0),
         ("k.n <= q.n and pow2(ilog2(q.n - k.n)) == q.n - k.n", "N log N", 0.0),
         ("q.n // 64 == k.n // 64", "linear", 0.0),
+        # Not solved, and covered by its window on short sequences: a sample tells.
+        ("k.n <= q.n and (q.n - k.n < 4096 or (k.n // 64 + q.n // 64) % 8 == 0)", "quadratic", 1.0),
     ],
 )
 def test_growth_of_sequences(where: str, kind: str, exponent: float) -> None:

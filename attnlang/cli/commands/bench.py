@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 
 from attnlang.cli.console import Console
@@ -24,12 +25,16 @@ def run(args: Namespace, console: Console) -> int:
         result = plan.run()
         text = plan.table(result)
     else:
+        # Threads that spin while they wait slow each other down on shared cores; set before torch.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from attnlang.bench import op
 
         result = op.run()
         text = op.table(result)
     if console.json:
-        console.print_json(result)
+        from attnlang.bench.timing import circumstances
+
+        console.print_json({**result, "circumstances": circumstances()})
     else:
         console.print(text)
     return 0
