@@ -6,6 +6,7 @@ import operator
 from collections.abc import Collection, Mapping
 
 import torch
+
 from attnlang.backends.call import Inputs
 from attnlang.compiler.diagnostics.model import AttnlangError
 from attnlang.compiler.diagnostics.report import failure

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.problem.problem import Problem
 

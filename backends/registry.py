@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
 from attnlang.backends.blocked import attend as blocked
 from attnlang.backends.blocked import support as blocked_support
 from attnlang.backends.call import Call

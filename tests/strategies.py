@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from attnlang.compiler.plan.plan import Plan
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.plan.plan import Plan
 
 Ints = npt.NDArray[np.int64]
 Draw = st.DrawFn

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.backends.blocked.schedule import Batch, Gather, View, schedule_spans
 from attnlang.compiler.analysis.shift import shift_invariant
 from attnlang.compiler.analysis.token_pairs import on_tokens
 from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.plan import HeadPlan, Plan
-from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
 from attnlang.backends.blocked.program import Step
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.call import accumulation_dtype
-from torch.autograd.function import once_differentiable
 
 Tensor = torch.Tensor
 PART_BYTES = 8 << 20

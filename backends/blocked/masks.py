@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.backends.blocked.schedule import Batch, Gather
 from attnlang.compiler.analysis.shift import shift_invariant
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.visit import masks_of
-from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import torch
+
 from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import ArrayOps, evaluate

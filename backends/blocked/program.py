@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
 from attnlang.backends.blocked.boxes import box_batches, in_tile_order
 from attnlang.backends.blocked.masks import batch_mask
 from attnlang.backends.blocked.schedule import Batch, Gather, schedule

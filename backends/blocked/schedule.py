@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from attnlang.compiler.plan.table import RunTable
 from numpy.typing import NDArray
+
+from attnlang.compiler.plan.table import RunTable
 
 IntArray = NDArray[np.int64]
 SHORTEST_VIEW = 3

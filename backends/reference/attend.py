@@ -7,6 +7,7 @@ gradients are autograd's. Works in float64. Memory is O(B H Nq Nk).
 from __future__ import annotations
 
 import torch
+
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Index, Side

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 import torch
+
 from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName

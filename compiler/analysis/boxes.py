@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import NUMPY
@@ -14,7 +16,6 @@ from attnlang.compiler.ir.intervals import Intervals, Ops, Range
 from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.syntax.limits import MAX_INTEGER
-from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis import boxes, rows
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
@@ -24,7 +26,6 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_entries
-from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 ELEMENT_BUDGET = 1 << 28

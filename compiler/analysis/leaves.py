@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Problem
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 

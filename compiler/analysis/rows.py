@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis.elements import axis_leaf
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.monotone import corners_suffice
@@ -30,7 +32,6 @@ from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.plan.table import RunTable, from_intervals
 from attnlang.compiler.problem.bind import LARGEST, PYTHON
 from attnlang.compiler.syntax.limits import MAX_INTEGER
-from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 Intervals: TypeAlias = tuple[IntArray, IntArray]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis.elements import axis_leaf
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause
@@ -18,7 +20,6 @@ from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
-from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.monotone import NOWHERE_AXIS
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.simplify import MIRRORED
 from attnlang.compiler.layout.tiling import ExtentTiling
-from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
 import numpy as np
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
 from attnlang.compiler.ir.traverse import kind_of

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from attnlang.compiler.layout.tiling import AxisTiling
 from numpy.typing import NDArray
+
+from attnlang.compiler.layout.tiling import AxisTiling
 
 IntArray = NDArray[np.int64]
 

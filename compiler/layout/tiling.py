@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from attnlang.compiler.problem.problem import Extent
 from numpy.typing import NDArray
+
+from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.layout.reach import AxisReach
 from attnlang.compiler.layout.tiling import ExtentTiling
-from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 

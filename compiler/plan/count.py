@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.visit import masks_of
-from numpy.typing import NDArray
 
 
 def count_pairs(plan: Plan, group: HeadPlan) -> int:

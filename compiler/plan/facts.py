@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from attnlang.compiler.plan.count import pairs_per_row
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 

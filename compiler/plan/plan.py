@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.layout import Layout

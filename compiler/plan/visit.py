@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.sema.segments import specialise
-from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 

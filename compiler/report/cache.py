@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from attnlang.compiler.report.keys import rows_of
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.scaling import Counted

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
@@ -14,7 +16,6 @@ from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.sema.segments import specialise
-from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 CHUNK = 1 << 20

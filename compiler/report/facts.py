@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+
 from attnlang.compiler.plan import facts as planned
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.problem import Extent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.visit import masks_of
 from attnlang.compiler.problem.problem import Extent

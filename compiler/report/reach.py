@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.layout.choose import box_layout
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.make import make
@@ -15,7 +17,6 @@ from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.report.dense import mask
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.rows import Rows
-from numpy.typing import NDArray
 
 NODES = 512
 """Tokens, or boxes of tokens, of the graph that is walked."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.problem import Problem

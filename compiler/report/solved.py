@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.analysis.normal import Clause, clauses
 from attnlang.compiler.analysis.solve import Congruent, Lower, Opaque, RowOnly, Upper, solve
@@ -24,7 +26,6 @@ from attnlang.compiler.problem.problem import Extent
 from attnlang.compiler.report.dense import coordinate
 from attnlang.compiler.report.progressions import Progression
 from attnlang.compiler.report.rows import Rows
-from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 MAX_CLAUSES = 6

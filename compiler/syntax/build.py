@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from lark import Token, Tree
+
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.source import Source, Span
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.limits import MAX_DEPTH, MAX_INTEGER
-from lark import Token, Tree
 
 Children = list[Any]
 """Built nodes, tokens, tuples and None (an absent optional), in source order."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from lark import Token
+
 from attnlang.compiler.diagnostics.model import Diagnostic
 from attnlang.compiler.diagnostics.report import diagnostic
 from attnlang.compiler.diagnostics.suggest import nearest
 from attnlang.compiler.source import Source, Span
 from attnlang.compiler.syntax.foreign import CHARACTERS, WORDS
-from lark import Token
 
 STATEMENTS = (
     "over",

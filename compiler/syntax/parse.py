@@ -9,6 +9,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from lark import Lark, Token
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.indenter import DedentError, Indenter
+
 from attnlang.compiler.diagnostics.model import Diagnostic, Label, PatternError
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.source import Source, Span
@@ -21,9 +25,6 @@ from attnlang.compiler.syntax.explain_syntax import (
     explain_unexpected,
 )
 from attnlang.compiler.syntax.limits import MAX_BRACKETS, MAX_BYTES
-from lark import Lark, Token
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
-from lark.indenter import DedentError, Indenter
 
 
 class _Indentation(Indenter):

@@ -93,7 +93,7 @@ def options(draw: st.DrawFn, grid_only: bool) -> tuple[list[str], list[str]]:
         "score s * (0.1 if k.index < 3 else 1.5)": "",
         "score min(s, 0.7) - 0.3 * abs(q.index - k.index)": "",
         "score s / float(1 + q.index - k.index) if k.index <= q.index else s": "",
-        "score exp(slope[head] * (k.index - q.index)) * s if k.index < q.index else s": (
+        "score exp(0.03 * slope[head] * (k.index - q.index)) * s if k.index < q.index else s": (
             "slope: float[head]"
         ),
         "score s * exp(0.2 * (q.index - k.index)) if k.index > q.index else s": "",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from attnlang.backends.arguments import ArgumentError
 
 import attnlang
+from attnlang.backends.arguments import ArgumentError
 
 CAUSAL = attnlang.load("stdlib:causal")
 PACKED = attnlang.load("stdlib:lca_causal_document")

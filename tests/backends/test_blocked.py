@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from attnlang.backends.blocked import boxes, fused, schedule, softmax
-from attnlang.compiler.analysis import classify
-from attnlang.compiler.layout import choose, cost
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.backends.blocked import boxes, fused, schedule, softmax
+from attnlang.compiler.analysis import classify
+from attnlang.compiler.layout import choose, cost
 from tests.backends.calls import AttentionCall, calls, check
 from tests.compiler.test_classification import LONGEST, SHAPES
 

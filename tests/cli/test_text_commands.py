@@ -6,9 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
-from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 
 import attnlang
+from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 from tests.cli.conftest import GOOD, UGLY, Run
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import strategies as st
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.scalar import Number
-from hypothesis import strategies as st
 
 Q, K = Side.Q, Side.K
 INTEGERS: tuple[Expr, ...] = (

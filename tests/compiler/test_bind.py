@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import attnlang
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.problem.problem import Problem
-
-import attnlang
 
 
 def pattern(*lines: str, parameters: str = "", **params: object) -> attnlang.Pattern:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from attnlang.compiler.analysis import classify
-from attnlang.compiler.layout import choose
-from attnlang.compiler.plan.plan import Plan
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.analysis import classify
+from attnlang.compiler.layout import choose
+from attnlang.compiler.plan.plan import Plan
 from tests.strategies import Program, decoding, programs, tiles
 
 Bools = npt.NDArray[np.bool_]

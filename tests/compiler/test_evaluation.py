@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnlang.backends.blocked.places import torch_ops
 from attnlang.compiler.analysis.token_pairs import on_tokens
 from attnlang.compiler.ir import expr as e
@@ -19,9 +22,6 @@ from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.heads import at_head
 from attnlang.compiler.problem.problem import Problem
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.compiler.expressions import floats, integers, leaf_values, truths
 from tests.compiler.test_classification import LONGEST, SHAPES, truth
 from tests.strategies import Program, programs

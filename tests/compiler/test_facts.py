@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from attnlang.compiler.plan.count import pairs_per_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.plan.count import pairs_per_row
 from tests.compiler.test_classification import LONGEST, SHAPES, tile_truth, truth
 from tests.strategies import programs, tiles
 

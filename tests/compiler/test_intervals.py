@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnlang.compiler.analysis.boxes import ARRAYS
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
@@ -13,9 +16,6 @@ from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Ops
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.problem.bind import PYTHON
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.compiler.expressions import FLOATS, INTEGERS, TRUTHS, anything
 
 Span = tuple[Number, Number]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from attnlang.compiler.plan.plan import Plan
 
 import attnlang
+from attnlang.compiler.plan.plan import Plan
 from tests.compiler.test_classification import tile_truth
 from tests.oracles import mask
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.simplify import RULES, simplify
 from attnlang.compiler.ir.traverse import Rule, kind_of, rewrite, walk
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.compiler.expressions import anything, integers, leaf_values, truths
 
 Q, K = e.Coord(Side.Q, "n"), e.Coord(Side.K, "n")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import attnlang
 from attnlang.compiler.analysis.monotone import corners_suffice, growth
 from attnlang.compiler.analysis.normal import clauses, complement, open_extremes, reads
 from attnlang.compiler.analysis.shift import shift_invariant
@@ -14,10 +18,6 @@ from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.layout.choose import box_layout
 from attnlang.compiler.layout.folds import Whole, find_fold, members
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-
-import attnlang
 from tests.compiler.expressions import COMPARISONS, integers, leaf_values, truths
 from tests.compiler.test_classification import LONGEST, SHAPES, truth
 from tests.strategies import programs

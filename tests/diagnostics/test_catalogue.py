@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from attnlang.compiler.check import check_pattern, open_module
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE, Entry
 from attnlang.compiler.diagnostics.model import Diagnostic, PatternError, Severity
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.source import Source
-
 from tests.diagnostics.finding import findings
 
 EXAMPLES = [pytest.param(e, id=e.code) for e in CATALOGUE.values() if e.wrong]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from attnlang.compiler.check import check_module, check_pattern, open_module
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.source import Source
 from attnlang.compiler.syntax.limits import MAX_BYTES
 from attnlang.compiler.syntax.parse import read_source
-
 from tests.diagnostics.finding import findings
 
 

@@ -8,7 +8,6 @@ from attnlang.compiler.diagnostics.formats import to_json, to_sarif
 from attnlang.compiler.diagnostics.model import Diagnostic, Label
 from attnlang.compiler.diagnostics.render import render
 from attnlang.compiler.source import Source, Span
-
 from tests.diagnostics.finding import findings
 
 TEXT = """pattern p:

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 from attnlang.compiler.diagnostics.formats import to_json, to_sarif
 from attnlang.compiler.diagnostics.model import Diagnostic, PatternError
@@ -16,9 +19,6 @@ from attnlang.compiler.diagnostics.render import render
 from attnlang.compiler.source import Source
 from attnlang.compiler.syntax.parse import parse
 from attnlang.compiler.syntax.printer import format_module
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from tests.diagnostics.finding import findings
 
 STDLIB = Path(__file__).parents[2] / "stdlib"

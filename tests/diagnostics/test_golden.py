@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 from attnlang.compiler.diagnostics.render import render
-
 from tests.diagnostics.finding import findings
 
 BROKEN = sorted((Path(__file__).parent / "broken").glob("*.attn"))

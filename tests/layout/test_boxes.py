@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from attnlang.compiler.layout.tiling import blocks, contiguous, residues
-from attnlang.compiler.plan.boxes import BoxTable
-from attnlang.compiler.plan.plan import Plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.layout.tiling import blocks, contiguous, residues
+from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.plan import Plan
 
 FACTORS = (
     "near({a}, {w}, {s})",

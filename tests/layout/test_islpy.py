@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from attnlang.compiler.analysis import classify
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.analysis import classify
 
 isl = pytest.importorskip("islpy")
 OPERATIONS = 2_000_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from attnlang.compiler.analysis import classify
 
 import attnlang
+from attnlang.compiler.analysis import classify
 
 CASES = [
     ("over n", "causal(n)", {"n": 83}),

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from attnlang.compiler.ir.canonical import canonical_text
 from hypothesis import HealthCheck, given, settings
 
 import attnlang
+from attnlang.compiler.ir.canonical import canonical_text
 from tests.strategies import Program, programs
 
 PLAIN = """

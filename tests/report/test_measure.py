@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from attnlang.compiler.report.report import Report
 
 import attnlang
+from attnlang.compiler.report.report import Report
 from tests.oracles import mask
 
 DOCS = np.array([[0] * 5 + [1] * 9 + [2] * 6])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from hypothesis import HealthCheck, given, settings
+
 from attnlang.compiler.report.dense import mask
 from attnlang.compiler.report.keys import rows_of, solved_rows_of, tiled_rows
 from attnlang.compiler.report.relation import relations
 from attnlang.compiler.report.rows import Rows
-from hypothesis import HealthCheck, given, settings
-
 from attnlang.planning import known
 from tests.strategies import Program, programs
 

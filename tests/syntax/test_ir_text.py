@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnlang.compiler.check import prelude
 from attnlang.compiler.diagnostics.report import Report
 from attnlang.compiler.ir import expr as e
@@ -17,8 +20,6 @@ from attnlang.compiler.sema.scope import AxisName, Context, TableName, TokenName
 from attnlang.compiler.source import Source
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.parse import parse
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 INT, FLOAT, BOOL = Kind.INT, Kind.FLOAT, Kind.BOOL
 Q, K = Side.Q, Side.K

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from attnlang.compiler.check import prelude
 from attnlang.compiler.diagnostics.catalogue import CATALOGUE
 from attnlang.compiler.ir.builtins import BUILTINS, Builtin
@@ -18,7 +19,6 @@ from attnlang.compiler.syntax import limits
 from attnlang.compiler.syntax.explain_syntax import OPTIONS, STATEMENTS
 from attnlang.compiler.syntax.parse import parse
 from attnlang.compiler.syntax.printer import format_module
-
 from tests.diagnostics.finding import findings
 
 REFERENCE = (Path(__file__).parents[2] / "compiler" / "LANGUAGE.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.source import Source
 from attnlang.compiler.syntax import tree as t

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from attnlang.compiler.source import Source
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.parse import parse
 from attnlang.compiler.syntax.printer import format_expression, format_module
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from tests.syntax import trees
 
 STDLIB = Path(__file__).parents[2] / "stdlib"

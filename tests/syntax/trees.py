@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 
-from attnlang.compiler.syntax import tree as t
 from hypothesis import strategies as st
+
+from attnlang.compiler.syntax import tree as t
 
 WORDS = ("n", "x", "window", "head", "score", "empty", "over", "prefix", "on", "where", "if", "_a1")
 names = st.builds(
