@@ -12,19 +12,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.blocked.fused import Batches, fused, key_rows
 from attnlang.backends.blocked.places import Places, may_be_infinite
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.blocked.softmax import Edits, edited
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
-from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import BoundAttend, Problem
+from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 NAME = "blocked"
 
@@ -78,14 +80,14 @@ def known_of(inputs: Inputs, problem: Problem) -> Known:
                 given = inputs.tokens.get((name, side))
                 grid = next(t for t in problem.extents(side) if t.segment.is_grid)
                 tokens[name, side] = (
-                    np.zeros(grid.size, _DTYPES[x.kind]) if given is None else _array(given[0, 0])
+                    np.zeros(grid.size, _DTYPES[x.kind]) if given is None else _array(given[0, 0], name)
                 )
             case e.Table(name=name) if name in declared:
                 table = inputs.tables.get(name)
                 tables[name] = (
                     np.zeros((1,) * len(x.indices), _DTYPES[x.kind])
                     if table is None
-                    else _array(table[0])
+                    else _array(table[0], name)
                 )
             case _:
                 pass
@@ -100,9 +102,12 @@ def known_of(inputs: Inputs, problem: Problem) -> Known:
 _DTYPES = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}
 
 
-def _array(x: torch.Tensor) -> np.ndarray:
-    """On the host; numpy has no bfloat16, whose values float32 holds."""
-    return (x.float() if x.dtype is torch.bfloat16 else x).detach().cpu().numpy()
+def _array(x: torch.Tensor, name: str) -> np.ndarray:
+    """On the host, floats as doubles: so `where` is evaluated, whatever they come in."""
+    array: np.ndarray = (x.double() if x.is_floating_point() else x).detach().cpu().numpy()
+    if array.dtype.kind == "i" and array.size and not in_range(array):
+        raise ArgumentError(f"input `{name}` must hold values of at most {MAX_INTEGER}")
+    return array
 
 
 def _run(call: Call, program: Program) -> tuple[torch.Tensor, torch.Tensor | None]:

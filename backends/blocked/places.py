@@ -222,6 +222,7 @@ class Places:
         values = given[:, :, places]
         if values.shape[1] > 1:
             values = values[:, self.head.view(-1)]
+        values = values.to(self.dtype) if x.kind is Kind.FLOAT else values
         return hidden(self._lay(x.side, values), self.seen)
 
     def _table(self, x: e.Table, indices: list[Any]) -> Any:
@@ -244,5 +245,6 @@ class Places:
             clipped.append(index.clamp(0, max(size - 1, 0)))
         batch = torch.arange(table.shape[0], device=self.device).view(-1, 1, 1, 1, 1)
         read = table[(batch, *clipped)]
+        read = read.to(self.dtype) if x.kind is Kind.FLOAT else read
         read = torch.where(inside, read, torch.zeros((), dtype=read.dtype, device=self.device))
         return hidden(read, self.seen)

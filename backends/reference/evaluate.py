@@ -126,7 +126,7 @@ class Pairs:
                 parts.append(given)
             else:
                 parts.append(given.new_zeros((*given.shape[:2], extent.size)))
-        values = torch.cat(parts, dim=-1)
+        values = torch.cat(parts, dim=-1).to(_DTYPES[x.kind])
         return self.hidden(values[:, :, :, None] if x.side is Side.Q else values[:, :, None, :])
 
     def _table(self, x: e.Table) -> torch.Tensor:
@@ -138,7 +138,7 @@ class Pairs:
                 entries = entries * self.problem.heads
             table = torch.tensor(entries, dtype=_DTYPES[x.kind], device=self.device)[None]
         elif x.name in self.inputs.tables:
-            table = self.inputs.tables[x.name]
+            table = self.inputs.tables[x.name].to(_DTYPES[x.kind])
         else:
             return _nothing(x.kind, self.device)
         if 0 in table.shape:

@@ -13,6 +13,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 Array = NDArray[Any]
 
@@ -38,6 +39,11 @@ class Known:
             if isinstance(node, e.Table) and node.name not in self.tables:
                 return False
         return True
+
+
+def in_range(values: Array) -> bool:
+    """Are a tensor's integers those that binding took them to be? (It proves from there.)"""
+    return bool(values.min() >= -MAX_INTEGER and values.max() <= MAX_INTEGER)
 
 
 def parameter_tables(problem: Problem) -> dict[str, Array]:
