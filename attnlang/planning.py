@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.expr import Kind, Side
@@ -17,6 +17,7 @@ from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 
 def make_plan(problem: Problem, tile: Any, given: Mapping[str, object]) -> Plan:
@@ -89,7 +90,7 @@ _KINDS = {"b": Kind.BOOL, "i": Kind.INT, "u": Kind.INT, "f": Kind.FLOAT}
 def _array(
     value: Any, decl: InputDecl, side: Side | None, problem: Problem, batch: int
 ) -> np.ndarray:
-    """One batch element of a tensor as an array: integers in 64 bits, the shape checked."""
+    """One batch element of a tensor as an array in 64 bits, its shape and values checked."""
     if hasattr(value, "detach"):  # a torch tensor; numpy has no bfloat16, but float holds it
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
@@ -99,13 +100,15 @@ def _array(
         decl, side, problem, max(len(array), 1) if by_batch and array.ndim else 1
     )
     if _KINDS.get(array.dtype.kind) is not decl.kind or list(array.shape) != expected:
-        raise failure(
-            "AL408",
-            decl.span,
-            name=decl.name,
-            expected=f"{decl.kind} values of shape {expected}",
-            found=f"{array.dtype} of shape {list(array.shape)}",
-        )
+        fit = f"{decl.kind} values of shape {expected}"
+        found = f"{array.dtype} of shape {list(array.shape)}"
+        raise failure("AL408", decl.span, name=decl.name, expected=fit, found=found)
     if by_batch:
         array = array[min(batch, len(array) - 1)]
-    return array.astype(np.int64) if decl.kind is Kind.INT else array
+    if decl.kind is Kind.INT and array.size and not in_range(array):
+        fit = f"integers of at most {MAX_INTEGER}"
+        raise failure("AL408", decl.span, name=decl.name, expected=fit, found=array.max())
+    return array.astype(_DTYPES[decl.kind])
+
+
+_DTYPES = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}

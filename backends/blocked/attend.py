@@ -80,7 +80,9 @@ def known_of(inputs: Inputs, problem: Problem) -> Known:
                 given = inputs.tokens.get((name, side))
                 grid = next(t for t in problem.extents(side) if t.segment.is_grid)
                 tokens[name, side] = (
-                    np.zeros(grid.size, _DTYPES[x.kind]) if given is None else _array(given[0, 0], name)
+                    np.zeros(grid.size, _DTYPES[x.kind])
+                    if given is None
+                    else _array(given[0, 0], name)
                 )
             case e.Table(name=name) if name in declared:
                 table = inputs.tables.get(name)

@@ -12,7 +12,7 @@ from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import ArrayOps, evaluate
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.traverse import kind_of, walk
 from attnlang.compiler.problem.problem import Problem
 
 _NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
@@ -88,6 +88,18 @@ def torch_ops(dtype: torch.dtype) -> ArrayOps:
         to_int=_lifted(lambda x: x.to(torch.int64)),
         to_float=lambda x: x.to(dtype) if isinstance(x, torch.Tensor) else float(x),
     )
+
+
+def _steps(x: Expr) -> bool:
+    """Does ``x`` make an integer or a truth of floats? A rounding error there is a whole step: the
+    next bucket of a table, the other branch of a choice."""
+    match x:
+        case e.Apply(function="floor" | "ceil" | "round" | "int", arguments=(a,)):
+            return kind_of(a) is Kind.FLOAT
+        case e.Compare(left=a):
+            return kind_of(a) is Kind.FLOAT
+        case _:
+            return False
 
 
 def may_be_infinite(score: Expr) -> bool:
@@ -177,11 +189,15 @@ class Places:
                 case e.TokenInput():
                     return self._token_input(x)
                 case e.Table(indices=indices):
-                    return self._table(x, [evaluate(i, leaf, self._ops) for i in indices])
+                    return self._table(x, [self.value(i, score) for i in indices])
                 case _:
                     raise AssertionError(f"{x} has no value here")
 
-        def select(x: e.Select) -> Any:
+        def special(x: Expr) -> Any:
+            if self.dtype is not torch.float64 and _steps(x):
+                return self._in_double().value(x, score)
+            if self.seen is None or not isinstance(x, e.Select):
+                return None
             chosen = self.value(x.condition, score)
             if isinstance(chosen, bool):
                 return self.value(x.then if chosen else x.otherwise, score)
@@ -189,7 +205,13 @@ class Places:
             values = [self._where_seen(here).value(branch, score) for here, branch in branches]
             return self._ops.where(chosen, *values)
 
-        return evaluate(root, leaf, self._ops, None if self.seen is None else select)
+        return evaluate(root, leaf, self._ops, special)
+
+    def _in_double(self) -> Places:
+        """The same places, with floats of the precision that the language gives them."""
+        made = copy.copy(self)
+        made.dtype, made._ops = torch.float64, torch_ops(torch.float64)
+        return made
 
     def _where_seen(self, here: torch.Tensor) -> Places:
         """The same places, of which those in ``here`` count."""

@@ -19,18 +19,19 @@ from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 BoolArray = NDArray[np.bool_]
 
-ARRAYS = Ops(
-    minimum=np.minimum,
-    maximum=np.maximum,
-    where=np.where,
-    function=lambda name, x: (
-        x
-        if name == "float"
-        else NUMPY.functions[name](np.asarray(x))
-        if name != "int"
-        else NUMPY.to_int(x)
-    ),
-)
+
+def _function(name: str, x: Any) -> Any:
+    if name == "float":
+        return x
+    if name == "int":
+        return NUMPY.to_int(x)
+    x = np.asarray(x)
+    y = NUMPY.functions[name](x)
+    # log and sqrt take NaN for a number out of their domain; as a bound it says: unknown.
+    return np.where(np.isnan(x), x, y) if name in ("log", "log2", "sqrt") else y
+
+
+ARRAYS = Ops(minimum=np.minimum, maximum=np.maximum, where=np.where, function=_function)
 
 
 def may_and_must(

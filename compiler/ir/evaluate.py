@@ -106,20 +106,23 @@ def evaluate(
     root: Expr,
     leaf: Callable[[Expr], Array],
     ops: ArrayOps = NUMPY,
-    select: Callable[[e.Select], Array] | None = None,
+    special: Callable[[Expr], Array | None] | None = None,
 ) -> Array:
     """The value of ``root`` where ``leaf`` gives the arrays of its leaves.
 
     Table reads reach ``leaf`` as :class:`~attnlang.compiler.ir.expr.Table` nodes whose indices
-    it must evaluate itself (it knows the table). Divisors must not be 0. select: evaluates
-    choices itself, where a branch must know at which places it counts.
+    it must evaluate itself (it knows the table). Divisors must not be 0. special: the value of
+    parts that it evaluates in a way of its own; None for all others.
     """
     memo: dict[int, Array] = {}
 
     def go(x: Expr) -> Array:
         done = memo.get(id(x))
+        if done is None and special is not None:
+            done = special(x)
         if done is None:
-            done = memo[id(x)] = compute(x)
+            done = compute(x)
+        memo[id(x)] = done
         return done
 
     def compute(x: Expr) -> Array:
@@ -140,8 +143,6 @@ def evaluate(
                     other = go(operand)
                     value = value & other if isinstance(x, e.And) else value | other
                 return value
-            case e.Select() if select is not None:
-                return select(x)
             case e.Select():
                 return ops.where(go(x.condition), go(x.then), go(x.otherwise))
             case e.Apply():

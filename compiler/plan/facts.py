@@ -6,6 +6,7 @@ import numpy as np
 
 from attnlang.compiler.plan.count import pairs_per_row
 from attnlang.compiler.plan.plan import HeadPlan, Plan
+from attnlang.compiler.problem.problem import Problem
 
 
 def prove(plan: Plan) -> dict[str, bool]:
@@ -31,16 +32,19 @@ def rows_nonempty(plan: Plan, group: HeadPlan) -> bool:
     if not plan.known.covers(group.where):
         from attnlang.compiler.sema.rows import attends_itself
 
-        places = [
-            [(x.lengths, x.origin) for x in side] for side in (plan.problem.q, plan.problem.k)
-        ]
-        return places[0] == places[1] and attends_itself(plan.problem.pattern, group.where)
+        return same_tokens(plan.problem) and attends_itself(plan.problem.pattern, group.where)
     rows, _, full = group.table.entries()
     settled = np.zeros(group.table.rows, dtype=bool)
     settled[rows[full]] = True
     if settled.all():
         return True
     return bool((pairs_per_row(plan, group) > 0).all())
+
+
+def same_tokens(problem: Problem) -> bool:
+    """Is every query a key too, at its own place and coordinates?"""
+    q, k = ([(x.lengths, x.origin) for x in side] for side in (problem.q, problem.k))
+    return q == k
 
 
 def causal(plan: Plan, group: HeadPlan) -> bool:

@@ -61,7 +61,7 @@ def facts(
 
 def _rows_nonempty(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]) -> Fact:
     name, unknown = "rows_nonempty", False
-    same = plan.problem.q_len == plan.problem.k_len
+    same = planned.same_tokens(plan.problem)
     for relation, found in zip(relations, rows, strict=True):
         if found is not None and (found.keys == 0).any():
             return Fact(name, False, _witness(relation, int((found.keys == 0).argmax()), None))

@@ -152,6 +152,12 @@ def test_an_input_on_another_device() -> None:
     assert refused(PACKED, X, X, X, doc=DOC.to("meta")) == message
 
 
+def test_integers_beyond_32_bits() -> None:
+    with pytest.raises(ArgumentError) as raised:
+        PACKED.compile("blocked")(X, X, X, doc=torch.full((1, 8), 2**31))
+    assert str(raised.value) == "input `doc` must hold values of at most 2147483647"
+
+
 def test_unlike_lengths_ask_for_a_pair() -> None:
     message = refused(PACKED, X[:, :, :3], X, X, doc=DOC)
     assert message == (

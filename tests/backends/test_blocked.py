@@ -14,7 +14,7 @@ from tests.backends.calls import AttentionCall, calls, check
 from tests.compiler.test_classification import LONGEST, SHAPES
 
 quick = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

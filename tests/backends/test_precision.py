@@ -32,7 +32,7 @@ def draw(kv_heads: int = 2, seed: int = 0) -> list[torch.Tensor]:
 
 
 def rms(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a.double() - b.double()).square().mean().sqrt())
+    return (a.double() - b.double()).detach().square().mean().sqrt().item()
 
 
 @pytest.mark.parametrize("path", ["plain", "lse"])
@@ -122,3 +122,55 @@ def test_a_table_in_where_is_double_too() -> None:
     p = attnlang.parse(text)
     assert p.mask({"n": 30})[0, 20].sum() == 11  # 10 * 0.1 is 1.0
     assert p.plan({"n": 30}).pairs == p.mask({"n": 30}).sum()
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "fp64"])
+def test_inputs_of_any_precision_are_computed_with_in_double(dtype: str) -> None:
+    """A predicate of a half-precision tensor is not rounded on the way."""
+    p = attnlang.parse(
+        "pattern p:\n    over n\n    input w: float[batch, n]\n    input t: float[4]\n"
+        "    attend where k.w * 3.1 + q.w / 7.0 < t[k.n % 4] * 1.7 empty zero\n"
+    )
+    kind = DTYPES.get(dtype, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    w, t = (torch.randn(s, generator=generator).to(kind) for s in ((1, 200), (4,)))
+    exact = 3.1 * w.double()[:, None, :] + w.double()[:, :, None] / 7.0
+    truth = exact < t.double().repeat(50) * 1.7
+    assert torch.equal(p.mask({"n": 200}, w=w, t=t)[:, 0], truth)
+    assert p.plan({"n": 200}, tile=16, w=w, t=t).pairs == truth.sum()
+
+
+@pytest.mark.parametrize("backend", ["reference", "blocked"])
+def test_half_precision_tables_accumulate_in_single(backend: str) -> None:
+    p = attnlang.parse(
+        "pattern p:\n    over n\n    input t: float[9]\n    attend where k.n <= q.n\n"
+        "        score s + t[k.n % 9] * 3.3 - t[q.n % 9] * 3.3\n"
+    )
+    q, k, v = (x.float() for x in draw())
+    t = torch.randn(9, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    out = p.compile(backend)(q, k, v, t=t)
+    truth = p.compile("reference")(*(x.double() for x in (q, k, v)), t=t.double())
+    torch.testing.assert_close(out.double(), truth, atol=3e-6, rtol=0)
+    (grad,) = torch.autograd.grad(out.sum(), t)
+    assert grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        "score s + t[floor((q.n - k.n) * 0.29) % 9]",  # 100 * 0.29 is just below 29
+        "score s + t[int((q.n - k.n + 1) / 0.7) % 9]",
+        "score s + (t[0] if (q.n - k.n) * 0.29 < 29.0 else t[1])",
+    ],
+)
+def test_buckets_are_those_of_doubles_in_every_precision(score: str) -> None:
+    """In float32 some products round up to the next whole number: another entry of the table."""
+    p = attnlang.parse(
+        "pattern p:\n    over n\n    input t: float[9]\n    attend where k.n <= q.n\n"
+        f"        {score}\n"
+    )
+    q, k, v = (x.float() for x in draw())
+    t = torch.arange(9.0)
+    truth = p.compile("reference")(*(x.double() for x in (q, k, v)), t=t)
+    found = p.compile("blocked")(q, k, v, t=t)
+    torch.testing.assert_close(found.double(), truth, atol=3e-5, rtol=0)

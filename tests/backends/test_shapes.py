@@ -241,6 +241,37 @@ def test_one_table_for_all_batches() -> None:
         check(call(source, tensors(75, batch=2), None, 0, open=given))
 
 
+def test_a_table_for_each_head_in_where() -> None:
+    source = (
+        "pattern p:\n    over n\n    input open: bool[batch, head, 8]\n"
+        "    attend where open[head, k.n // 10] and k.n <= q.n empty full\n"
+    )
+    generator = torch.Generator().manual_seed(0)
+    given = torch.rand(2, 4, 8, generator=generator) < 0.6
+    check(call(source, tensors(75, batch=2, heads=4, kv_heads=2), None, 0, open=given))
+
+
+def test_a_decode_step_without_the_prefix_among_its_queries() -> None:
+    source = (
+        "pattern p:\n    over n\n    prefix cls: 2\n"
+        "    attend where k in cls or (q in grid and k in grid and 0 <= q.n - k.n < 9)\n"
+    )
+    q, k, v = (x.detach() for x in tensors(2 + 70))
+    op = attnlang.parse(source).compile()
+    whole = op(q, k, v, {"n": 70})
+    for at in (0, 8, 69):
+        step = op(q[:, :, 2 + at : 3 + at], k, v, {"q.cls": 0, "q.n": 1, "k.n": 70}, q_offset=at)
+        torch.testing.assert_close(step[:, :, 0], whole[:, :, 2 + at])
+
+
+def test_an_empty_batch() -> None:
+    for source in (text(*PATTERNS["window"]), text(*PATTERNS["window"], "score 0.5 * s")):
+        for backend in ("reference", "blocked"):
+            q, k, v = tensors(70, batch=0)
+            out, lse = attnlang.parse(source).compile(backend)(q, k, v, return_lse=True)
+            assert (out.shape, lse.shape) == ((0, 2, 70, 4), (0, 2, 70))
+
+
 def test_pairs_for_queries_and_keys() -> None:
     source = "pattern p:\n    over n\n    input doc: int[batch, n]\n    attend where q.doc == k.doc empty full\n"
     pair = (torch.randint(0, 3, (2, 5)), torch.randint(0, 4, (2, 70)))

@@ -83,7 +83,10 @@ def test_a_query_that_is_no_key_is_not_its_own() -> None:
         "pattern p:\n    over y, x\n    input id: int[batch, y, x]\n    attend where q.id == k.id\n"
     )
     assert image.plan({"y": 4, "x": 4}).facts["rows_nonempty"]
-    assert not image.plan({"q.y": 2, "q.x": 8, "k.y": 4, "k.x": 4}).facts["rows_nonempty"]
+    unlike = {"q.y": 2, "q.x": 8, "k.y": 4, "k.x": 4}
+    assert not image.plan(unlike).facts["rows_nonempty"]
+    reported = {f.name: f.holds for f in image.explain(unlike).report.facts}
+    assert reported["rows_nonempty"] is None
 
 
 def test_offsets_beyond_32_bits() -> None:
@@ -130,6 +133,13 @@ def test_tensors_that_do_not_fit(doc: object) -> None:
     with pytest.raises(attnlang.PatternError) as raised:
         DOCUMENTS.plan({"n": 8}, doc=doc)
     assert [d.code for d in raised.value.diagnostics] == ["AL408"]
+
+
+def test_integers_beyond_what_binding_takes_them_to_be() -> None:
+    """Comparisons are settled for 32-bit values: hashes of documents must be numbered first."""
+    doc = torch.arange(8, dtype=torch.int64)[None] << 40
+    with pytest.raises(attnlang.PatternError, match="integers of at most 2147483647"):
+        DOCUMENTS.plan({"n": 8}, doc=doc)
 
 
 def test_an_undeclared_tensor() -> None:

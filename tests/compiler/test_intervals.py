@@ -125,6 +125,20 @@ def test_a_nan_among_known_values_decides_nothing() -> None:
         assert number_range(e.Compare("<", x, e.Float(1.0)), w=nan) == (0, 1)
 
 
+@pytest.mark.parametrize("function", ["log", "log2", "sqrt", "exp", "tanh", "sigmoid", "abs"])
+@pytest.mark.parametrize("ops", [PYTHON, ARRAYS], ids=["numbers", "arrays"])
+def test_functions_of_the_unknown_are_unknown(ops: Ops, function: str) -> None:
+    """log takes NaN for a number below 0, whose logarithm is -inf: not so as a bound."""
+    difference = e.Arith("-", W, e.Neg(e.Neg(W)))  # infinity less infinity may be meant
+    x = e.Compare("<", e.Apply(function, (difference,)), e.Float(0.5))
+    bounds = (
+        (-math.inf, math.inf) if ops is PYTHON else (np.array([-math.inf]), np.array([math.inf]))
+    )
+    with np.errstate(all="ignore"):
+        lo, hi = Intervals(ops, lambda _: bounds).of(x)
+    assert (np.asarray(lo).item(), np.asarray(hi).item()) == (0, 1)
+
+
 def test_remainders_of_one_period_are_exact() -> None:
     x = e.Arith("%", N, e.Int(8))
     assert number_range(x, n=(9, 12)) == (1, 4)
