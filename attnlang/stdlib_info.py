@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from attnlang.backends.blocked import support as blocked
+from attnlang.backends.triton import support as triton
 from attnlang.compiler.check import open_module, select
 from attnlang.compiler.diagnostics.report import Report
 from attnlang.compiler.ir.pattern import InputDecl, ParameterValue, PatternIR
@@ -75,6 +76,7 @@ def pattern_info(name: str) -> PatternInfo:
 _REFUSES: dict[str, Callable[[PatternIR], tuple[str, ...]]] = {
     "reference": lambda ir: (),
     "blocked": blocked.refuses,
+    "triton": triton.refuses,
 }
 
 

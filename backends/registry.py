@@ -11,6 +11,8 @@ from attnlang.backends.blocked import attend as blocked
 from attnlang.backends.blocked import support as blocked_support
 from attnlang.backends.call import Call
 from attnlang.backends.reference import attend as reference
+from attnlang.backends.triton import attend as triton
+from attnlang.backends.triton import support as triton_support
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.pattern import PatternIR
@@ -34,6 +36,7 @@ def _nothing(pattern: PatternIR) -> tuple[str, ...]:
 BACKENDS: dict[str, Backend] = {
     "reference": Backend("reference", reference.attend, _nothing),
     "blocked": Backend("blocked", blocked.attend, blocked_support.refuses),
+    "triton": Backend("triton", triton.attend, triton_support.refuses),
 }
 AUTO = "auto"
 

@@ -38,7 +38,7 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1
     parts = []
     for b in range(batch):
-        one = call if batch == 1 else _element(call, b)
+        one = call if batch == 1 else element(call, b)
         program = program_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
         parts.append(_run(one, program))
     out = torch.cat([o for o, _ in parts])
@@ -55,7 +55,9 @@ def reads_runtime(call: Call) -> bool:
     )
 
 
-def _element(call: Call, b: int) -> Call:
+def element(call: Call, b: int) -> Call:
+    """One batch element of a call."""
+
     def pick(x: torch.Tensor) -> torch.Tensor:
         return x[b : b + 1] if x.shape[0] > 1 else x
 

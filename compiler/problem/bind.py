@@ -64,7 +64,7 @@ def bind(
     _check_requirements(pattern, known, report)
     report.raise_if_errors()
     groups = []
-    for start, stop, group in _group_bounds(pattern, heads, known):
+    for index, start, stop, group in _group_bounds(pattern, heads, known):
         attend = group.attend
         clauses = [
             c and _close(c, pattern, known)
@@ -78,7 +78,7 @@ def bind(
         where, score, scale, sink = (c and _decide(c, ranges) for c in clauses)
         assert where is not None
         bound = BoundAttend(where, score, scale, sink, attend.empty or EmptyRule.ZERO)
-        groups.append(BoundGroup(start, stop, bound))
+        groups.append(BoundGroup(start, stop, bound, index))
     return Problem(pattern, heads, kv_heads, head_dim, q, k, tuple(groups))
 
 
@@ -181,17 +181,17 @@ def _check_requirements(pattern: PatternIR, known: Mapping[Expr, int], report: R
 
 def _group_bounds(
     pattern: PatternIR, heads: int, known: Mapping[Expr, int]
-) -> list[tuple[int, int, HeadGroup]]:
-    """Numeric bounds of the head groups; they must cover all heads once."""
-    found: list[tuple[int, int, HeadGroup]] = []
-    for group in closed_groups(pattern):
+) -> list[tuple[int, int, int, HeadGroup]]:
+    """Index and numeric bounds of the head groups; they must cover all heads once."""
+    found: list[tuple[int, int, int, HeadGroup]] = []
+    for index, group in enumerate(closed_groups(pattern)):
         bounds = [_number(b, pattern, known) for b in (group.start, group.stop)]
         start, stop = (int(b) if b is not None else -1 for b in bounds)
         if min(start, stop) < 0:
             why = f"a group begins or ends at head {min(start, stop)}; count heads from 0"
             raise failure("AL411", group.attend.span, why=why)
-        found.append((start, min(max(start, stop), heads), group))
-    covered = sorted((s, t) for s, t, _ in found if s < t)
+        found.append((index, start, min(max(start, stop), heads), group))
+    covered = sorted((s, t) for _, s, t, _ in found if s < t)
     at = 0
     for start, stop in covered:
         if start != at:
@@ -208,7 +208,7 @@ def _group_bounds(
             pattern.groups[0].attend.span,
             why=f"head {at} is in none of the `heads[...]` groups",
         )
-    return [f for f in found if f[0] < f[1]]
+    return [f for f in found if f[1] < f[2]]
 
 
 def _close(clause: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Expr:

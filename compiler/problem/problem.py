@@ -49,11 +49,12 @@ class BoundAttend:
 
 @dataclass(frozen=True, slots=True)
 class BoundGroup:
-    """The attention of heads ``start <= head < stop``."""
+    """The attention of heads ``start <= head < stop``. index: of the pattern's group."""
 
     start: int
     stop: int
     attend: BoundAttend
+    index: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import attnlang
 from tests.strategies import Program, programs
 
+RULES = ("zero", "self", "full", "passthrough")
 FEATURES = 17
 """Entries of the bias table that random programs read."""
 
@@ -27,6 +28,7 @@ class AttentionCall:
     v: torch.Tensor
     inputs: Mapping[str, Any]
     q_offset: int = 0
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def leaves(self) -> tuple[torch.Tensor, ...]:
@@ -35,7 +37,7 @@ class AttentionCall:
         return (self.q, self.k, self.v, *(x for x in given if x.is_floating_point()))
 
     def run(self, backend: str, *, lse: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        op = attnlang.parse(self.text).compile(backend)
+        op = attnlang.parse(self.text, **self.params).compile(backend)
         found = op(
             self.q,
             self.k,
@@ -125,14 +127,14 @@ def options(draw: st.DrawFn, grid_only: bool) -> tuple[list[str], list[str]]:
 
 
 @st.composite
-def calls(draw: st.DrawFn, **how: Any) -> AttentionCall:
+def calls(draw: st.DrawFn, rules: Sequence[str] = RULES, **how: Any) -> AttentionCall:
     """A random program with random clauses, heads, widths and tensors in float64."""
     program: Program = draw(programs(**how))
     grid_only = set(program.sizes) == set(program.pattern.axes) and "cls" not in program.text
     chosen, declared = options(draw, grid_only)
     kv_heads, group = draw(st.integers(1, 2)), draw(st.integers(1, 3))
     heads = kv_heads * group
-    rule = draw(st.sampled_from(["zero", "self", "full", "passthrough"]))
+    rule = draw(st.sampled_from(rules))
     axes = ", ".join(program.pattern.axes)
     header = (f"input {x.format(axes=axes)}" for x in declared)
     program = replace(

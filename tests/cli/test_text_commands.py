@@ -140,7 +140,7 @@ def test_list_json(run: Run) -> None:
     window = by_name["sliding_window"]
     assert window["params"]["window"] == {"type": "int", "default": 4096}
     assert window["arxiv"] == "2310.06825"
-    assert window["backends"] == ["reference", "blocked"]
+    assert window["backends"] == ["reference", "blocked", "triton"]
     assert by_name["lca_causal_document"]["inputs"] == {"doc": "int[batch, n] sorted"}
 
 

@@ -1,0 +1,185 @@
+"""The backward kernels: scores worked out again, once by queries and once by keys.
+
+Two passes instead of one: no atomics, so gradients are the same every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attnlang.backends.triton.lowering import FLOAT32, Scope
+from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
+from attnlang.backends.triton.writer import (
+    LOG2_E,
+    Form,
+    Kernel,
+    Writer,
+    across,
+    dims,
+    dot,
+    element,
+    head_pointer,
+    kernel,
+    row_pointer,
+    tile_of_queries,
+)
+from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.ir.pattern import Attend, PatternIR
+
+
+def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
+    """The gradient of q: the forward walk once more."""
+    w = Writer(pattern, attend, form, Side.Q)
+    begin, loops, end = Block(), Block(), Block()
+    tile_of_queries(begin)
+    for tensor, head in (
+        ("q", "head"),
+        ("k", "kv_head"),
+        ("v", "kv_head"),
+        ("d_out", "head"),
+        ("d_q", "head"),
+    ):
+        head_pointer(begin, tensor, Name(head))
+    for tensor in ("lse", "delta"):
+        row_pointer(begin, tensor)
+    dims(begin)
+    w.places(begin, Side.Q, Name("tile_q"))
+    begin.let("query", w.read("q", Side.Q, "D"))
+    begin.let("d_result", w.read("d_out", Side.Q, "DV"))
+    _row_values(begin)
+    begin.let("slope_q", op("zeros")(Listed((Name("BLOCK_Q"), Name("PADDED_D"))), FLOAT32))
+
+    def step(partial: bool) -> Callable[[Block], None]:
+        def write(block: Block) -> None:
+            w.places(block, Side.K, Name("tile_k"))
+            block.let("key", w.read("k", Side.K, "D"))
+            block.let("value", w.read("v", Side.K, "DV"))
+            moving = w.lowering(block)
+            block.let(
+                "dots",
+                dot(Name("query"), across(Name("key"))),
+            )
+            _, steep = w.score(block, Name("dots"), moving)
+            block.let("weight", op("exp2")(Name("score") - Name("norm")[(ALL, NEW)]))
+            seen = w.seen(block, moving) if partial else None
+            block.let(
+                "slope_p",
+                dot(Name("d_result"), across(Name("value"))),
+            )
+            flow: X = Name("weight") * (Name("slope_p") - Name("shift")[(ALL, NEW)])
+            if steep is not None:
+                flow = flow * steep
+            if seen is not None:
+                flow = op("where")(seen, flow, 0.0)
+            block.let("slope_s", flow)
+            block.let(
+                "slope_q",
+                dot(Name("slope_s").to(element("k")), Name("key"), Name("slope_q")),
+            )
+
+        return write
+
+    w.runs(loops, "partial", Name("row"), step(True))
+    w.runs(loops, "full", Name("row"), step(False))
+    w.write(end, "d_q", Side.Q, "D", Name("slope_q") * Name("scale"))
+    names = ["q", "k", "v", "d_out", "lse", "delta", "d_q"]
+    tensors = ("q", "k", "v", "d_out", "d_q")
+    doc = "The gradient of one tile of queries."
+    return kernel(w, "query_gradient", doc, names, tensors, begin, loops, end)
+
+
+def _row_values(block: Block) -> None:
+    """What is read of each query: its lse in base 2, and the shift of its slopes."""
+    at, real = Name("place_q"), Name("real_q")
+    block.let(
+        "norm", op("load")(Name("lse_head") + at, mask=real, other=Literal(float("inf"))) * LOG2_E
+    )
+    block.let("shift", op("load")(Name("delta_head") + at, mask=real, other=0.0))
+
+
+def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
+    """The gradients of k and v: the transposed walk, over all query heads of a key head."""
+    w = Writer(pattern, attend, form, Side.K)
+    begin, loops, end = Block(), Block(), Block()
+    begin.let("tile_k", op("program_id")(0))
+    begin.let(
+        "kv_head",
+        Name("first_head") // Name("group") + op("program_id")(1) % Name("launched_kv_heads"),
+    )
+    begin.let("batch", op("program_id")(1) // Name("launched_kv_heads"))
+    for tensor in ("k", "v", "d_k", "d_v"):
+        head_pointer(begin, tensor, Name("kv_head"))
+    dims(begin)
+    w.places(begin, Side.K, Name("tile_k"))
+    begin.let("key", w.read("k", Side.K, "D"))
+    begin.let("value", w.read("v", Side.K, "DV"))
+    rows = Name("BLOCK_K")
+    begin.let("slope_k", op("zeros")(Listed((rows, Name("PADDED_D"))), FLOAT32))
+    begin.let("slope_v", op("zeros")(Listed((rows, Name("PADDED_DV"))), FLOAT32))
+
+    def step(partial: bool) -> Callable[[Block], None]:
+        def write(block: Block) -> None:
+            w.places(block, Side.Q, Name("tile_q"))
+            block.let("query", w.read("q", Side.Q, "D"))
+            block.let("d_result", w.read("d_out", Side.Q, "DV"))
+            _row_values(block)
+            moving = w.lowering(block)
+            block.let(
+                "dots",
+                dot(Name("key"), across(Name("query"))),
+            )
+            _, steep = w.score(block, Name("dots"), moving)
+            block.let("weight", op("exp2")(Name("score") - Name("norm")[(NEW, ALL)]))
+            if partial:
+                seen = w.seen(block, moving)
+                block.let("weight", op("where")(seen, Name("weight"), 0.0))
+            block.let(
+                "slope_v",
+                dot(Name("weight").to(element("d_out")), Name("d_result"), Name("slope_v")),
+            )
+            block.let(
+                "slope_p",
+                dot(Name("value"), across(Name("d_result"))),
+            )
+            flow: X = Name("weight") * (Name("slope_p") - Name("shift")[(NEW, ALL)])
+            if steep is not None:
+                flow = flow * steep
+                if partial:
+                    flow = op("where")(Name("seen"), flow, 0.0)
+            block.let("slope_s", flow)
+            block.let(
+                "slope_k",
+                dot(Name("slope_s").to(element("q")), Name("query"), Name("slope_k")),
+            )
+
+        return write
+
+    # Scalars and vectors of keys may depend on the head: they are worked out anew for each.
+    heads = Block()
+    head_begin = Block()
+    head_begin.let("head", Name("begin_head") + Name("member"))
+    head_begin.let(
+        "row", op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_k")
+    )
+    for tensor in ("q", "d_out"):
+        head_pointer(head_begin, tensor, Name("head"))
+    for tensor in ("lse", "delta"):
+        row_pointer(head_begin, tensor)
+    w.runs(heads, "partial", Name("row"), step(True))
+    w.runs(heads, "full", Name("row"), step(False))
+    for part in (w.scalars.block, w.standing.block, heads):
+        head_begin.extend(part)
+    own = Name("kv_head") * Name("group")
+    begin.let("begin_head", op("maximum")(own, Name("first_head")))
+    begin.let(
+        "end_head", op("minimum")(own + Name("group"), Name("first_head") + Name("launched_heads"))
+    )
+    members = Name("range")(0, Name("end_head") - Name("begin_head"))
+    loops.loop("member", members, head_begin)
+    w.scalars, w.standing = Scope(Block()), Scope(Block())
+    w.write(end, "d_k", Side.K, "D", Name("slope_k") * Name("scale"))
+    w.write(end, "d_v", Side.K, "DV", Name("slope_v"))
+    names = ["q", "k", "v", "d_out", "lse", "delta", "d_k", "d_v"]
+    tensors = ("q", "k", "v", "d_out", "d_k", "d_v")
+    doc = "The gradients of one tile of keys and values."
+    return kernel(w, "key_gradient", doc, names, tensors, begin, loops, end)

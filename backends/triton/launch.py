@@ -1,0 +1,177 @@
+"""Kernels launched: the values of their parameters for one call, and its backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import torch
+
+from attnlang.backends.call import Call
+from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.module import Kernels, load
+from attnlang.backends.triton.tables import Tables, Walk
+from attnlang.backends.triton.writer import LOG2_E, Kernel
+from attnlang.compiler.ir.expr import Kind, Side, SymbolName
+
+_DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Heads ``first <= head < first + count`` of one call."""
+
+    call: Call
+    tables: Tables
+    kernels: Kernels
+    first: int
+    count: int
+    scale: float
+
+    @property
+    def group(self) -> int:
+        return self.call.problem.heads // self.call.problem.kv_heads
+
+    @property
+    def kv_heads(self) -> range:
+        return range(self.first // self.group, (self.first + self.count - 1) // self.group + 1)
+
+    def forward(self, out: torch.Tensor, lse: torch.Tensor, sink: torch.Tensor | None) -> None:
+        """Writes the heads' part of out ``[B, H, Nq, Dv]`` and lse ``[B, H, Nq]``."""
+        call = self.call
+        tensors = {"q": call.q, "k": call.k, "v": call.v, "out": out}
+        rows = {"lse": lse} if sink is None else {"lse": lse, "sink": sink}
+        self._run(self.kernels.forward, tensors, rows, self.tables.by_query, self.count)
+
+    def backward(
+        self,
+        d_out: torch.Tensor,
+        lse: torch.Tensor,
+        delta: torch.Tensor,
+        d_q: torch.Tensor,
+        d_k: torch.Tensor,
+        d_v: torch.Tensor,
+    ) -> None:
+        """Writes the heads' part of d_q, and the part of d_k and d_v that flows through them."""
+        call = self.call
+        read = {"q": call.q, "k": call.k, "v": call.v, "d_out": d_out}
+        rows = {"lse": lse, "delta": delta}
+        k, walks = self.kernels, self.tables
+        self._run(k.query_gradient, {**read, "d_q": d_q}, rows, walks.by_query, self.count)
+        made = {**read, "d_k": d_k, "d_v": d_v}
+        self._run(k.key_gradient, made, rows, walks.by_key, len(self.kv_heads))
+
+    def _run(
+        self,
+        kernel: Kernel,
+        tensors: Mapping[str, torch.Tensor],
+        rows: Mapping[str, torch.Tensor],
+        walk: Walk,
+        across: int,
+    ) -> None:
+        call = self.call
+        given: dict[str, Any] = {**tensors, **rows, "classes": self.tables.classes}
+        for kind, runs in (("partial", walk.partial), ("full", walk.full)):
+            for name in ("offsets", "starts", "stops"):
+                given[f"{kind}_{name}"] = getattr(runs, name)
+        for side, tokens in self.tables.tokens.items():
+            given[f"tokens_{side}"] = tokens
+        for name, x in tensors.items():
+            for i, dimension in enumerate(("batch", "head", "token")):
+                given[f"{name}_stride_{dimension}"] = x.stride(i)
+        given |= {x.name: value_of(x, call) for x in kernel.extra}
+        d, dv = call.q.shape[3], call.v.shape[3]
+        given |= {
+            "scale": self.scale,
+            "scale_log2": self.scale * LOG2_E,
+            "length_q": call.problem.q_len,
+            "length_k": call.problem.k_len,
+            "rows": walk.rows,
+            "group": self.group,
+            "first_head": self.first,
+            "launched_heads": self.count,
+            "launched_kv_heads": len(self.kv_heads),
+            "num_heads": call.problem.heads,
+            "D": d,
+            "DV": dv,
+            "PADDED_D": padded(d),
+            "PADDED_DV": padded(dv),
+            "BLOCK_Q": self.tables.blocks[Side.Q],
+            "BLOCK_K": self.tables.blocks[Side.K],
+        }
+        function = getattr(load(self.kernels.text), kernel.function.name)
+        wanted = {p.name for p in kernel.function.parameters}
+        warps = 8 if max(self.tables.blocks.values()) * max(padded(d), padded(dv)) > 8192 else 4
+        chosen = {n: v for n, v in given.items() if n in wanted}
+        function[(walk.rows, call.q.shape[0] * across)](**chosen, num_warps=warps, num_stages=2)
+
+
+def padded(dims: int) -> int:
+    """What a head's dimensions take in registers: a power of two, 16 at least."""
+    return max(16, 1 << (dims - 1).bit_length())
+
+
+def value_of(argument: a.Argument, call: Call) -> Any:
+    """What a kernel is given for one of the parameters that its pattern needs."""
+    problem = call.problem
+    match argument:
+        case a.AxisLength(side=side, axis=axis):
+            extent = next(x for x in problem.extents(side) if axis in x.axes)
+            return extent.lengths[extent.axes.index(axis)]
+        case a.SegmentStart(side=side, segment=name):
+            return next(x for x in problem.extents(side) if x.segment.name == name).start
+        case a.SegmentStop(side=side, segment=name):
+            return next(x for x in problem.extents(side) if x.segment.name == name).stop
+        case a.Origin(side=side):
+            return next(x for x in problem.extents(side) if x.segment.is_grid).origin[0]
+        case a.Count(symbol=symbol):
+            return {
+                SymbolName.HEADS: problem.heads,
+                SymbolName.KV_HEADS: problem.kv_heads,
+                SymbolName.HEAD_DIM: problem.head_dim,
+            }[symbol]
+        case a.TokenTensor(side=side, input=name, kind=kind):
+            return _token_tensor(call, name, side, kind)
+        case a.TokenStride(side=side, input=name, dimension=i):
+            x = call.inputs.tokens.get((name, side))
+            return 0 if x is None or (x.shape[i] == 1 and i < 2) else x.stride(i)
+        case a.TableTensor(table=name, kind=kind):
+            return _table(call, name, kind)
+        case a.TableStride(table=name, dimension=i):
+            x = call.inputs.tables.get(name)
+            if x is None:
+                return 1 if i == 0 else 0
+            return 0 if i < 0 and x.shape[0] == 1 else x.stride(i + 1)
+        case a.TableSize(table=name, dimension=i):
+            x = call.inputs.tables.get(name)
+            if x is not None:
+                return x.shape[i + 1]
+            return problem.heads if name in dict(problem.pattern.values) else 0
+        case _:
+            assert_never(argument)
+
+
+def _token_tensor(call: Call, name: str, side: Side, kind: Kind) -> torch.Tensor:
+    x = call.inputs.tokens.get((name, side))
+    if x is None:
+        return torch.zeros(1, dtype=_DTYPES[kind], device=call.q.device)
+    # The grid's tokens are read with stride 0 and no tensor of their own when there are none.
+    return x
+
+
+def _table(call: Call, name: str, kind: Kind) -> torch.Tensor:
+    given = call.inputs.tables.get(name)
+    if given is not None:
+        return given
+    values = dict(call.problem.pattern.values).get(name, (0,))
+    assert isinstance(values, tuple)
+    entries = values * call.problem.heads if len(values) == 1 else values
+    dtype = torch.float64 if kind is Kind.FLOAT else _DTYPES[kind]
+    return torch.tensor(entries, dtype=dtype, device=call.q.device)
+
+
+def finite(lse: torch.Tensor) -> torch.Tensor:
+    """The lse for the backward pass: rows without keys weigh nothing."""
+    return torch.where(lse.isinf(), math.inf, lse)

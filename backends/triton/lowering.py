@@ -1,0 +1,388 @@
+"""Expressions of a pattern as Triton expressions over one tile.
+
+What depends on one side alone is a vector and is worked out once, where that side's tile is
+loaded; only what depends on both is a matrix. Truth is decided in double precision, as the
+analysis decides it, so that a kernel never disagrees with the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.source.tree import ALL, NEW, Binary, Block, Literal, Name, X, lift, op
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
+from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Range
+from attnlang.compiler.ir.pattern import PatternIR
+from attnlang.compiler.ir.traverse import kind_of, walk
+from attnlang.compiler.problem.bind import PYTHON
+
+Sides = frozenset[Side]
+NEITHER: Sides = frozenset()
+FLOAT32, FLOAT64 = op("float32"), op("float64")
+INT32, INT64 = op("int32"), op("int64")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """code: a scalar, a vector over one side's tile, or a matrix."""
+
+    code: X
+    sides: Sides = NEITHER
+
+
+@dataclass(slots=True)
+class Scope:
+    """Where the vectors of one side are worked out, and what is known: by expression and
+    precision, and by code."""
+
+    block: Block
+    known: dict[object, Value] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Lowering:
+    """One kernel's expressions.
+
+    rows: the side along the first dimension of matrices. scopes: of both sides and, under None,
+    of scalars. used: collects the arguments that the expressions need. wide: 64-bit integers.
+    absent: optional inputs that are not given, and read as 0.
+    """
+
+    pattern: PatternIR
+    rows: Side
+    wide: bool
+    absent: frozenset[str]
+    scopes: dict[Side | None, Scope]
+    used: dict[a.Argument, None]
+    score: X | None = None
+
+    def matrix(self, root: Expr, *, double: bool = False) -> X:
+        """The expression in a form that combines with a matrix."""
+        return self._spread(self._named(self._lower(root, double)), frozenset(Side)).code
+
+    def argument(self, argument: a.Argument) -> Name:
+        self.used[argument] = None
+        return Name(argument.name)
+
+    def _lower(self, x: Expr, double: bool) -> Value:
+        # Truth and whole numbers are the same in either precision.
+        key = (x, double or kind_of(x) is not Kind.FLOAT)
+        for scope in self.scopes.values():
+            if key in scope.known:
+                return scope.known[key]
+        made = self._compute(x, double)
+        if len(made.sides) == 2 or isinstance(made.code, Literal | Name):
+            return made
+        scope = self.scopes[next(iter(made.sides), None)]
+        match x:
+            case e.Coord():
+                made = self._named(made, f"{x.side}_{x.axis}")
+            case e.TokenInput():
+                made = self._named(made, f"{x.side}_in_{x.name}")
+            case _:
+                pass
+        scope.known[key] = made
+        return made
+
+    def _named(self, value: Value, name: str | None = None) -> Value:
+        """A scalar or vector worked out where its side is read, under a name."""
+        if len(value.sides) == 2 or isinstance(value.code, Literal | Name):
+            return value
+        side = next(iter(value.sides), None)
+        scope = self.scopes[side]
+        found = scope.known.get(value.code)
+        if found is None:
+            name = name or f"{side or 'scalar'}_{len(scope.block.statements)}"
+            found = Value(scope.block.let(name, value.code), value.sides)
+            scope.known[value.code] = found
+        return found
+
+    def _reads_score(self, x: Expr) -> bool:
+        return any(isinstance(n, e.Symbol) and n.name is SymbolName.SCORE for n in walk(x))
+
+    def _spread(self, value: Value, sides: Sides) -> Value:
+        """A value in the form of values over ``sides``."""
+        if len(sides) < 2 or len(value.sides) != 1:
+            return value
+        column = self.rows in value.sides
+        return Value(value.code[(ALL, NEW) if column else (NEW, ALL)], sides)
+
+    def _together(self, *values: Value) -> tuple[list[X], Sides]:
+        sides: Sides = frozenset().union(*(v.sides for v in values))
+        plain = (v if v.sides == sides else self._named(v) for v in values)
+        return [self._spread(v, sides).code for v in plain], sides
+
+    def _compute(self, x: Expr, double: bool) -> Value:
+        match x:
+            case e.Int() | e.Bool():
+                return Value(Literal(x.value))
+            case e.Float():
+                return Value(Literal(float(x.value)))
+            case e.Length(side=side, axis=axis):
+                return self._scalar(a.AxisLength(side, axis))
+            case e.Symbol(name=name):
+                return self._symbol(name)
+            case e.Coord(side=side, axis=axis):
+                return self._coordinate(side, axis)
+            case e.Index(side=side):
+                return Value(self._integer(Name(f"place_{side}")), frozenset({side}))
+            case e.InSegment(side=side, segment=segment):
+                return self._in_segment(side, segment)
+            case e.TokenInput():
+                return self._token_input(x, double)
+            case e.Table():
+                return self._table(x, double)
+            case e.Neg(operand=operand):
+                inner = self._lower(operand, double)
+                return Value(-inner.code, inner.sides)
+            case e.Not(operand=operand):
+                inner = self._lower(operand, double)
+                return Value(self._negated(inner.code), inner.sides)
+            case e.And(operands=operands) | e.Or(operands=operands):
+                return self._logic(isinstance(x, e.And), operands, double)
+            case e.Arith():
+                return self._arith(x, double)
+            case e.Compare(op=symbol, left=left, right=right):
+                floats = Kind.FLOAT in (kind_of(left), kind_of(right))
+                deep = not self._reads_score(x)
+                pair = [self._number(o, floats, deep) for o in (left, right)]
+                (one, two), sides = self._together(*pair)
+                return Value(_compare(symbol, one, two), sides)
+            case e.Select():
+                return self._select(x, double)
+            case e.Apply():
+                return self._apply(x, double)
+            case e.Param(name=name):
+                raise AssertionError(f"the parameter `{name}` has no value")
+            case _:
+                assert_never(x)
+
+    def _negated(self, code: X) -> X:
+        if isinstance(code, Literal):
+            return Literal(not code.value)
+        return ~code
+
+    def _scalar(self, argument: a.Argument) -> Value:
+        return Value(self._integer(self.argument(argument)))
+
+    def _integer(self, code: X) -> X:
+        return code.to(INT64) if self.wide else code
+
+    def _symbol(self, name: SymbolName) -> Value:
+        match name:
+            case SymbolName.SCORE:
+                assert self.score is not None
+                return Value(self.score, frozenset(Side))
+            case SymbolName.HEAD:
+                return Value(Name("head"))
+            case SymbolName.KV_HEAD:
+                return Value(Name("kv_head"))
+            case SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM:
+                return self._scalar(a.Count(name))
+            case _:
+                assert_never(name)
+
+    def _coordinate(self, side: Side, axis: str) -> Value:
+        axes = self.pattern.axes(side)
+        in_grid = axis in axes
+        start = self.argument(a.SegmentStart(side, GRID if in_grid else axis))
+        flat = Name(f"place_{side}") - start
+        code: X = flat
+        if in_grid:
+            for inner in reversed(axes[axes.index(axis) + 1 :]):
+                code = code // self.argument(a.AxisLength(side, inner))
+            if axis != axes[0]:
+                code = code % self.argument(a.AxisLength(side, axis))
+            else:
+                code = code + self.argument(a.Origin(side))
+        return Value(self._integer(code), frozenset({side}))
+
+    def _in_segment(self, side: Side, segment: str) -> Value:
+        place = Name(f"place_{side}")
+        start = self.argument(a.SegmentStart(side, segment))
+        stop = self.argument(a.SegmentStop(side, segment))
+        return Value((place >= start) & (place < stop), frozenset({side}))
+
+    def _token_input(self, x: e.TokenInput, double: bool) -> Value:
+        if x.name in self.absent:
+            return Value(Literal(_NOTHING[x.kind]))
+        grid, sides = self._in_segment(x.side, GRID).code, frozenset({x.side})
+        pointer = self.argument(a.TokenTensor(x.side, x.name, x.kind))
+        batch, head, token = (self.argument(a.TokenStride(x.side, x.name, i)) for i in range(3))
+        at = Name(f"place_{x.side}") - self.argument(a.SegmentStart(x.side, GRID))
+        offset = Name("batch").to(INT64) * batch + Name("head") * head + at * token
+        return Value(self._read(pointer + offset, grid, x.kind, double), sides)
+
+    def _read(self, pointer: X, inside: X, kind: Kind, double: bool) -> X:
+        value = op("load")(pointer, mask=inside, other=0)
+        match kind:
+            case Kind.INT:
+                return value
+            case Kind.FLOAT:
+                return value.to(FLOAT64 if double else FLOAT32)
+            case Kind.BOOL:
+                return _compare("!=", value, lift(0))
+
+    def _table(self, x: e.Table, double: bool) -> Value:
+        if x.name in self.absent:
+            return Value(Literal(_NOTHING[x.kind]))
+        pointer = self.argument(a.TableTensor(x.name, x.kind))
+        values = [self._lower(i, double) for i in x.indices]
+        indices, sides = self._together(*values)
+        offset = Name("batch").to(INT64) * self.argument(a.TableStride(x.name, -1))
+        scalar: X | None = None
+        inside: X | None = None
+        for i, (index, value) in enumerate(zip(indices, values, strict=True)):
+            if len(sides) == 2 and not isinstance(index, Literal | Name):
+                index = self._body().let(f"index_{i}", index)
+            offset = offset + index * self.argument(a.TableStride(x.name, i))
+            size: X = self.argument(a.TableSize(x.name, i))
+            if not value.sides:
+                scalar = _all(scalar, (index >= 0) & (index < size))
+                continue
+            if inside is None and scalar is not None:  # outside for one index: outside for all
+                size = self._named(Value(op("where")(scalar, size, 0))).code
+            inside = _all(inside, (index >= 0) & (index < size))
+        inside = inside if inside is not None else scalar
+        assert inside is not None
+        return Value(self._read(pointer + offset, inside, x.kind, double), sides)
+
+    def _body(self) -> Block:
+        """Where the side that moves is read: matrices are worked out after it."""
+        return self.scopes[Side.K if self.rows is Side.Q else Side.Q].block
+
+    def _number(self, x: Expr, floats: bool, double: bool) -> Value:
+        """An operand, as a float where the operation is one."""
+        value = self._lower(x, double)
+        if not floats or kind_of(x) is Kind.FLOAT:
+            return value
+        if isinstance(value.code, Literal):
+            assert isinstance(value.code.value, int)
+            return Value(Literal(float(value.code.value)))
+        return Value(value.code.to(FLOAT64 if double else FLOAT32), value.sides)
+
+    def _logic(self, all_of: bool, operands: tuple[Expr, ...], double: bool) -> Value:
+        # Operands of one side are joined while they are vectors.
+        parts: dict[Sides, Value] = {}
+        for operand in operands:
+            value = self._lower(operand, double)
+            old = parts.get(value.sides)
+            if old is not None:
+                code = old.code & value.code if all_of else old.code | value.code
+                value = Value(code, value.sides)
+            parts[value.sides] = value
+        codes, sides = self._together(*parts.values())
+        code = codes[0]
+        for other in codes[1:]:
+            code = code & other if all_of else code | other
+        return Value(code, sides)
+
+    def _arith(self, x: e.Arith, double: bool) -> Value:
+        floats = kind_of(x) is Kind.FLOAT
+        pair = [self._number(o, floats, double) for o in (x.left, x.right)]
+        (one, two), sides = self._together(*pair)
+        match x.op:
+            case "+":
+                return Value(one + two, sides)
+            case "-":
+                return Value(one - two, sides)
+            case "*":
+                return Value(one * two, sides)
+            case "/":
+                return Value(one / two, sides)
+            case "//" | "%":
+                whole = self._natural(x.left) and self._natural(x.right)
+                if whole:
+                    return Value(one // two if x.op == "//" else one % two, sides)
+                return Value(Name("floordiv" if x.op == "//" else "floormod")(one, two), sides)
+            case _:
+                assert_never(x.op)
+
+    def _natural(self, x: Expr) -> bool:
+        """Is it never negative, at any length?"""
+
+        def leaf(n: Expr) -> Range:
+            match n:
+                case (
+                    e.Length()
+                    | e.Symbol(name=SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM)
+                ):
+                    return 1, math.inf
+                case e.Coord() | e.Index() | e.Symbol(name=SymbolName.HEAD | SymbolName.KV_HEAD):
+                    return 0, math.inf
+                case _:
+                    return -math.inf, math.inf
+
+        try:
+            return bool(Intervals(PYTHON, leaf).of(x)[0] >= 0)
+        except DivisorMayBeZero:
+            return False
+
+    def _select(self, x: e.Select, double: bool) -> Value:
+        floats = kind_of(x) is Kind.FLOAT
+        condition = self._lower(x.condition, double)
+        if kind_of(x) is Kind.BOOL:
+            branches = [self._lower(b, double) for b in (x.then, x.otherwise)]
+            (c, one, two), sides = self._together(condition, *branches)
+            return Value((c & one) | (self._negated(c) & two), sides)
+        branches = [self._number(b, floats, double) for b in (x.then, x.otherwise)]
+        (c, one, two), sides = self._together(condition, *branches)
+        return Value(op("where")(c, one, two), sides)
+
+    def _apply(self, x: e.Apply, double: bool) -> Value:
+        floats = any(kind_of(o) is Kind.FLOAT for o in x.arguments)
+        to_int = x.function in ("floor", "ceil", "round", "int")
+        double = double or (to_int and floats)
+        values = [self._number(o, floats, double) for o in x.arguments]
+        codes, sides = self._together(*values)
+        return Value(_function(x.function, codes, floats, double), sides)
+
+
+_NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
+
+
+def _all(one: X | None, other: X) -> X:
+    return other if one is None else one & other
+
+
+def _compare(symbol: e.CompareOp, one: X, two: X) -> X:
+    return Binary(symbol, one, two)
+
+
+def _function(name: str, codes: list[X], floats: bool, double: bool) -> X:
+    """A built-in. Those that differ from Triton's own are helpers of the module."""
+    first = codes[0]
+    match name:
+        case "min" | "max":
+            code = first
+            for other in codes[1:]:
+                code = op("minimum" if name == "min" else "maximum")(code, other)
+            return code
+        case "abs":
+            return op("abs")(first)
+        case "clamp":
+            return op("maximum")(op("minimum")(first, codes[2]), codes[1])
+        case "ceildiv":
+            return -Name("floordiv")(-first, codes[1])
+        case "floor" | "ceil" if floats:
+            return op(name)(first).to(INT64)
+        case "int" if floats:
+            return first.to(INT64)
+        case "round" if floats:
+            return Name("round_even")(first).to(INT64)
+        case "floor" | "ceil" | "round":
+            return first
+        case "int":
+            return first.to(INT32)
+        case "float":
+            return first if floats else first.to(FLOAT64 if double else FLOAT32)
+        case "exp" | "exp2" | "sigmoid":
+            return op(name)(first)
+        case "log" | "log2" | "sqrt" | "tanh" | "ilog2" | "pow2":
+            return Name(f"safe_{name}")(first)
+        case _:
+            raise AssertionError(f"no Triton form of `{name}`")

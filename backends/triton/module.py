@@ -1,0 +1,106 @@
+"""The kernels of one pattern as one Python module, and that module loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from attnlang.backends.triton.backward import key_gradient, query_gradient
+from attnlang.backends.triton.forward import forward
+from attnlang.backends.triton.source.printer import comment_safe, function_text
+from attnlang.backends.triton.writer import Form, Kernel
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.canonical import content_hash
+from attnlang.compiler.ir.expr import SymbolName
+from attnlang.compiler.ir.pattern import Attend, PatternIR
+from attnlang.compiler.ir.text import to_text
+from attnlang.compiler.ir.traverse import rewrite
+from attnlang.compiler.ir.values import closed_groups
+
+HELPERS = Path(__file__).with_name("helpers.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The three kernels of one head group, and their module's text."""
+
+    forward: Kernel
+    query_gradient: Kernel
+    key_gradient: Kernel
+    text: str
+
+
+@lru_cache(maxsize=256)
+def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
+    """The module for the heads of one of the pattern's groups: the same text every time."""
+    attend = closed_groups(pattern)[group].attend
+    if form.own_scale:
+        attend = _with_scale_in_score(attend)
+    one, two, three = (
+        make(pattern, attend, form) for make in (forward, query_gradient, key_gradient)
+    )
+    printed = (function_text(kernel.function) for kernel in (one, two, three))
+    text = "\n\n".join((_head(pattern, attend), _helpers(), *printed))
+    return Kernels(one, two, three, text)
+
+
+def _with_scale_in_score(attend: Attend) -> Attend:
+    """The same attention with its factor of q.k a part of the score edit."""
+    score = e.Symbol(SymbolName.SCORE)
+    assert attend.scale is not None
+    scaled = e.Arith("*", score, attend.scale)
+    edit = rewrite(attend.score or score, lambda x: scaled if x == score else None)
+    return replace(attend, score=edit, scale=None)
+
+
+def _head(pattern: PatternIR, attend: Attend) -> str:
+    """What the module was made from, as comments."""
+    values = ", ".join(f"{name}={value}" for name, value in pattern.values)
+    lines = [
+        f"Generated from the pattern {pattern.name}({values}), hash {content_hash(pattern)}.",
+        *([f"{pattern.meta.paper} ({pattern.meta.arxiv})"] if pattern.meta.paper else []),
+        f"    attend where {to_text(attend.where)}",
+        *([f"    score {to_text(attend.score)}"] if attend.score is not None else []),
+        *([f"    sink {to_text(attend.sink)}"] if attend.sink is not None else []),
+    ]
+    return "\n".join(f"# {comment_safe(line)}" for line in lines) + "\n"
+
+
+def _helpers() -> str:
+    """Imports and helper functions: a file of its own, checked and tested as such."""
+    return HELPERS.read_text(encoding="utf-8").strip() + "\n"
+
+
+@lru_cache(maxsize=256)
+def load(text: str) -> ModuleType:
+    """The module of a text. Triton reads kernels from files, so it is written to the cache."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    path = cache_directory() / f"attnlang_{digest}.py"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cache_directory() -> Path:
+    """Where generated modules are kept: ``$ATTNLANG_CACHE``, else under the user's cache."""
+    given = os.environ.get("ATTNLANG_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "attnlang" / "kernels"

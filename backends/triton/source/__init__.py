@@ -1,0 +1,1 @@
+"""Python text as a typed tree: what kernels are written in before they are printed."""

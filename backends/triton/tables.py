@@ -1,0 +1,138 @@
+"""A plan as the small integer tensors that kernels walk."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.layout.cost import slots
+from attnlang.compiler.layout.tiling import SideTiling
+from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.plan.table import IntArray, RunTable
+from attnlang.compiler.problem.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Run ``i`` of row ``r``, ``offsets[r] <= i < offsets[r + 1]``, is tiles ``starts[i] <= t <
+    stops[i]``. Rows of one class of heads after those of another."""
+
+    offsets: torch.Tensor
+    starts: torch.Tensor
+    stops: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One direction of a plan: ``rows`` tiles of the side that stands, for each class of heads."""
+
+    rows: int
+    partial: Runs
+    full: Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """blocks: slots of a tile of each side. tokens: ``[tiles * block]`` sequence places, -1 for
+    padding, of a side whose tiles are not just its tokens in order. classes: of each head."""
+
+    blocks: dict[Side, int]
+    tokens: dict[Side, torch.Tensor]
+    classes: torch.Tensor
+    by_query: Walk
+    by_key: Walk
+
+
+_made: weakref.WeakKeyDictionary[Problem, dict[torch.device, Tables]] = weakref.WeakKeyDictionary()
+
+
+def kept(problem: Problem, device: torch.device) -> Tables:
+    """The tables of a problem that no run-time tensor decides, made once for each device."""
+    from attnlang.compiler.plan.make import make
+
+    by_device = _made.setdefault(problem, {})
+    if device not in by_device:
+        by_device[device] = build(make(problem), device)
+    return by_device[device]
+
+
+def build(plan: Plan, device: torch.device) -> Tables:
+    """The tables of a plan."""
+    sides = {Side.Q: plan.layout.q, Side.K: plan.layout.k}
+    blocks = {side: slots(tiling.capacity) for side, tiling in sides.items()}
+    tokens = {
+        side: _int32(_padded(tiling, blocks[side]), device)
+        for side, tiling in sides.items()
+        if not in_order(tiling, blocks[side])
+    }
+    classes = np.zeros(plan.problem.heads, dtype=np.int64)
+    for i, group in enumerate(plan.heads):
+        classes[list(group.heads)] = i
+    ragged = plan.layout.k.counts < blocks[Side.K]
+    return Tables(
+        blocks,
+        tokens,
+        _int32(classes, device),
+        _walk([g.table for g in plan.heads], ragged, device),
+        _walk([g.columns for g in plan.heads], np.zeros(plan.layout.q.tiles, dtype=bool), device),
+    )
+
+
+def in_order(tiling: SideTiling, block: int) -> bool:
+    """Is slot ``i`` of tile ``t`` simply token ``t * block + i``?"""
+    return tiling.row_major and (tiling.tiles == 1 or tiling.capacity == block)
+
+
+def _padded(tiling: SideTiling, block: int) -> IntArray:
+    extra = block - tiling.capacity
+    return np.pad(tiling.tokens, ((0, 0), (0, extra)), constant_values=-1).ravel()
+
+
+def _walk(tables: Sequence[RunTable], ragged: np.ndarray, device: torch.device) -> Walk:
+    """Runs by kind. Full tiles that padding reaches into count as partial."""
+    kinds: dict[bool, list[list[IntArray]]] = {True: [], False: []}
+    for table in tables:
+        starts, stops, full, rows = _cut(table, ragged)
+        for kind, parts in kinds.items():
+            chosen = full == kind
+            counts = np.bincount(rows[chosen], minlength=table.rows)
+            parts.append([counts, starts[chosen], stops[chosen]])
+    made = {}
+    for kind, parts in kinds.items():
+        counts, starts, stops = (np.concatenate([p[i] for p in parts]) for i in range(3))
+        offsets = np.concatenate(([0], np.cumsum(counts)))
+        made[kind] = Runs(*(_int32(x, device) for x in (offsets, starts, stops)))
+    return Walk(tables[0].rows, made[False], made[True])
+
+
+def _cut(table: RunTable, ragged: np.ndarray) -> tuple[IntArray, IntArray, np.ndarray, IntArray]:
+    """The runs of a table; those full ones that hold ragged tiles are cut at them."""
+    before = np.concatenate(([0], np.cumsum(ragged)))
+    touched = table.full & (before[table.stops] > before[table.starts])
+    if not touched.any():
+        return table.starts, table.stops, table.full, table.row_of_run
+    starts, stops, full, rows = [], [], [], []
+    for i in range(len(table.starts)):
+        a, b, row = int(table.starts[i]), int(table.stops[i]), int(table.row_of_run[i])
+        if not touched[i]:
+            pieces = [(a, b, bool(table.full[i]))]
+        else:
+            cuts = [a, *(t for t in range(a + 1, b) if ragged[t] != ragged[t - 1]), b]
+            pieces = [(c, d, not ragged[c]) for c, d in itertools.pairwise(cuts)]
+        for c, d, whole in pieces:
+            starts.append(c)
+            stops.append(d)
+            full.append(whole)
+            rows.append(row)
+    return np.array(starts), np.array(stops), np.array(full, dtype=bool), np.array(rows)
+
+
+def _int32(x: np.ndarray, device: torch.device) -> torch.Tensor:
+    # A kernel is never given a null pointer: an empty table holds one entry that none reads.
+    return torch.as_tensor(x if len(x) else np.zeros(1), dtype=torch.int32, device=device)

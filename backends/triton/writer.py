@@ -1,0 +1,229 @@
+"""What all kernels are written with: tiles read and written, scores, and walks over a plan.
+
+A walk goes over runs of tiles: first those where the predicate has to be asked, then those that
+it fills. Scores are kept as logarithms to base 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.lowering import INT64, Lowering, Scope
+from attnlang.backends.triton.slope import slope
+from attnlang.backends.triton.source.tree import (
+    ALL,
+    NEW,
+    Attribute,
+    Block,
+    Function,
+    Listed,
+    Literal,
+    Name,
+    Parameter,
+    X,
+    op,
+)
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.ir.pattern import Attend, PatternIR
+
+LOG2_E = 1.4426950408889634
+LOWEST = -1.0e30
+OTHER = {Side.Q: Side.K, Side.K: Side.Q}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the text of the kernels depends on.
+
+    gathered: sides whose tiles are read through a table of places. wide: integers need 64 bits.
+    sink: does a logit without a value join the softmax? absent: optional inputs not given.
+    own_scale: does the pattern's factor of q.k vary within a call?
+    """
+
+    gathered: frozenset[Side]
+    wide: bool
+    sink: bool
+    absent: frozenset[str] = frozenset()
+    own_scale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    function: Function
+    extra: tuple[a.Argument, ...]
+
+
+@dataclass(slots=True)
+class Writer:
+    """One kernel being written. fixed: the side that stays while the other moves."""
+
+    pattern: PatternIR
+    attend: Attend
+    form: Form
+    fixed: Side
+    body: Block = field(default_factory=Block)
+    scalars: Scope = field(default_factory=lambda: Scope(Block()))
+    standing: Scope = field(default_factory=lambda: Scope(Block()))
+    used: dict[a.Argument, None] = field(default_factory=dict)
+
+    def lowering(self, moving: Block) -> Lowering:
+        scopes: dict[Side | None, Scope] = {
+            None: self.scalars,
+            self.fixed: self.standing,
+            OTHER[self.fixed]: Scope(moving),
+        }
+        return Lowering(
+            self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used
+        )
+
+    def places(self, block: Block, side: Side, tile: X) -> None:
+        """``place_q`` or ``place_k`` and which of the slots hold tokens."""
+        size = Name(f"BLOCK_{side.upper()}")
+        slots = tile * size + op("arange")(0, size)
+        place = Name(f"place_{side}")
+        if side in self.form.gathered:
+            block.let(place.text, op("load")(Name(f"tokens_{side}") + slots))
+            block.let(f"real_{side}", place >= 0)
+            block.let(place.text, op("maximum")(place, 0))
+        else:
+            block.let(place.text, slots)
+            block.let(f"real_{side}", place < Name(f"length_{side}"))
+
+    def read(self, tensor: str, side: Side, dim: str) -> X:
+        """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token."""
+        dims = Name(f"dims_{dim}")
+        at = offset(tensor, side, dims)
+        inside = Name(f"real_{side}")[(ALL, NEW)] & (dims < Name(dim))[(NEW, ALL)]
+        return op("load")(Name(f"{tensor}_head") + at, mask=inside, other=0.0)
+
+    def write(self, block: Block, tensor: str, side: Side, dim: str, value: X) -> None:
+        dims = Name(f"dims_{dim}")
+        inside = Name(f"real_{side}")[(ALL, NEW)] & (dims < Name(dim))[(NEW, ALL)]
+        stored = value.to(element(tensor))
+        block.do(
+            op("store")(Name(f"{tensor}_head") + offset(tensor, side, dims), stored, mask=inside)
+        )
+
+    def score(self, block: Block, dot: X, moving: Lowering) -> tuple[Name, X | None]:
+        """The score in base 2, and its slope where the pattern edits it."""
+        edit = self.attend.score
+        if edit is None:
+            return block.let("score", dot * Name("scale_log2")), None
+        moving.score = block.let("scaled", dot * Name("scale"))
+        edited = moving.matrix(edit)
+        steep = moving.matrix(slope(edit))
+        shape = Listed(
+            (Name(f"BLOCK_{self.fixed.upper()}"), Name(f"BLOCK_{OTHER[self.fixed].upper()}"))
+        )
+        return block.let("score", op("broadcast_to")(edited, shape) * LOG2_E), steep
+
+    def seen(self, block: Block, moving: Lowering) -> X:
+        """Which pairs of a partial tile attend."""
+        other = OTHER[self.fixed]
+        real = Name(f"real_{other}")[(NEW, ALL)]
+        where = self.attend.where
+        if isinstance(where, e.Bool):
+            return block.let("seen", real if where.value else real & False)
+        return block.let("seen", real & moving.matrix(where))
+
+    def runs(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
+        """Loops over the runs of one kind in a row of the table, tile by tile."""
+        moving = OTHER[self.fixed]
+        inner = Block()
+        step(inner)
+        run = Name("run")
+        outer = Block()
+        first = op("load")(Name(f"{kind}_starts") + run)
+        last = op("load")(Name(f"{kind}_stops") + run)
+        outer.loop(f"tile_{moving}", Name("range")(first, last), inner)
+        begin = op("load")(Name(f"{kind}_offsets") + row)
+        end = op("load")(Name(f"{kind}_offsets") + row + 1)
+        block.loop("run", Name("range")(begin, end), outer)
+
+
+def offset(tensor: str, side: Side, dims: X) -> X:
+    rows = Name(f"place_{side}").to(INT64) * Name(f"{tensor}_stride_token")
+    return rows[(ALL, NEW)] + dims[(NEW, ALL)]
+
+
+def element(tensor: str) -> X:
+    return Attribute(Attribute(Name(tensor), "dtype"), "element_ty")
+
+
+def head_pointer(block: Block, tensor: str, head: X) -> None:
+    batch = Name("batch").to(INT64) * Name(f"{tensor}_stride_batch")
+    block.let(
+        f"{tensor}_head", Name(tensor) + batch + head.to(INT64) * Name(f"{tensor}_stride_head")
+    )
+
+
+def row_pointer(block: Block, tensor: str) -> None:
+    """Of a contiguous ``[B, H, Nq]`` tensor."""
+    at = Name("batch").to(INT64) * Name("num_heads") + Name("head")
+    block.let(f"{tensor}_head", Name(tensor) + at * Name("length_q"))
+
+
+def dims(block: Block) -> None:
+    block.let("dims_D", op("arange")(0, Name("PADDED_D")))
+    block.let("dims_DV", op("arange")(0, Name("PADDED_DV")))
+
+
+def dot(left: X, right: X, onto: X | None = None) -> X:
+    """A matrix product in full precision of its operands, added to ``onto``."""
+    given = (left, right) if onto is None else (left, right, onto)
+    return op("dot")(*given, input_precision=Literal("ieee"))
+
+
+def across(values: X) -> X:
+    """The transpose."""
+    return op("trans")(values)
+
+
+def tile_of_queries(block: Block) -> None:
+    """Which tile, head and batch element a program of the query walk has."""
+    block.let("tile_q", op("program_id")(0))
+    block.let("head", Name("first_head") + op("program_id")(1) % Name("launched_heads"))
+    block.let("batch", op("program_id")(1) // Name("launched_heads"))
+    block.let("kv_head", Name("head") // Name("group"))
+    block.let("row", op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_q"))
+
+
+def kernel(
+    w: Writer, name: str, doc: str, pointers: list[str], strided: tuple[str, ...],
+    begin: Block, loops: Block, end: Block,
+) -> Kernel:  # fmt: skip
+    for part in (w.scalars.block, w.standing.block, loops, end):
+        begin.extend(part)
+    tables = [f"{kind}_{x}" for kind in ("partial", "full") for x in ("offsets", "starts", "stops")]
+    places = [f"tokens_{side}" for side in Side if side in w.form.gathered]
+    strides = [f"{t}_stride_{d}" for t in strided for d in ("batch", "head", "token")]
+    extra = tuple(w.used)
+    numbers = [
+        "scale", "scale_log2", "length_q", "length_k", "rows", "group", "first_head",
+        "launched_heads", "launched_kv_heads",
+    ]  # fmt: skip
+    taken = {x.name for x in extra}
+    if "num_heads" not in taken:
+        numbers.append("num_heads")
+    constants = ("D", "DV", "PADDED_D", "PADDED_DV", "BLOCK_Q", "BLOCK_K")
+    parameters = [
+        *pointers,
+        "classes",
+        *tables,
+        *places,
+        *strides,
+        *(x.name for x in extra),
+        *numbers,
+    ]
+    fixed = (*(x.name for x in extra if not isinstance(x, a.TokenTensor | a.TableTensor)), *numbers)
+    function = Function(
+        name,
+        doc,
+        (*(Parameter(p) for p in parameters), *(Parameter(c, constant=True) for c in constants)),
+        fixed,
+        begin.done(),
+    )
+    return Kernel(function, extra)

@@ -1,0 +1,1 @@
+"""The Triton backend, under its interpreter where there is no GPU."""
