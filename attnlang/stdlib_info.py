@@ -80,6 +80,10 @@ _REFUSES: dict[str, Callable[[PatternIR], tuple[str, ...]]] = {
 }
 
 
+BACKENDS = tuple(_REFUSES)
+"""The backends by name."""
+
+
 def supporting(ir: PatternIR) -> tuple[str, ...]:
     """The backends that run a pattern. Imports none of them."""
     return tuple(name for name in _REFUSES if not refusals(name, ir))

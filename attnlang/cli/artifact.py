@@ -73,9 +73,17 @@ def _group(name: str, group: HeadPlan) -> Arrays:
 
 
 def write_directory(
-    out: Path, text: str, manifest: Mapping[str, Any], arrays: Arrays, *, replace: bool
+    out: Path,
+    text: str,
+    manifest: Mapping[str, Any],
+    arrays: Arrays,
+    more: Mapping[str, bytes],
+    *,
+    replace: bool,
 ) -> None:
     """All files or none: made in a directory beside ``out``, then renamed to it.
+
+    more: further files by name.
 
     Raises UsageError when ``out`` is there already, unless it may be replaced.
     """
@@ -87,6 +95,8 @@ def write_directory(
     try:
         (made / "pattern.attn").write_text(text, encoding="utf-8")
         (made / "plan.npz").write_bytes(_npz(arrays))
+        for name, content in more.items():
+            (made / name).write_bytes(content)
         shown = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         (made / "manifest.json").write_text(shown, encoding="utf-8")
         _rename(made, out)

@@ -18,7 +18,7 @@ from attnlang.backends.triton.tables import Tables
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Kind
+from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.intervals import Intervals, Range
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import kind_of, walk
@@ -69,9 +69,8 @@ def _run(call: Call, tables: Tables) -> tuple[torch.Tensor, torch.Tensor]:
     given = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in given)
     for group in call.problem.groups:
-        sink = _sink(call, group)
-        wide, scale = _wide(call.problem, group), _scale(call, group)
-        form = Form(frozenset(tables.tokens), wide, sink is not None, absent, scale is None)
+        sink, scale = _sink(call, group), _scale(call, group)
+        form = form_of(call.problem, group, frozenset(tables.tokens), absent)
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
         launches.append(
@@ -80,6 +79,14 @@ def _run(call: Call, tables: Tables) -> tuple[torch.Tensor, torch.Tensor]:
         sinks.append(sink)
     out, lse = _Attention.apply(launches, call.q, call.k, call.v, *sinks)  # type: ignore[no-untyped-call]
     return out, lse
+
+
+def form_of(
+    problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str]
+) -> Form:
+    """What the text of a group's kernels depends on. absent: optional inputs not given."""
+    own = group.attend.scale is not None and value_of(group.attend.scale) is None
+    return Form(gathered, _wide(problem, group), group.attend.sink is not None, absent, own)
 
 
 class _Attention(torch.autograd.Function):

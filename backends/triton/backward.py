@@ -47,11 +47,11 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin.let("query", w.read("q", Side.Q, "D"))
     begin.let("d_result", w.read("d_out", Side.Q, "DV"))
     _row_values(begin)
-    begin.let("slope_q", op("zeros")(Listed((Name("BLOCK_Q"), Name("PADDED_D"))), FLOAT32))
+    begin.let("slope_q", op("zeros")(Listed((Name("ROWS"), Name("PADDED_D"))), FLOAT32))
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
-            w.places(block, Side.K, Name("tile_k"))
+            w.places(block, Side.K, Name("step"))
             block.let("key", w.read("k", Side.K, "D"))
             block.let("value", w.read("v", Side.K, "DV"))
             moving = w.lowering(block)
@@ -113,13 +113,13 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w.places(begin, Side.K, Name("tile_k"))
     begin.let("key", w.read("k", Side.K, "D"))
     begin.let("value", w.read("v", Side.K, "DV"))
-    rows = Name("BLOCK_K")
+    rows = Name("ROWS")
     begin.let("slope_k", op("zeros")(Listed((rows, Name("PADDED_D"))), FLOAT32))
     begin.let("slope_v", op("zeros")(Listed((rows, Name("PADDED_DV"))), FLOAT32))
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
-            w.places(block, Side.Q, Name("tile_q"))
+            w.places(block, Side.Q, Name("step"))
             block.let("query", w.read("q", Side.Q, "D"))
             block.let("d_result", w.read("d_out", Side.Q, "DV"))
             _row_values(block)
@@ -159,7 +159,8 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     head_begin = Block()
     head_begin.let("head", Name("begin_head") + Name("member"))
     head_begin.let(
-        "row", op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_k")
+        "row",
+        op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_k") // Name("PARTS"),
     )
     for tensor in ("q", "d_out"):
         head_pointer(head_begin, tensor, Name("head"))

@@ -41,14 +41,14 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
-    rows = Name("BLOCK_Q")
+    rows = Name("ROWS")
     begin.let("highest", op("full")(Listed((rows,)), LOWEST, FLOAT32))
     begin.let("total", op("zeros")(Listed((rows,)), FLOAT32))
     begin.let("result", op("zeros")(Listed((rows, Name("PADDED_DV"))), FLOAT32))
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
-            w.places(block, Side.K, Name("tile_k"))
+            w.places(block, Side.K, Name("step"))
             block.let("key", w.read("k", Side.K, "D"))
             moving = w.lowering(block)
             block.let("dots", dot(Name("query"), across(Name("key"))))

@@ -11,12 +11,15 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.choices import Shape, choices, constants
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.tables import Tables, Walk
 from attnlang.backends.triton.writer import LOG2_E, Kernel
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
 
 _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float32}
+
+_SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Launch:
                 given[f"{name}_stride_{dimension}"] = x.stride(i)
         given |= {x.name: value_of(x, call) for x in kernel.extra}
         d, dv = call.q.shape[3], call.v.shape[3]
+        blocks = (self.tables.blocks[Side.Q], self.tables.blocks[Side.K])
         given |= {
             "scale": self.scale,
             "scale_log2": self.scale * LOG2_E,
@@ -94,23 +98,16 @@ class Launch:
             "launched_heads": self.count,
             "launched_kv_heads": len(self.kv_heads),
             "num_heads": call.problem.heads,
-            "D": d,
-            "DV": dv,
-            "PADDED_D": padded(d),
-            "PADDED_DV": padded(dv),
-            "BLOCK_Q": self.tables.blocks[Side.Q],
-            "BLOCK_K": self.tables.blocks[Side.K],
         }
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks)
+        choice = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
+        fixed = constants(shape, choice, kernel.stands_on_keys)
+        given |= fixed
         function = getattr(load(self.kernels.text), kernel.function.name)
         wanted = {p.name for p in kernel.function.parameters}
-        warps = 8 if max(self.tables.blocks.values()) * max(padded(d), padded(dv)) > 8192 else 4
         chosen = {n: v for n, v in given.items() if n in wanted}
-        function[(walk.rows, call.q.shape[0] * across)](**chosen, num_warps=warps, num_stages=2)
-
-
-def padded(dims: int) -> int:
-    """What a head's dimensions take in registers: a power of two, 16 at least."""
-    return max(16, 1 << (dims - 1).bit_length())
+        grid = (walk.rows * fixed["PARTS"], call.q.shape[0] * across)
+        function[grid](**chosen, num_warps=choice.warps, num_stages=choice.stages)
 
 
 def value_of(argument: a.Argument, call: Call) -> Any:

@@ -54,6 +54,7 @@ class Form:
 class Kernel:
     function: Function
     extra: tuple[a.Argument, ...]
+    stands_on_keys: bool
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Writer:
 
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
-        size = Name(f"BLOCK_{side.upper()}")
+        size = Name("ROWS" if side is self.fixed else "STEP")
         slots = tile * size + op("arange")(0, size)
         place = Name(f"place_{side}")
         if side in self.form.gathered:
@@ -115,9 +116,7 @@ class Writer:
         moving.score = block.let("scaled", dot * Name("scale"))
         edited = moving.matrix(edit)
         steep = moving.matrix(slope(edit))
-        shape = Listed(
-            (Name(f"BLOCK_{self.fixed.upper()}"), Name(f"BLOCK_{OTHER[self.fixed].upper()}"))
-        )
+        shape = Listed((Name("ROWS"), Name("STEP")))
         return block.let("score", op("broadcast_to")(edited, shape) * LOG2_E), steep
 
     def seen(self, block: Block, moving: Lowering) -> X:
@@ -130,15 +129,14 @@ class Writer:
         return block.let("seen", real & moving.matrix(where))
 
     def runs(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
-        """Loops over the runs of one kind in a row of the table, tile by tile."""
-        moving = OTHER[self.fixed]
+        """Loops over the runs of one kind in a row of the table, a part of a tile at a time."""
         inner = Block()
         step(inner)
         run = Name("run")
         outer = Block()
-        first = op("load")(Name(f"{kind}_starts") + run)
-        last = op("load")(Name(f"{kind}_stops") + run)
-        outer.loop(f"tile_{moving}", Name("range")(first, last), inner)
+        first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
+        last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
+        outer.loop("step", Name("range")(first, last), inner)
         begin = op("load")(Name(f"{kind}_offsets") + row)
         end = op("load")(Name(f"{kind}_offsets") + row + 1)
         block.loop("run", Name("range")(begin, end), outer)
@@ -188,7 +186,10 @@ def tile_of_queries(block: Block) -> None:
     block.let("head", Name("first_head") + op("program_id")(1) % Name("launched_heads"))
     block.let("batch", op("program_id")(1) // Name("launched_heads"))
     block.let("kv_head", Name("head") // Name("group"))
-    block.let("row", op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_q"))
+    block.let(
+        "row",
+        op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_q") // Name("PARTS"),
+    )
 
 
 def kernel(
@@ -208,7 +209,7 @@ def kernel(
     taken = {x.name for x in extra}
     if "num_heads" not in taken:
         numbers.append("num_heads")
-    constants = ("D", "DV", "PADDED_D", "PADDED_DV", "BLOCK_Q", "BLOCK_K")
+    constants = ("D", "DV", "PADDED_D", "PADDED_DV", "ROWS", "PARTS", "STEP", "STEPS")
     parameters = [
         *pointers,
         "classes",
@@ -226,4 +227,4 @@ def kernel(
         fixed,
         begin.done(),
     )
-    return Kernel(function, extra)
+    return Kernel(function, extra, w.fixed is Side.K)

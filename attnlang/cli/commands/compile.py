@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from attnlang.backends.triton import target
 from attnlang.cli.artifact import arrays_of, check_out, write_directory
 from attnlang.cli.console import Console
 from attnlang.cli.failures import PATTERN
+from attnlang.cli.kernels import described, kernels
 from attnlang.cli.options import (
     add_inputs,
     add_parameters,
@@ -33,16 +35,19 @@ from attnlang.compiler.report.data import to_dict
 from attnlang.compiler.report.measure import missing_inputs
 from attnlang.compiler.report.words import count, scaled
 from attnlang.pattern import Pattern
-from attnlang.stdlib_info import input_type, refusals
+from attnlang.stdlib_info import BACKENDS, input_type, refusals
 
 SCHEMA = "attnlang.manifest/1"
 DESCRIPTION = """Writes pattern.attn (canonical, with every function it needs), manifest.json and
-plan.npz. The directory appears whole or not at all."""
+plan.npz; with --target also
+the generated Triton modules and their machine code. The directory appears whole or not at all."""
 EXAMPLES = (
     "attnlang compile stdlib:sliding_window --size n=131072 --heads 32 --out build/window",
     "attnlang compile my.attn --size y=64 --size x=64 --set window=7 --verify --out build/my",
     "attnlang compile stdlib:causal --size n=4096 --backend blocked --force --out build/causal",
+    "attnlang compile stdlib:alibi --size n=8192 --target cuda:90 --dtype fp16 --out build/alibi",
 )
+AUTO = "auto"
 TOLERANCE = 1e-4
 """Largest difference to the reference with which --verify is content, in float32."""
 
@@ -52,8 +57,17 @@ def configure(parser: Parser) -> None:
     add_sizes(parser)
     add_parameters(parser)
     add_inputs(parser)
+    parser.add_argument("--backend", choices=(AUTO, *BACKENDS), default=AUTO, help="default: auto")
     parser.add_argument(
-        "--backend", choices=("auto", "reference", "blocked"), default="auto", help="default: auto"
+        "--target",
+        action="append",
+        default=[],
+        choices=target.NAMES,
+        dest="machines",
+        help="also compile Triton kernels for a GPU (none needs to be here); may be repeated",
+    )
+    parser.add_argument(
+        "--dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="of --target's kernels"
     )
     parser.add_argument(
         "--verify", action="store_true", help="run it beside the reference and note the error"
@@ -77,8 +91,14 @@ def run(args: Namespace, console: Console) -> int:
     if args.verify:
         with working("running beside the reference", console):
             manifest["verified"] = _verify(pattern, backend, sizes, args, given)
+    more: dict[str, bytes] = {}
+    if args.machines:
+        refuse("triton", pattern)
+        with working(f"compiling kernels for {', '.join(args.machines)}", console):
+            manifest["kernels"], more = kernels(pattern, sizes, args, given)
+        manifest["files"] += sorted(more)
     text = standalone(module, select(module, name))
-    write_directory(out, text, manifest, arrays, replace=args.force)
+    write_directory(out, text, manifest, arrays, more, replace=args.force)
     if console.json:
         console.print_json(manifest)
     else:
@@ -91,10 +111,15 @@ def _backend(pattern: Pattern, asked: str) -> str:
     """The backend by name. Raises Unsupported when it refuses the pattern."""
     if asked == "auto":
         return "reference" if refusals("blocked", pattern.ir) else "blocked"
-    reasons = refusals(asked, pattern.ir)
-    if reasons:
-        raise Unsupported(reasons[0], asked, "--backend reference")
+    refuse(asked, pattern)
     return asked
+
+
+def refuse(backend: str, pattern: Pattern) -> None:
+    """Raises Unsupported when a backend does not run a pattern."""
+    reasons = refusals(backend, pattern.ir)
+    if reasons:
+        raise Unsupported(reasons[0], backend, "--backend reference")
 
 
 def _plan(
@@ -132,6 +157,7 @@ def _plan(
         "facts": {name: fact["holds"] for name, fact in data["facts"].items()},
         "paper": {"title": meta.paper, "year": meta.year, "arxiv": meta.arxiv},
         "fidelity": meta.fidelity,
+        "kernels": [],
         "verified": None,
         "files": ["manifest.json", "pattern.attn", "plan.npz"],
     }
@@ -163,6 +189,7 @@ def _summary(out: Path, manifest: Mapping[str, Any]) -> str:
         f"  {count(tiles['full'])} full and {count(tiles['partial'])} partial tiles; "
         f"{manifest['layout']}",
     ]
+    lines += [f"  {line}" for line in described(manifest["kernels"])]
     verified = manifest["verified"]
     if verified is not None:
         word = "agrees with the reference" if verified["passed"] else "DIFFERS from the reference"

@@ -1,0 +1,163 @@
+"""Kernels compiled for a machine that need not be there, and what the compiler made of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.choices import Choice, Shape, choices, constants
+from attnlang.backends.triton.module import Kernels, load
+from attnlang.backends.triton.target import Target
+from attnlang.backends.triton.writer import Kernel
+from attnlang.compiler.ir.expr import Kind
+
+DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
+_ROWS = ("lse", "delta", "sink")
+_POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One kernel for one target.
+
+    shared: bytes. registers: of a thread. spills: registers' worth of loads and stores to local
+    memory. tensor_cores: are matrix instructions in it? dropped: choices that do not fit, and why.
+    """
+
+    kernel: str
+    target: str
+    choice: Choice
+    shared: int
+    registers: int
+    spills: int
+    tensor_cores: bool
+    dropped: tuple[tuple[Choice, str], ...]
+    text: str
+    binary: bytes
+
+
+def compile_kernels(kernels: Kernels, target: Target, shape: Shape) -> list[Compiled]:
+    """The forward and backward kernels, each with the first choice that fits the target.
+
+    Raises RuntimeError when none fits: when all need more shared memory than there is.
+    """
+    return [
+        _first_that_fits(kernels.text, k, target, shape)
+        for k in (kernels.forward, kernels.query_gradient, kernels.key_gradient)
+    ]
+
+
+def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
+    dropped: list[tuple[Choice, str]] = []
+    spilled: list[Compiled] = []
+    for choice in choices(kernel.function.name, shape, kernel.stands_on_keys):
+        made = _compile(text, kernel, target, shape, choice, tuple(dropped))
+        if made.shared > target.shared:
+            dropped.append((choice, f"{made.shared} bytes of shared memory of {target.shared}"))
+        elif made.spills:
+            dropped.append((choice, f"{made.spills} registers spilled"))
+            spilled.append(made)
+        else:
+            return made
+    if not spilled:
+        raise RuntimeError(f"{kernel.function.name} does not fit {target.name}: {dropped[0][1]}")
+    return min(spilled, key=lambda c: c.spills)
+
+
+def _compile(
+    text: str, kernel: Kernel, target: Target, shape: Shape, choice: Choice,
+    dropped: tuple[tuple[Choice, str], ...],
+) -> Compiled:  # fmt: skip
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature, aligned = _signature(kernel, shape)
+    fixed = constants(shape, choice, kernel.stands_on_keys)
+    arch = int(target.arch) if target.backend == "cuda" else target.arch
+    source = ASTSource(
+        getattr(load(text), kernel.function.name), signature, constexprs=fixed, attrs=aligned
+    )
+    options = {
+        "num_warps": choice.warps,
+        "num_stages": choice.stages,
+        "enable_fp_fusion": True,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = triton.compile(
+            source, target=GPUTarget(target.backend, arch, target.warp), options=options
+        )
+    cuda = target.backend == "cuda"
+    assembly, binary = (made.asm["ptx"], made.asm["cubin"]) if cuda else (
+        made.asm["amdgcn"], made.asm["hsaco"]
+    )  # fmt: skip
+    registers, spills = _cuda_resources(binary) if cuda else _hip_resources(assembly)
+    matrix = re.search(r"\bwgmma|\bmma\.sync|\btcgen05\.mma|\bv_mfma", assembly)
+    name = kernel.function.name
+    return Compiled(
+        name, target.name, choice, made.metadata.shared, registers, spills, matrix is not None,
+        dropped, assembly, binary,
+    )  # fmt: skip
+
+
+def _signature(
+    kernel: Kernel, shape: Shape
+) -> tuple[dict[str, str], dict[tuple[int], list[list[object]]]]:
+    """Triton's types of the parameters, and which of them are multiples of 16."""
+    tensors = {x.name: x for x in kernel.extra if isinstance(x, a.TokenTensor | a.TableTensor)}
+    fixed = set(kernel.function.fixed)
+    signature: dict[str, str] = {}
+    aligned: dict[tuple[int], list[list[object]]] = {}
+    for i, parameter in enumerate(kernel.function.parameters):
+        name = parameter.name
+        if parameter.constant:
+            kind = "constexpr"
+        elif name in tensors:
+            kind = _POINTERS[tensors[name].kind]
+        elif name in _ROWS:
+            kind = "*fp32"
+        elif name in ("scale", "scale_log2"):
+            kind = "fp32"
+        elif name in fixed or name.endswith(("_batch", "_head", "_token")):
+            kind = "i32"
+        elif name.startswith(("classes", "partial_", "full_", "tokens_")):
+            kind = "*i32"
+        else:
+            kind = f"*{DTYPES[shape.dtype]}"
+        signature[name] = kind
+        if kind.startswith("*") or (kind == "i32" and name not in fixed):
+            aligned[i,] = [["tt.divisibility", 16]]
+    return signature, aligned
+
+
+def _cuda_resources(cubin: bytes) -> tuple[int, int]:
+    """Registers of a thread, and loads and stores of spilled ones, as NVIDIA's tools report."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+
+        def dump(option: str) -> str:
+            done = subprocess.run(
+                [tool, option, file.name], capture_output=True, text=True, check=True
+            )
+            return done.stdout
+
+        registers = [int(n) for n in re.findall(r"REG:(\d+)", dump("--dump-resource-usage"))]
+        spills = len(re.findall(r"\b(?:LDL|STL)\b", dump("-sass")))
+    return max(registers, default=0), spills
+
+
+def _hip_resources(assembly: str) -> tuple[int, int]:
+    def most(name: str) -> int:
+        return max((int(n) for n in re.findall(rf"\.{name}:\s+(\d+)", assembly)), default=0)
+
+    return most("vgpr_count"), most("vgpr_spill_count")

@@ -1,0 +1,84 @@
+"""How a kernel is spread over a machine: the first guess, and what to try after it.
+
+The order is that of registers and shared memory needed on Hopper for these loops, as compiled
+(not timed): wide heads want narrow steps, and the gradient of keys holds four tiles at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile."""
+
+    dtype: str
+    head_dim: int
+    value_dim: int
+    blocks: tuple[int, int]
+
+    @property
+    def widest(self) -> int:
+        """Slots of a row of registers: the wider head, padded."""
+        return padded(max(self.head_dim, self.value_dim))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """rows: slots that a program stands on. step: slots that it walks at a time. Both divide
+    their tiles."""
+
+    rows: int
+    step: int
+    warps: int
+    stages: int
+
+
+_BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
+    "forward": {
+        64: (Choice(128, 64, 4, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
+        128: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
+        256: (Choice(64, 32, 4, 2), Choice(64, 32, 8, 1), Choice(32, 32, 4, 1)),
+    },
+    "query_gradient": {
+        64: (Choice(64, 64, 4, 2), Choice(128, 64, 8, 2), Choice(64, 32, 4, 1)),
+        128: (Choice(64, 64, 4, 2), Choice(64, 32, 4, 1), Choice(64, 32, 8, 1)),
+        256: (Choice(64, 32, 8, 1), Choice(32, 32, 4, 1), Choice(16, 16, 4, 1)),
+    },
+    "key_gradient": {
+        64: (Choice(64, 64, 4, 2), Choice(64, 32, 4, 2), Choice(64, 64, 4, 1)),
+        128: (Choice(64, 32, 8, 2), Choice(64, 32, 4, 1), Choice(32, 32, 4, 1)),
+        256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
+    },
+}
+
+
+def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
+    """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
+    rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
+    width = next((w for w in _BY_WIDTH[kernel] if shape.widest <= w), 256)
+    half = 2 if shape.dtype == "fp32" else 1
+    for c in _BY_WIDTH[kernel][width]:
+        yield Choice(min(c.rows // half, rows), min(c.step // half, step), c.warps, c.stages)
+
+
+def padded(dims: int) -> int:
+    """What a head's dimensions take in registers: a power of two, 16 at least."""
+    return max(16, 1 << (dims - 1).bit_length())
+
+
+def constants(shape: Shape, choice: Choice, stands_on_keys: bool) -> dict[str, int]:
+    """The kernels' compile-time constants."""
+    rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
+    return {
+        "D": shape.head_dim,
+        "DV": shape.value_dim,
+        "PADDED_D": padded(shape.head_dim),
+        "PADDED_DV": padded(shape.value_dim),
+        "ROWS": choice.rows,
+        "PARTS": rows // choice.rows,
+        "STEP": choice.step,
+        "STEPS": step // choice.step,
+    }

@@ -1,0 +1,102 @@
+"""Generated modules: deterministic, readable, for every length, and on their own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attnlang
+from attnlang.backends.triton.attend import form_of
+from attnlang.backends.triton.module import Kernels, write
+
+ROOT = Path(__file__).parents[2]
+
+
+def kernels(name: str, sizes: dict[str, int], heads: int = 2) -> Kernels:
+    pattern = attnlang.load(f"stdlib:{name}")
+    problem = pattern.problem(sizes, heads)
+    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    write.cache_clear()
+    return write(pattern.ir, 0, form)
+
+
+def test_the_text_is_the_same_every_time_and_at_every_length() -> None:
+    texts = {kernels("alibi", {"n": n}).text for n in (17, 17, 4096, 2**20)}
+    assert len(texts) == 1
+
+
+def test_the_text_says_what_it_was_made_from() -> None:
+    text = kernels("streaming_sink", {"n": 64}).text
+    pattern = attnlang.load("stdlib:streaming_sink")
+    assert pattern.hash in text
+    assert pattern.meta.arxiv is not None
+    assert pattern.meta.arxiv in text
+    assert "attend where" in text
+    names = [x.name for x in ast.parse(text).body if isinstance(x, ast.FunctionDef)]
+    assert names[-3:] == ["forward", "query_gradient", "key_gradient"]
+
+
+def test_full_tiles_run_without_the_predicate() -> None:
+    text = kernels("sliding_window", {"n": 64}).text
+    forward = text[text.index("def forward(") : text.index("def query_gradient(")]
+    masked, full = forward.split("full_offsets + row", 1)
+    assert "seen = " in masked
+    assert "seen" not in full
+
+
+def run(*command: str, cwd: Path) -> str:
+    env = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "PYTHONPATH")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ahead") / "window"
+    run(
+        sys.executable, "-m", "attnlang", "compile", "stdlib:sliding_window", "--size", "n=4096",
+        "--heads", "2", "--head-dim", "128", "--target", "cuda:90", "--target", "hip:gfx942",
+        "--out", str(out), cwd=ROOT,
+    )  # fmt: skip
+    return out
+
+
+def test_kernels_for_machines_that_are_not_here(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_text())
+    entries = manifest["kernels"]
+    names = {"forward", "query_gradient", "key_gradient"}
+    assert {(x["target"], x["kernel"]) for x in entries} == {
+        (target, name) for target in ("cuda:90", "hip:gfx942") for name in names
+    }
+    for entry in entries:
+        assert entry["tensor_cores"]
+        assert 0 < entry["registers"] <= 512
+        assert all((made / f).stat().st_size > 1000 for f in entry["files"])
+        assert entry["choice"] not in [{k: d[k] for k in entry["choice"]} for d in entry["dropped"]]
+    assert all(x["spills"] == 0 and not x["dropped"] for x in entries if x["target"] == "cuda:90")
+
+
+def test_modules_need_no_attnlang(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "attnlang.py").write_text("raise ImportError('not here')")
+    code = f"import runpy; m = runpy.run_path({str(made / 'group0.py')!r}); print(m['forward'])"
+    assert "JITFunction" in run(sys.executable, "-c", code, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("name", ["causal", "alibi"])
+def test_first_choices_do_not_spill(name: str, width: int, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(
+        sys.executable, "-m", "attnlang", "compile", f"stdlib:{name}", "--size", "n=4096",
+        "--heads", "2", "--head-dim", str(width), "--target", "cuda:90", "--out", str(out),
+        cwd=ROOT,
+    )  # fmt: skip
+    entries = json.loads((out / "manifest.json").read_text())["kernels"]
+    assert [(x["spills"], x["dropped"]) for x in entries] == [(0, [])] * 3
