@@ -29,8 +29,8 @@ test-long: $(READY) ## The sweeps that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m "long and not gpu" $(PYTEST)
 
 .PHONY: gpu
-gpu: $(READY) ## The tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu $(PYTEST)
+gpu: $(READY) ## The kernels' tests on a CUDA device
+	$(BIN)/python -m pytest tests/triton $(PYTEST)
 
 .PHONY: lint
 lint: $(READY) ## Style, formatting and types

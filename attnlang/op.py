@@ -19,6 +19,7 @@ from attnlang.backends.arguments import (
 from attnlang.backends.call import Call
 from attnlang.compiler.problem.problem import Problem
 from attnlang.pattern import Pattern
+from attnlang.traced import program_of, traced
 
 
 class AttentionOp(nn.Module):
@@ -35,6 +36,7 @@ class AttentionOp(nn.Module):
         registry.check(backend, pattern.ir)
         self.pattern, self.backend, self.scale = pattern, backend, scale
         self._problems: dict[object, Problem] = {}
+        self._program = program_of(pattern, backend)
 
     def forward(
         self,
@@ -61,6 +63,10 @@ class AttentionOp(nn.Module):
         normaliser ``[B, Hq, Nq]``, float32 or better, -inf for rows without keys.
         Raises ArgumentError, PatternError, Unsupported - before any kernel runs.
         """
+        if torch.compiler.is_compiling():
+            factor = self.scale if scale is None else scale
+            pair = traced(self._program, q, k, v, sizes, factor, q_offset, inputs)
+            return pair if return_lse else pair[0]
         check_tensors(q, k, v)
         problem = self._problem(q, k, sizes, q_offset)
         check_empty_rule(problem, q, v)

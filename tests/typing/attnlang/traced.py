@@ -1,0 +1,1 @@
+../../../attnlang/traced.py
