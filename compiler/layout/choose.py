@@ -26,6 +26,7 @@ from attnlang.compiler.layout.folds import (
     members,
     step_of,
 )
+from attnlang.compiler.layout.intervals import MemberRows, interval_reach, member_rows
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.reach import AxisReach, everything, reach_of
 from attnlang.compiler.layout.tiling import (
@@ -44,7 +45,9 @@ MOST_PAIRS = 1 << 26
 SOLVED = 256
 """Beyond this length the bounds of a sequence's keys are solved for, where they can be."""
 ENUMERATED = 1 << 25
-"""Pairs of one axis that may be enumerated."""
+"""Pairs of one axis that may be enumerated; beyond, its queries' intervals are solved for."""
+MOST_TRUTH = 1 << 28
+"""Elements of one axis' strips that a machine which masks them may hold."""
 
 
 def box_layout(problem: Problem, q_tile: TileShape, k_tile: TileShape) -> Layout:
@@ -107,6 +110,7 @@ def box_search(
             trial_q,
             trial_k,
             known,
+            machine,
         )
         for i, a in enumerate(q.axes)
     ]
@@ -144,14 +148,16 @@ class _Axis:
         q: ExtentTiling,
         k: ExtentTiling,
         known: Known,
+        machine: cost.Machine,
     ) -> None:
         self.index, self.fold, self.factors, self.clause = index, fold, factors, clause
-        self.q, self.k, self.known = q, k, known
+        self.q, self.k, self.known, self.machine = q, k, known, machine
         self._reaches: dict[int, AxisReach | None] = {}
         self._counts: dict[tuple[int, int], int] = {}
         self._pairs: tuple[BoolArray, IntArray] | None = None
         self._bounds: ClauseBounds | None = None
         self._solved = False
+        self._rows: MemberRows | None = None
 
     def reach(self, size: int) -> AxisReach | None:
         if size not in self._reaches:
@@ -184,11 +190,24 @@ class _Axis:
                 tiling = ExtentTiling(self.q.extent, (strips,))
                 return strip_reach(self._bounds, tiling, self.k, self.known)
         if strips.length * class_size(self.fold, keys) > ENUMERATED:
-            return None
+            return self._solve_rows(strips)
         if self._pairs is None:
             self._pairs = self._enumerate()
         table, places = self._pairs
         return reach_of(table, strips, places, step_of(self.fold))
+
+    def _solve_rows(self, strips: AxisTiling) -> AxisReach | None:
+        """The reach by the closed form, which takes time in the queries alone."""
+        if self._rows is None:
+            literals = tuple(x for f in self.factors for x in f.literals)
+            self._rows = member_rows(
+                literals, self.index, step_of(self.fold), strips.order, self.q, self.k, self.known
+            )
+        reach = None if self._rows is None else interval_reach(self._rows, strips)
+        if reach is not None and self.machine.exact_keys:
+            width = int(reach.counts.max(initial=0))
+            return reach if strips.strips * strips.size * width <= MOST_TRUTH else None
+        return reach
 
     def _enumerate(self) -> tuple[BoolArray, IntArray]:
         """All pairs inside the fold's classes: ``[queries, members]`` truth and key positions.
