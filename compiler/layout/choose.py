@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -46,6 +47,8 @@ SOLVED = 256
 """Beyond this length the bounds of a sequence's keys are solved for, where they can be."""
 ENUMERATED = 1 << 25
 """Pairs of one axis that may be enumerated; beyond, its queries' intervals are solved for."""
+MOST_CLASSES = 64
+"""Classes of heads whose boxes are searched for together."""
 MOST_TRUTH = 1 << 28
 """Elements of one axis' strips that a machine which masks them may hold."""
 
@@ -70,43 +73,97 @@ def default_layout(problem: Problem) -> Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Boxes:
-    """A layout of boxes for one predicate: query tiles, key tile extents, and each axis' reach."""
+class HeadBoxes:
+    """What one class of heads needs: key tile extents, and each axis' reach."""
 
-    q: ExtentTiling
     k_tile: TileShape
     reaches: tuple[AxisReach, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """A layout of boxes: query tiles that all heads share, and each class' own boxes of keys."""
+
+    q: ExtentTiling
+    classes: tuple[HeadBoxes, ...]
     folds: tuple[Fold, ...]
     cost: float
 
 
 def box_search(
-    where: Expr, q: Extent, k: Extent, known: Known, machine: cost.Machine
+    wheres: Sequence[tuple[Expr, int]],
+    q: Extent,
+    k: Extent,
+    known: Known,
+    machine: cost.Machine,
 ) -> Boxes | None:
-    """The cheapest boxes for a predicate over one pair of grids, on a machine.
+    """The cheapest boxes over one pair of grids, on a machine.
 
-    None when the predicate is not one clause of per-axis factors, or a query strip's keys are
+    wheres: each class' predicate and its number of heads. Folds are those that every class
+    implies; the query tile is the one of least cost over all heads.
+
+    None when a predicate is not one clause of per-axis factors, or a query strip's keys are
     not one progression.
     """
-    found = clauses(where)
-    if found is None or len(found) != 1 or q.axes != k.axes or not known.covers(where):
+    if q.axes != k.axes or len(wheres) > MOST_CLASSES:
         return None
+    found: list[Clause] = []
+    for where, _ in wheres:
+        own = clauses(where)
+        if own is None or len(own) != 1 or not known.covers(where):
+            return None
+        found.extend(own)
     if (q.lengths, q.origin) != (k.lengths, k.origin) and any(_folded(a, found) for a in q.axes):
         return None  # classes of unlike axes do not correspond one to one
+    folds = tuple(find_fold(a, found) for a in q.axes)
+    made = [_axes_of(clause, folds, q, k, known, machine) for clause in found]
+    searched = [axes for axes in made if axes is not None]
+    if len(searched) < len(made):
+        return None
+    options = [cost.extents(class_size(f, n)) for f, n in zip(folds, q.lengths, strict=True)]
+    if len(q.axes) == 1 and q.lengths[0] > 8 * SOLVED:
+        options = [[t for t in options[0] if t >= DEFAULT_TILE] or options[0][-1:]]
+    best: Boxes | None = None
+    for q_shape in cost.shapes(options):
+        total, chosen = 0.0, []
+        for axes, (_, heads) in zip(searched, wheres, strict=True):
+            reaches = [axis.reach(t) for axis, t in zip(axes, q_shape, strict=True)]
+            whole = tuple(r for r in reaches if r is not None)
+            if len(whole) < len(reaches):
+                return None
+            k_shape, value = _key_tile(axes, q_shape, whole, machine)
+            chosen.append(HeadBoxes(k_shape, whole))
+            total += heads * value
+        if best is None or total < best.cost:
+            tiling = ExtentTiling(
+                q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape))
+            )
+            best = Boxes(tiling, tuple(chosen), folds, total)
+    return best
+
+
+def _axes_of(
+    clause: Clause,
+    folds: tuple[Fold, ...],
+    q: Extent,
+    k: Extent,
+    known: Known,
+    machine: cost.Machine,
+) -> list[_Axis] | None:
+    """The axes of one class to search over; None where its clause does not fall apart."""
     trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
     trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
-    parts = split(found[0], trial_q, trial_k, known)
+    parts = split(clause, trial_q, trial_k, known)
     if parts.rest or any(
         f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in parts.factors
     ):
         return None
-    folds = tuple(find_fold(a, found) for a in q.axes)
-    axes = [
+    return [
         _Axis(
             i,
             folds[i],
             [f for f in parts.factors if a in (f.q_axis, f.k_axis)],
-            found[0],
+            clause,
             trial_q,
             trial_k,
             known,
@@ -114,25 +171,9 @@ def box_search(
         )
         for i, a in enumerate(q.axes)
     ]
-    options = [cost.extents(class_size(folds[i], q.lengths[i])) for i in range(len(axes))]
-    if len(axes) == 1 and q.lengths[0] > 8 * SOLVED:
-        options = [[t for t in options[0] if t >= DEFAULT_TILE] or options[0][-1:]]
-    best: Boxes | None = None
-    for q_shape in cost.shapes(options):
-        reaches = [axis.reach(t) for axis, t in zip(axes, q_shape, strict=True)]
-        if any(r is None for r in reaches):
-            return None
-        made = tuple(r for r in reaches if r is not None)
-        k_shape, value = _key_tile(axes, q_shape, made, machine)
-        if best is None or value < best.cost:
-            tiling = ExtentTiling(
-                q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape))
-            )
-            best = Boxes(tiling, k_shape, made, folds, value)
-    return best
 
 
-def _folded(axis: str, found: tuple[Clause, ...]) -> bool:
+def _folded(axis: str, found: list[Clause]) -> bool:
     return not isinstance(find_fold(axis, found), Whole)
 
 
