@@ -13,6 +13,7 @@ from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses
 from attnlang.compiler.analysis.rows import ClauseBounds, clause_bounds, strip_reach
 from attnlang.compiler.analysis.separable import BoolArray, Factor, factor_values, split
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout import cost
 from attnlang.compiler.layout.folds import (
@@ -102,21 +103,23 @@ def box_search(
     wheres: each class' predicate and its number of heads. Folds are those that every class
     implies; the query tile is the one of least cost over all heads.
 
-    None when a predicate is not one clause of per-axis factors, or a query strip's keys are
+    None when a predicate is not a product of per-axis factors, or a query strip's keys are
     not one progression.
     """
     if q.axes != k.axes or len(wheres) > MOST_CLASSES:
         return None
     found: list[Clause] = []
+    joined: list[Clause] = []
     for where, _ in wheres:
         own = clauses(where)
-        if own is None or len(own) != 1 or not known.covers(where):
+        if not own or not known.covers(where):
             return None
         found.extend(own)
+        joined.append(_joined(own))
     if (q.lengths, q.origin) != (k.lengths, k.origin) and any(_folded(a, found) for a in q.axes):
         return None  # classes of unlike axes do not correspond one to one
     folds = tuple(find_fold(a, found) for a in q.axes)
-    made = [_axes_of(clause, folds, q, k, known, machine) for clause in found]
+    made = [_axes_of(clause, folds, q, k, known, machine) for clause in joined]
     searched = [axes for axes in made if axes is not None]
     if len(searched) < len(made):
         return None
@@ -140,6 +143,18 @@ def box_search(
             )
             best = Boxes(tiling, tuple(chosen), folds, total)
     return best
+
+
+def _joined(union: tuple[Clause, ...]) -> Clause:
+    """A union as one clause: what its clauses share, and the union of their rests.
+
+    Where the rests read one axis only, the whole is a product of per-axis factors after all.
+    """
+    shared = tuple(x for x in union[0] if all(x in clause for clause in union))
+    rests = [tuple(x for x in clause if x not in shared) for clause in union]
+    if not all(rests):
+        return shared  # a clause of the shared literals alone contains the others
+    return (*shared, e.Or(tuple(r[0] if len(r) == 1 else e.And(r) for r in rests)))
 
 
 def _axes_of(
