@@ -32,18 +32,22 @@ class BoxBatch:
     mask: BoolArray | None
 
 
-def in_tile_order(plan: Plan, boxes: BoxTable) -> bool:
-    """Does every query tile attend within its own tokens only? Grids of unlike shape number
-    their tokens differently."""
+def in_tile_order(plan: Plan) -> bool:
+    """Does every query tile of every head attend within its own tokens only? Grids of unlike
+    shape number their tokens differently."""
     return plan.problem.q[0].lengths == plan.problem.k[0].lengths and all(
-        r.same_as(a) and r.truth is not None
-        for r, a in zip(boxes.reaches, boxes.q.axes, strict=True)
+        g.boxes is not None
+        and all(
+            r.same_as(a) and r.truth is not None
+            for r, a in zip(g.boxes.reaches, g.boxes.q.axes, strict=True)
+        )
+        for g in plan.heads
     )
 
 
 def box_batches(plan: Plan, group: HeadPlan, boxes: BoxTable) -> list[BoxBatch]:
     """Batches that cover every query tile with a key."""
-    if in_tile_order(plan, boxes):
+    if in_tile_order(plan):
         return _folded(boxes)
     if len(boxes.reaches) == 1 and boxes.reaches[0].step == 1:
         return _spans(plan, group, boxes)

@@ -111,7 +111,7 @@ def _build(plan: Plan, device: torch.device) -> Program:
     q = _side(layout.q, plan.problem.q_len, device)
     if boxes is None:
         k, k_places = _side(layout.k, plan.problem.k_len, device), layout.k.tokens
-    elif in_tile_order(plan, boxes):
+    elif in_tile_order(plan):
         k, k_places = q, layout.q.tokens
     else:
         # Boxes are read token by token from the sequence as it is.

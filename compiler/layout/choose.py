@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,6 +13,7 @@ from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses
 from attnlang.compiler.analysis.rows import ClauseBounds, clause_bounds, strip_reach
 from attnlang.compiler.analysis.separable import BoolArray, Factor, factor_values, split
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout import cost
 from attnlang.compiler.layout.folds import (
@@ -26,6 +28,7 @@ from attnlang.compiler.layout.folds import (
     members,
     step_of,
 )
+from attnlang.compiler.layout.intervals import MemberRows, interval_reach, member_rows
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.reach import AxisReach, everything, reach_of
 from attnlang.compiler.layout.tiling import (
@@ -44,7 +47,11 @@ MOST_PAIRS = 1 << 26
 SOLVED = 256
 """Beyond this length the bounds of a sequence's keys are solved for, where they can be."""
 ENUMERATED = 1 << 25
-"""Pairs of one axis that may be enumerated."""
+"""Pairs of one axis that may be enumerated; beyond, its queries' intervals are solved for."""
+MOST_CLASSES = 64
+"""Classes of heads whose boxes are searched for together."""
+MOST_TRUTH = 1 << 28
+"""Elements of one axis' strips that a machine which masks them may hold."""
 
 
 def box_layout(problem: Problem, q_tile: TileShape, k_tile: TileShape) -> Layout:
@@ -67,68 +74,121 @@ def default_layout(problem: Problem) -> Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Boxes:
-    """A layout of boxes for one predicate: query tiles, key tile extents, and each axis' reach."""
+class HeadBoxes:
+    """What one class of heads needs: key tile extents, and each axis' reach."""
 
-    q: ExtentTiling
     k_tile: TileShape
     reaches: tuple[AxisReach, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """A layout of boxes: query tiles that all heads share, and each class' own boxes of keys."""
+
+    q: ExtentTiling
+    classes: tuple[HeadBoxes, ...]
     folds: tuple[Fold, ...]
     cost: float
 
 
 def box_search(
-    where: Expr, q: Extent, k: Extent, known: Known, machine: cost.Machine
+    wheres: Sequence[tuple[Expr, int]],
+    q: Extent,
+    k: Extent,
+    known: Known,
+    machine: cost.Machine,
 ) -> Boxes | None:
-    """The cheapest boxes for a predicate over one pair of grids, on a machine.
+    """The cheapest boxes over one pair of grids, on a machine.
 
-    None when the predicate is not one clause of per-axis factors, or a query strip's keys are
+    wheres: each class' predicate and its number of heads. Folds are those that every class
+    implies; the query tile is the one of least cost over all heads.
+
+    None when a predicate is not a product of per-axis factors, or a query strip's keys are
     not one progression.
     """
-    found = clauses(where)
-    if found is None or len(found) != 1 or q.axes != k.axes or not known.covers(where):
+    if q.axes != k.axes or len(wheres) > MOST_CLASSES:
         return None
+    found: list[Clause] = []
+    joined: list[Clause] = []
+    for where, _ in wheres:
+        own = clauses(where)
+        if not own or not known.covers(where):
+            return None
+        found.extend(own)
+        joined.append(_joined(own))
     if (q.lengths, q.origin) != (k.lengths, k.origin) and any(_folded(a, found) for a in q.axes):
         return None  # classes of unlike axes do not correspond one to one
+    folds = tuple(find_fold(a, found) for a in q.axes)
+    made = [_axes_of(clause, folds, q, k, known, machine) for clause in joined]
+    searched = [axes for axes in made if axes is not None]
+    if len(searched) < len(made):
+        return None
+    options = [cost.extents(class_size(f, n)) for f, n in zip(folds, q.lengths, strict=True)]
+    if len(q.axes) == 1 and q.lengths[0] > 8 * SOLVED:
+        options = [[t for t in options[0] if t >= DEFAULT_TILE] or options[0][-1:]]
+    best: Boxes | None = None
+    for q_shape in cost.shapes(options):
+        total, chosen = 0.0, []
+        for axes, (_, heads) in zip(searched, wheres, strict=True):
+            reaches = [axis.reach(t) for axis, t in zip(axes, q_shape, strict=True)]
+            whole = tuple(r for r in reaches if r is not None)
+            if len(whole) < len(reaches):
+                return None
+            k_shape, value = _key_tile(axes, q_shape, whole, machine)
+            chosen.append(HeadBoxes(k_shape, whole))
+            total += heads * value
+        if best is None or total < best.cost:
+            tiling = ExtentTiling(
+                q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape))
+            )
+            best = Boxes(tiling, tuple(chosen), folds, total)
+    return best
+
+
+def _joined(union: tuple[Clause, ...]) -> Clause:
+    """A union as one clause: what its clauses share, and the union of their rests.
+
+    Where the rests read one axis only, the whole is a product of per-axis factors after all.
+    """
+    shared = tuple(x for x in union[0] if all(x in clause for clause in union))
+    rests = [tuple(x for x in clause if x not in shared) for clause in union]
+    if not all(rests):
+        return shared  # a clause of the shared literals alone contains the others
+    return (*shared, e.Or(tuple(r[0] if len(r) == 1 else e.And(r) for r in rests)))
+
+
+def _axes_of(
+    clause: Clause,
+    folds: tuple[Fold, ...],
+    q: Extent,
+    k: Extent,
+    known: Known,
+    machine: cost.Machine,
+) -> list[_Axis] | None:
+    """The axes of one class to search over; None where its clause does not fall apart."""
     trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
     trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
-    parts = split(found[0], trial_q, trial_k, known)
+    parts = split(clause, trial_q, trial_k, known)
     if parts.rest or any(
         f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in parts.factors
     ):
         return None
-    folds = tuple(find_fold(a, found) for a in q.axes)
-    axes = [
+    return [
         _Axis(
             i,
             folds[i],
             [f for f in parts.factors if a in (f.q_axis, f.k_axis)],
-            found[0],
+            clause,
             trial_q,
             trial_k,
             known,
+            machine,
         )
         for i, a in enumerate(q.axes)
     ]
-    options = [cost.extents(class_size(folds[i], q.lengths[i])) for i in range(len(axes))]
-    if len(axes) == 1 and q.lengths[0] > 8 * SOLVED:
-        options = [[t for t in options[0] if t >= DEFAULT_TILE] or options[0][-1:]]
-    best: Boxes | None = None
-    for q_shape in cost.shapes(options):
-        reaches = [axis.reach(t) for axis, t in zip(axes, q_shape, strict=True)]
-        if any(r is None for r in reaches):
-            return None
-        made = tuple(r for r in reaches if r is not None)
-        k_shape, value = _key_tile(axes, q_shape, made, machine)
-        if best is None or value < best.cost:
-            tiling = ExtentTiling(
-                q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape))
-            )
-            best = Boxes(tiling, k_shape, made, folds, value)
-    return best
 
 
-def _folded(axis: str, found: tuple[Clause, ...]) -> bool:
+def _folded(axis: str, found: list[Clause]) -> bool:
     return not isinstance(find_fold(axis, found), Whole)
 
 
@@ -144,14 +204,16 @@ class _Axis:
         q: ExtentTiling,
         k: ExtentTiling,
         known: Known,
+        machine: cost.Machine,
     ) -> None:
         self.index, self.fold, self.factors, self.clause = index, fold, factors, clause
-        self.q, self.k, self.known = q, k, known
+        self.q, self.k, self.known, self.machine = q, k, known, machine
         self._reaches: dict[int, AxisReach | None] = {}
         self._counts: dict[tuple[int, int], int] = {}
         self._pairs: tuple[BoolArray, IntArray] | None = None
         self._bounds: ClauseBounds | None = None
         self._solved = False
+        self._rows: MemberRows | None = None
 
     def reach(self, size: int) -> AxisReach | None:
         if size not in self._reaches:
@@ -184,11 +246,24 @@ class _Axis:
                 tiling = ExtentTiling(self.q.extent, (strips,))
                 return strip_reach(self._bounds, tiling, self.k, self.known)
         if strips.length * class_size(self.fold, keys) > ENUMERATED:
-            return None
+            return self._solve_rows(strips)
         if self._pairs is None:
             self._pairs = self._enumerate()
         table, places = self._pairs
         return reach_of(table, strips, places, step_of(self.fold))
+
+    def _solve_rows(self, strips: AxisTiling) -> AxisReach | None:
+        """The reach by the closed form, which takes time in the queries alone."""
+        if self._rows is None:
+            literals = tuple(x for f in self.factors for x in f.literals)
+            self._rows = member_rows(
+                literals, self.index, step_of(self.fold), strips.order, self.q, self.k, self.known
+            )
+        reach = None if self._rows is None else interval_reach(self._rows, strips)
+        if reach is not None and self.machine.exact_keys:
+            width = int(reach.counts.max(initial=0))
+            return reach if strips.strips * strips.size * width <= MOST_TRUTH else None
+        return reach
 
     def _enumerate(self) -> tuple[BoolArray, IntArray]:
         """All pairs inside the fold's classes: ``[queries, members]`` truth and key positions.

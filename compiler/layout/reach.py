@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,8 @@ class AxisReach:
     """Key positions ``starts + j * step`` for ``j < counts``, for each query strip.
 
     full_starts, full_counts: the part (counted in j) that every query of the strip attends.
-    count: makes :attr:`pairs` when it is asked for.
-    truth: ``[strips, strip size, longest count]``, does the i-th query of the strip attend its
-    j-th key? None on long axes, where nothing of that size is made.
+    count, table: make :attr:`pairs` and :attr:`truth` when they are asked for; table is None on
+    long sequences, where nothing of that size is made.
     """
 
     starts: IntArray
@@ -33,12 +32,18 @@ class AxisReach:
     full_starts: IntArray
     full_counts: IntArray
     count: Callable[[], int] = field(repr=False)
-    truth: NDArray[np.bool_] | None = field(default=None, repr=False)
+    table: Callable[[], NDArray[np.bool_]] | None = field(default=None, repr=False)
 
     @cached_property
     def pairs(self) -> int:
         """How many (query, key) positions of the axis attend."""
         return self.count()
+
+    @cached_property
+    def truth(self) -> NDArray[np.bool_] | None:
+        """``[strips, strip size, longest count]``: does the i-th query of the strip attend its
+        j-th key?"""
+        return None if self.table is None else self.table()
 
     def tiles(self, size: int) -> IntArray:
         """Key tiles of ``size`` that each strip visits."""
@@ -86,7 +91,7 @@ def reach_of(
     inner = np.where(full_counts > 0, full_first - first, 0)
     pairs = int(table.sum())
     truth = _local(table, strips, first, counts)
-    return AxisReach(starts, step, counts, inner, full_counts, lambda: pairs, truth)
+    return AxisReach(starts, step, counts, inner, full_counts, lambda: pairs, lambda: truth)
 
 
 def _local(
@@ -107,8 +112,10 @@ def everything(strips: AxisTiling, keys: int) -> AxisReach:
     zeros = np.zeros(strips.strips, dtype=np.int64)
     counts = np.full(strips.strips, keys, dtype=np.int64)
     real = np.arange(strips.size) < strips.counts[:, None]
-    truth = np.repeat(real[:, :, None], keys, axis=2) if strips.length * keys <= 1 << 22 else None
-    return AxisReach(zeros, 1, counts, zeros, counts, lambda: strips.length * keys, truth)
+    table = (
+        partial(np.repeat, real[:, :, None], keys, 2) if strips.length * keys <= 1 << 22 else None
+    )
+    return AxisReach(zeros, 1, counts, zeros, counts, lambda: strips.length * keys, table)
 
 
 def _run(rows: NDArray[np.bool_]) -> tuple[IntArray, IntArray | None]:

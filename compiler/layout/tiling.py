@@ -90,13 +90,13 @@ def blocks(length: int, block: int, offset: int, size: int) -> AxisTiling:
 
 def residues(length: int, modulus: int, size: int) -> AxisTiling:
     """Residue classes modulo ``modulus``, each cut into runs of ``size`` members."""
-    starts, counts = [], []
-    for r in range(min(modulus, length)):
-        members = -(-(length - r) // modulus)
-        inner = np.arange(0, members, size, dtype=np.int64)
-        starts.append(r + inner * modulus)
-        counts.append(np.minimum(size, members - inner))
-    s, c = np.concatenate(starts), np.concatenate(counts)
+    r = np.arange(min(modulus, length), dtype=np.int64)
+    members = -(-(length - r) // modulus)
+    pieces = -(-members // size)
+    first = np.cumsum(pieces) - pieces
+    inner = (np.arange(int(pieces.sum())) - np.repeat(first, pieces)) * size
+    s = np.repeat(r, pieces) + inner * modulus
+    c = np.minimum(size, np.repeat(members, pieces) - inner)
     steps = np.full_like(s, modulus)
     return AxisTiling(length, s, steps, c, int(c.max()), f"residues modulo {modulus}")
 

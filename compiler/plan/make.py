@@ -34,11 +34,11 @@ def make(
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
     classes = head_classes(problem)
-    if layout is None and len(classes) == 1 and len(problem.q) == len(problem.k) == 1:
-        where, heads = classes[0]
-        boxes = box_search(where, problem.q[0], problem.k[0], known, machine)
+    if layout is None and len(problem.q) == len(problem.k) == 1:
+        wheres = [(where, len(heads)) for where, heads in classes]
+        boxes = box_search(wheres, problem.q[0], problem.k[0], known, machine)
         if boxes is not None:
-            return _box_plan(problem, where, heads, boxes, known)
+            return _box_plan(problem, classes, boxes, known)
     layout = layout or default_layout(problem)
     groups: list[HeadPlan] = []
     exact = True
@@ -51,21 +51,31 @@ def make(
 
 
 def _box_plan(
-    problem: Problem, where: Expr, heads: tuple[int, ...], boxes: Boxes, known: Known
+    problem: Problem,
+    classes: tuple[tuple[Expr, tuple[int, ...]], ...],
+    boxes: Boxes,
+    known: Known,
 ) -> Plan:
     extent = problem.k[0]
+    # Head classes may walk keys in tiles of unlike extents; pictures are cut by the first's.
+    tile = boxes.classes[0].k_tile
     keys = tuple(
-        cut_keys(f, n, t) for f, n, t in zip(boxes.folds, extent.lengths, boxes.k_tile, strict=True)
+        cut_keys(f, n, t) for f, n, t in zip(boxes.folds, extent.lengths, tile, strict=True)
     )
     layout = Layout(
         SideTiling((boxes.q,)),
         SideTiling((ExtentTiling(extent, keys),)),
         describe(boxes, extent.axes),
     )
-    table = BoxTable(boxes.q, boxes.reaches, boxes.k_tile)
-    rows, columns = partial(_rows, where, layout, known), partial(_columns, where, layout, known)
-    group = HeadPlan(heads, where, table, rows, columns)
-    return Plan(problem, layout, (group,), True, known)
+    groups = []
+    for (where, heads), own in zip(classes, boxes.classes, strict=True):
+        table = BoxTable(boxes.q, own.reaches, own.k_tile)
+        rows, columns = (
+            partial(_rows, where, layout, known),
+            partial(_columns, where, layout, known),
+        )
+        groups.append(HeadPlan(heads, where, table, rows, columns))
+    return Plan(problem, layout, tuple(groups), True, known)
 
 
 def _given(table: RunTable) -> RunTable:

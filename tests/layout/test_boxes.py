@@ -47,10 +47,16 @@ def problems(draw: st.DrawFn) -> tuple[str, dict[str, int]]:
 
 
 def check_boxes(plan: Plan, truth: np.ndarray) -> None:
-    """Every statement of the plan's boxes, element by element."""
+    """Every statement of the boxes of a plan whose heads are alike, element by element."""
     boxes = plan.heads[0].boxes
     assert isinstance(boxes, BoxTable)
-    assert boxes.pairs == truth.sum() == plan.pairs
+    assert plan.pairs == boxes.pairs
+    check_table(boxes, truth)
+
+
+def check_table(boxes: BoxTable, truth: np.ndarray) -> None:
+    """Every statement of one table of boxes, element by element."""
+    assert boxes.pairs == truth.sum()
     lengths = [a.length for a in boxes.q.axes]
     shape = tuple(a.strips for a in boxes.q.axes)
     visited = full = 0
@@ -171,3 +177,54 @@ def test_folds_leave_no_waste(condition: str, fold: str) -> None:
     plan = pattern.plan({"y": 64, "x": 64})
     assert plan.waste == 1.0
     assert fold in str(plan.layout)
+
+
+UNIONS = (
+    "within({a}, 2) or block({a}, {w})",
+    "causal({a}) and (block({a}, {w}) or band({a}, 3))",
+    "same({a}) or q.{a} - k.{a} == 1",
+    "band({a}, {w}) or k.{a} < 2",
+    "block({a}, {w}) and (q.{a} % 2 == 0 or causal({a}))",
+)
+
+
+@st.composite
+def unions(draw: st.DrawFn) -> tuple[str, dict[str, int]]:
+    """A union on one of one or two axes, any factor on the other."""
+    axes = ("n", "yx")[draw(st.integers(0, 1))]
+    chosen = draw(st.sampled_from(axes))
+    parts, sizes = [], {}
+    for axis in axes:
+        width = draw(st.integers(2, 5))
+        factors = UNIONS if axis == chosen else FACTORS
+        parts.append(draw(st.sampled_from(factors)).format(a=axis, w=width, s=1))
+        sizes[axis] = draw(st.integers(10, 60 if len(axes) == 1 else 17))
+    condition = " and ".join(f"({p})" for p in parts)
+    return f"pattern p:\n    over {', '.join(axes)}\n    attend where {condition}\n", sizes
+
+
+@settings(max_examples=60, deadline=None)
+@given(unions())
+def test_boxes_of_unions_equal_brute_force(problem: tuple[str, dict[str, int]]) -> None:
+    text, sizes = problem
+    pattern = attnlang.parse(text)
+    plan = pattern.plan(sizes)
+    truth = pattern.mask(sizes)[0].numpy()
+    assert plan.pairs == truth.sum()
+    if plan.heads[0].boxes is not None:
+        check_boxes(plan, truth)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(within(y, 2) or block(y, 4)) and near(x, 5)",
+        "near(y, 5) and causal(x) and (block(x, 4) or band(x, 3))",
+    ],
+)
+def test_a_union_on_one_axis_becomes_boxes(condition: str) -> None:
+    pattern = attnlang.parse(f"pattern p:\n    over y, x\n    attend where {condition}\n")
+    sizes = {"y": 13, "x": 17}
+    plan = pattern.plan(sizes)
+    assert plan.heads[0].boxes is not None
+    check_boxes(plan, pattern.mask(sizes)[0].numpy())
