@@ -26,6 +26,11 @@ def sliding_window(
     return pairs(sizes["n"], lambda i, j: j <= i and (i - j < window or j < sinks))
 
 
+def based_swa(sizes: Mapping[str, int], heads: int = 1, *, window: int = 128) -> Mask:
+    """Based: `0 <= i - j <= W / 2`."""
+    return pairs(sizes["n"], lambda i, j: 0 <= i - j <= window // 2)
+
+
 def streaming_sink(
     sizes: Mapping[str, int], heads: int = 1, *, sinks: int = 4, window: int = 2048
 ) -> Mask:

@@ -18,6 +18,7 @@ MASKS: dict[str, MaskOracle] = {
         language_models.full,
         language_models.sliding_window,
         language_models.streaming_sink,
+        language_models.based_swa,
         language_models.alibi,
         language_models.softcap,
         language_models.sink_logit,

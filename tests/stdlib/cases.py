@@ -72,6 +72,7 @@ ALL: list[Case] = [
         for w in (1, 16, 64, 99)
         for k in (0, 3)
     ),
+    *(Case("based_swa", s, {"window": w}) for s in EDGES for w in (0, 1, 16, 31, 128)),
     *(
         Case("streaming_sink", s, {"window": w, "sinks": k})
         for s in EDGES

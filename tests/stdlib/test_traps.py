@@ -199,3 +199,7 @@ def test_sinks_join_the_window_and_are_not_counted_in_it() -> None:
 def test_a_window_without_the_query_is_refused() -> None:
     with pytest.raises(attnlang.PatternError, match="the query itself is in its window"):
         load("sliding_window", window=0).mask({"n": 4})
+
+
+def test_based_halves_its_window_and_counts_the_query_besides() -> None:
+    assert keys(load("based_swa", window=6), 12, 9) == [6, 7, 8, 9]
