@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attnlang.backends.triton.source import tree as t
@@ -55,11 +55,16 @@ def test_names_are_checked(name: str) -> None:
 
 
 @given(st.text())
+@example('"')
+@example("\\")
+@example("\\N")
+@example('"""\nimport os')
 def test_no_text_escapes_a_comment_or_a_docstring(words: str) -> None:
     body = (t.Remark(words), t.Let(t.Name("x"), t.Literal(1)))
     source = function_text(t.Function("f", words, (), (), body))
     tree = ast.parse(source)
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
+    assert ast.get_docstring(function, clean=False) is not None
     assert [type(s) for s in function.body] == [ast.Expr, ast.Assign]
     assert "\n" not in comment_safe(words)

@@ -23,14 +23,19 @@ def function_text(function: t.Function) -> str:
     lines += _filled(
         [p.name + (": tl.constexpr" if p.constant else "") for p in function.parameters], 4
     )
-    lines += ["):", f'    """{comment_safe(function.doc)}"""']
+    lines += ["):", f"    {_docstring(function.doc)}"]
     lines += _statements(function.body, 4)
     return "\n".join(lines) + "\n"
 
 
 def comment_safe(text: str) -> str:
-    """One line with nothing in it but printable characters, that ends no string."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text).replace('"""', "'''")
+    """One line with nothing in it but printable characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _docstring(words: str) -> str:
+    escaped = comment_safe(words).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"""{escaped}"""'
 
 
 def _filled(items: list[str], indent: int) -> Iterator[str]:
