@@ -17,7 +17,7 @@ from attnlang.backends.triton.writer import Kernel
 from attnlang.compiler.ir.expr import Kind
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
-_ROWS = ("lse", "delta", "sink")
+_ROWS = ("lse", "delta", "sink", "d_leaf")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -42,14 +42,11 @@ class Compiled:
 
 
 def compile_kernels(kernels: Kernels, target: Target, shape: Shape) -> list[Compiled]:
-    """The forward and backward kernels, each with the first choice that fits the target.
+    """The kernels of a module, each with the first choice that fits the target.
 
     Raises RuntimeError when none fits: when all need more shared memory than there is.
     """
-    return [
-        _first_that_fits(kernels.text, k, target, shape)
-        for k in (kernels.forward, kernels.query_gradient, kernels.key_gradient)
-    ]
+    return [_first_that_fits(kernels.text, k, target, shape) for k in kernels.all]
 
 
 def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
@@ -120,7 +117,7 @@ def _signature(
             kind = "constexpr"
         elif name in tensors:
             kind = _POINTERS[tensors[name].kind]
-        elif name in _ROWS:
+        elif name.startswith(_ROWS):
             kind = "*fp32"
         elif name in ("scale", "scale_log2"):
             kind = "fp32"

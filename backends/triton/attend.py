@@ -12,6 +12,7 @@ from attnlang.backends.blocked.attend import element, known_of, reads_runtime
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.call import Call
 from attnlang.backends.triton import tables as made
+from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
@@ -33,8 +34,7 @@ LARGEST_INT32 = 2**31 - 1
 def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]``.
 
-    Raises Unsupported for tensors on the CPU (unless Triton interprets), float64, and gradients
-    of tables and inputs.
+    Raises Unsupported for tensors on the CPU (unless Triton interprets) and for float64.
     """
     _check(call)
     if not reads_runtime(call):
@@ -53,55 +53,63 @@ def _check(call: Call) -> None:
         raise Unsupported("tensors on the CPU", NAME, "backend='blocked'")
     if call.q.dtype is torch.float64:
         raise Unsupported("float64 tensors", NAME, "backend='reference'")
-    if not torch.is_grad_enabled():
-        return
-    learned = {n for n, x in call.inputs.tables.items() if x.requires_grad}
-    learned |= {n for (n, _), x in call.inputs.tokens.items() if x.requires_grad}
-    for group in call.problem.groups:
-        parts = (group.attend.score, group.attend.scale)
-        for x in (x for part in parts if part is not None for x in walk(part)):
-            if isinstance(x, e.Table | e.TokenInput) and x.name in learned:
-                raise Unsupported(f"the gradient of `{x.name}`", NAME, "backend='blocked'")
 
 
 def _run(call: Call, tables: Tables) -> tuple[torch.Tensor, torch.Tensor]:
     launches, sinks = [], []
-    given = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
-    absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in given)
+    there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
+    learned = _learned(call)
+    absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
-        form = form_of(call.problem, group, frozenset(tables.tokens), absent)
+        form = form_of(call.problem, group, frozenset(tables.tokens), absent, learned)
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
         launches.append(
             Launch(call, tables, kernels, group.start, count, 1.0 if scale is None else scale)
         )
         sinks.append(sink)
-    out, lse = _Attention.apply(launches, call.q, call.k, call.v, *sinks)  # type: ignore[no-untyped-call]
-    return out, lse
+    keys = tuple(dict.fromkeys(key_of(x) for one in launches for x in one.kernels.leaves))
+    extras = (*sinks, *(given(call, key) for key in keys))
+    return _Attention.apply(launches, keys, call.q, call.k, call.v, *extras)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _learned(call: Call) -> frozenset[str]:
+    """Inputs that gradients are asked of."""
+    if not torch.is_grad_enabled():
+        return frozenset()
+    names = {n for n, x in call.inputs.tables.items() if x.requires_grad}
+    return frozenset(names | {n for (n, _), x in call.inputs.tokens.items() if x.requires_grad})
 
 
 def form_of(
-    problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str]
-) -> Form:
-    """What the text of a group's kernels depends on. absent: optional inputs not given."""
+    problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
+    learned: frozenset[str] = frozenset(),
+) -> Form:  # fmt: skip
+    """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
+    those that gradients are asked of."""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
-    return Form(gathered, _wide(problem, group), group.attend.sink is not None, absent, own)
+    sink = group.attend.sink is not None
+    return Form(gathered, _wide(problem, group), sink, absent, own, learned)
 
 
 class _Attention(torch.autograd.Function):
-    """All launches of one call. Sinks are ``[B, H, Nq]`` tensors, or None."""
+    """All launches of one call.
+
+    extras: a sink ``[B, H, Nq]`` or None for each launch, then the learned tensors of ``keys``.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, launches: Sequence[Launch], q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
-        *sinks: torch.Tensor | None,
+        ctx: Any, launches: Sequence[Launch], keys: Sequence[Key], q: torch.Tensor,
+        k: torch.Tensor, v: torch.Tensor, *extras: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        sinks = extras[: len(launches)]
         out = q.new_empty((*q.shape[:3], v.shape[3]))
         lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
         for launch, sink in zip(launches, sinks, strict=True):
             launch.forward(out, lse, None if sink is None else sink.contiguous())
-        ctx.launches = launches
+        ctx.launches, ctx.keys = launches, keys
         ctx.save_for_backward(q, k, v, out, lse, *sinks)
         return out, lse
 
@@ -113,10 +121,12 @@ class _Attention(torch.autograd.Function):
         d_out = d_out.contiguous()
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         norm = finite(lse)
+        learned: dict[Key, Any] = {}
         for launch in ctx.launches:
             alone = len(ctx.launches) == 1
             parts = (d_k, d_v) if alone else (torch.zeros_like(k), torch.zeros_like(v))
-            launch.backward(d_out, norm, delta, d_q, *parts)
+            for key, x in launch.backward(d_out, norm, delta, d_q, *parts).items():
+                learned[key] = learned.get(key, 0.0) + x
             if not alone:
                 d_k += parts[0]
                 d_v += parts[1]
@@ -129,7 +139,8 @@ class _Attention(torch.autograd.Function):
             mine = (heads >= launch.first) & (heads < launch.first + launch.count)
             weight = torch.exp(sink - norm) * mine[:, None]
             d_sinks.append(-weight * delta)
-        return (None, d_q, d_k, d_v, *d_sinks)
+        d_learned = (learned[key].to(given(ctx.launches[0].call, key).dtype) for key in ctx.keys)
+        return (None, None, d_q, d_k, d_v, *d_sinks, *d_learned)
 
 
 def _sink(call: Call, group: BoundGroup) -> torch.Tensor | None:

@@ -53,6 +53,7 @@ _BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
         256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
     },
 }
+_BY_WIDTH["table_gradient"] = _BY_WIDTH["query_gradient"]
 
 
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attnlang.backends.triton.lowering import FLOAT32
+from attnlang.backends.triton.functions import FLOAT32
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, op
 from attnlang.backends.triton.writer import (
     LOG2_E,
@@ -33,6 +33,7 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w = Writer(pattern, attend, form, Side.Q)
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin)
+    w.row(begin)
     for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head"), ("out", "head")):
         head_pointer(begin, tensor, Name(head))
     row_pointer(begin, "lse")
@@ -69,10 +70,7 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
 
         return write
 
-    loops.remark("Tiles where the predicate decides pair by pair.")
-    w.runs(loops, "partial", Name("row"), step(True))
-    loops.remark("Tiles where every pair attends.")
-    w.runs(loops, "full", Name("row"), step(False))
+    w.walk(loops, step)
     if form.sink:
         at = Name("sink_head") + Name("place_q")
         end.let("sink_log2", op("load")(at, mask=Name("real_q"), other=0.0) * LOG2_E)

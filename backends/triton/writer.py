@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.lowering import INT64, Lowering, Scope
+from attnlang.backends.triton.functions import INT64
+from attnlang.backends.triton.lowering import Lowering, Scope
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -31,6 +32,7 @@ from attnlang.compiler.ir.pattern import Attend, PatternIR
 
 LOG2_E = 1.4426950408889634
 LOWEST = -1.0e30
+POINTERS = a.TokenTensor | a.TableTensor | a.LeafSums
 OTHER = {Side.Q: Side.K, Side.K: Side.Q}
 
 
@@ -40,7 +42,8 @@ class Form:
 
     gathered: sides whose tiles are read through a table of places. wide: integers need 64 bits.
     sink: does a logit without a value join the softmax? absent: optional inputs not given.
-    own_scale: does the pattern's factor of q.k vary within a call?
+    own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
+    whose gradients the backward kernels make.
     """
 
     gathered: frozenset[Side]
@@ -48,6 +51,7 @@ class Form:
     sink: bool
     absent: frozenset[str] = frozenset()
     own_scale: bool = False
+    learned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,10 @@ class Writer:
     scalars: Scope = field(default_factory=lambda: Scope(Block()))
     standing: Scope = field(default_factory=lambda: Scope(Block()))
     used: dict[a.Argument, None] = field(default_factory=dict)
+
+    def argument(self, argument: a.Argument) -> Name:
+        self.used[argument] = None
+        return Name(argument.name)
 
     def lowering(self, moving: Block) -> Lowering:
         scopes: dict[Side | None, Scope] = {
@@ -128,6 +136,18 @@ class Writer:
             return block.let("seen", real if where.value else real & False)
         return block.let("seen", real & moving.matrix(where))
 
+    def row(self, block: Block) -> None:
+        """Names the row of the tables that the standing tile has."""
+        tile = Name(f"tile_{self.fixed}") // Name("PARTS")
+        block.let("row", op("load")(Name("classes") + Name("head")) * Name("rows") + tile)
+
+    def walk(self, block: Block, step: Callable[[bool], Callable[[Block], None]]) -> None:
+        """Visits tiles of the moving side once each: ``step(True)`` is of those to be asked."""
+        block.remark("Tiles where the predicate decides pair by pair.")
+        self.runs(block, "partial", Name("row"), step(True))
+        block.remark("Tiles where every pair attends.")
+        self.runs(block, "full", Name("row"), step(False))
+
     def runs(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
         """Loops over the runs of one kind in a row of the table, a part of a tile at a time."""
         inner = Block()
@@ -158,10 +178,10 @@ def head_pointer(block: Block, tensor: str, head: X) -> None:
     )
 
 
-def row_pointer(block: Block, tensor: str) -> None:
-    """Of a contiguous ``[B, H, Nq]`` tensor."""
+def row_pointer(block: Block, tensor: str, length: str = "length_q") -> None:
+    """Of a contiguous ``[B, H, length]`` tensor."""
     at = Name("batch").to(INT64) * Name("num_heads") + Name("head")
-    block.let(f"{tensor}_head", Name(tensor) + at * Name("length_q"))
+    block.let(f"{tensor}_head", Name(tensor) + at * Name(length))
 
 
 def dims(block: Block) -> None:
@@ -186,16 +206,13 @@ def tile_of_queries(block: Block) -> None:
     block.let("head", Name("first_head") + op("program_id")(1) % Name("launched_heads"))
     block.let("batch", op("program_id")(1) // Name("launched_heads"))
     block.let("kv_head", Name("head") // Name("group"))
-    block.let(
-        "row",
-        op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_q") // Name("PARTS"),
-    )
 
 
 def kernel(
     w: Writer, name: str, doc: str, pointers: list[str], strided: tuple[str, ...],
-    begin: Block, loops: Block, end: Block,
+    begin: Block, loops: Block, end: Block, more: tuple[str, ...] = (),
 ) -> Kernel:  # fmt: skip
+    """more: numbers that this kernel alone is given."""
     for part in (w.scalars.block, w.standing.block, loops, end):
         begin.extend(part)
     tables = [f"{kind}_{x}" for kind in ("partial", "full") for x in ("offsets", "starts", "stops")]
@@ -204,7 +221,7 @@ def kernel(
     extra = tuple(w.used)
     numbers = [
         "scale", "scale_log2", "length_q", "length_k", "rows", "group", "first_head",
-        "launched_heads", "launched_kv_heads",
+        "launched_heads", "launched_kv_heads", *more,
     ]  # fmt: skip
     taken = {x.name for x in extra}
     if "num_heads" not in taken:
@@ -219,7 +236,7 @@ def kernel(
         *(x.name for x in extra),
         *numbers,
     ]
-    fixed = (*(x.name for x in extra if not isinstance(x, a.TokenTensor | a.TableTensor)), *numbers)
+    fixed = (*(x.name for x in extra if not isinstance(x, POINTERS)), *numbers)
     function = Function(
         name,
         doc,
