@@ -119,6 +119,8 @@ def _signature(
             kind = _POINTERS[tensors[name].kind]
         elif name.startswith(_ROWS):
             kind = "*fp32"
+        elif name == "met":
+            kind = "*i8"
         elif name in ("scale", "scale_log2"):
             kind = "fp32"
         elif name in fixed or name.endswith(("_batch", "_head", "_token")):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from attnlang.backends.blocked.attend import element, known_of, reads_runtime
+from attnlang.backends.blocked.edit import fill_empty
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.call import Call
 from attnlang.backends.triton import tables as made
@@ -21,6 +22,7 @@ from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.intervals import Intervals, Range
+from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import kind_of, walk
 from attnlang.compiler.plan.make import make
@@ -71,7 +73,29 @@ def _run(call: Call, tables: Tables) -> tuple[torch.Tensor, torch.Tensor]:
         sinks.append(sink)
     keys = tuple(dict.fromkeys(key_of(x) for one in launches for x in one.kernels.leaves))
     extras = (*sinks, *(given(call, key) for key in keys))
-    return _Attention.apply(launches, keys, call.q, call.k, call.v, *extras)  # type: ignore[no-untyped-call, no-any-return]
+    out, lse, met = _Attention.apply(launches, keys, call.q, call.k, call.v, *extras)  # type: ignore[no-untyped-call]
+    for group in call.problem.groups:
+        if group.attend.empty is not EmptyRule.ZERO:
+            out, lse = _filled(call, group, out, lse, met == 0)
+    return out, lse
+
+
+def _filled(
+    call: Call, group: BoundGroup, out: torch.Tensor, lse: torch.Tensor, empty: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rule for rows without keys, where a group's heads have such rows."""
+    heads = slice(group.start, group.stop)
+    mine = empty[:, heads]
+    at = mine.any(1).any(0).nonzero()[:, 0]
+    if not len(at):
+        return out, lse
+    numbers = tuple(range(group.start, group.stop))
+    new, norm = fill_empty(call, group.attend, numbers, at, out[:, heads], lse[:, heads])
+    assert norm is not None
+    parts = ((out, torch.where(mine[..., None], new, out[:, heads])),
+             (lse, torch.where(mine, norm, lse[:, heads])))  # fmt: skip
+    made = (torch.cat([x[:, : group.start], y, x[:, group.stop :]], 1) for x, y in parts)
+    return next(made), next(made)
 
 
 def _learned(call: Call) -> frozenset[str]:
@@ -90,7 +114,8 @@ def form_of(
     those that gradients are asked of."""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
-    return Form(gathered, _wide(problem, group), sink, absent, own, learned)
+    marks = group.attend.empty is not EmptyRule.ZERO
+    return Form(gathered, _wide(problem, group), sink, absent, own, learned, marks)
 
 
 class _Attention(torch.autograd.Function):
@@ -103,18 +128,22 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, launches: Sequence[Launch], keys: Sequence[Key], q: torch.Tensor,
         k: torch.Tensor, v: torch.Tensor, *extras: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         sinks = extras[: len(launches)]
         out = q.new_empty((*q.shape[:3], v.shape[3]))
         lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+        met = torch.ones(q.shape[:3], dtype=torch.int8, device=q.device)
+        ctx.mark_non_differentiable(met)
         for launch, sink in zip(launches, sinks, strict=True):
-            launch.forward(out, lse, None if sink is None else sink.contiguous())
+            launch.forward(out, lse, met, None if sink is None else sink.contiguous())
         ctx.launches, ctx.keys = launches, keys
         ctx.save_for_backward(q, k, v, out, lse, *sinks)
-        return out, lse
+        return out, lse, met
 
     @staticmethod
-    def backward(ctx: Any, d_out: torch.Tensor, d_lse: torch.Tensor) -> tuple[Any, ...]:
+    def backward(
+        ctx: Any, d_out: torch.Tensor, d_lse: torch.Tensor, _: torch.Tensor
+    ) -> tuple[Any, ...]:
         q, k, v, out, lse, *sinks = ctx.saved_tensors
         d_lse = torch.where(lse.isinf(), 0.0, d_lse)
         delta = (out.float() * d_out.float()).sum(-1) - d_lse

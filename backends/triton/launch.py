@@ -46,11 +46,16 @@ class Launch:
     def kv_heads(self) -> range:
         return range(self.first // self.group, (self.first + self.count - 1) // self.group + 1)
 
-    def forward(self, out: torch.Tensor, lse: torch.Tensor, sink: torch.Tensor | None) -> None:
-        """Writes the heads' part of out ``[B, H, Nq, Dv]`` and lse ``[B, H, Nq]``."""
+    def forward(
+        self, out: torch.Tensor, lse: torch.Tensor, met: torch.Tensor, sink: torch.Tensor | None
+    ) -> None:
+        """Writes the heads' part of out ``[B, H, Nq, Dv]`` and lse ``[B, H, Nq]``.
+
+        And, where the rule for empty rows asks, of met ``[B, H, Nq]``: has the row a key?
+        """
         call = self.call
         tensors = {"q": call.q, "k": call.k, "v": call.v, "out": out}
-        rows = {"lse": lse} if sink is None else {"lse": lse, "sink": sink}
+        rows = {"lse": lse, "met": met} | ({} if sink is None else {"sink": sink})
         self._run(self.kernels.forward, tensors, rows, self.tables.by_query, self.count)
 
     def backward(

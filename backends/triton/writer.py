@@ -43,7 +43,7 @@ class Form:
     gathered: sides whose tiles are read through a table of places. wide: integers need 64 bits.
     sink: does a logit without a value join the softmax? absent: optional inputs not given.
     own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
-    whose gradients the backward kernels make.
+    whose gradients the backward kernels make. marks: is it asked which rows have keys?
     """
 
     gathered: frozenset[Side]
@@ -52,6 +52,7 @@ class Form:
     absent: frozenset[str] = frozenset()
     own_scale: bool = False
     learned: frozenset[str] = frozenset()
+    marks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,14 +57,14 @@ def test_standard_patterns(name: str) -> None:
     check(call_of(smallest(name)))
 
 
-@given(calls(rules=("zero",)))
+@given(calls())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_programs(call: AttentionCall) -> None:
     check(call)
 
 
 @pytest.mark.long
-@given(calls(rules=("zero",)))
+@given(calls())
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_programs(call: AttentionCall) -> None:
     check(call)
