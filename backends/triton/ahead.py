@@ -6,11 +6,11 @@ import re
 import subprocess
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import Choice, Shape, choices, constants
+from attnlang.backends.triton.choices import LARGEST_TILE, Choice, Shape, choices, constants
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.target import Target
 from attnlang.backends.triton.writer import Kernel
@@ -50,6 +50,8 @@ def compile_kernels(kernels: Kernels, target: Target, shape: Shape) -> list[Comp
 
 
 def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
+    if kernel.closed:
+        shape = replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     dropped: list[tuple[Choice, str]] = []
     spilled: list[Compiled] = []
     for choice in choices(kernel.function.name, shape, kernel.stands_on_keys):
@@ -75,7 +77,7 @@ def _compile(
     from triton.compiler import ASTSource
 
     signature, aligned = _signature(kernel, shape)
-    fixed = constants(shape, choice, kernel.stands_on_keys)
+    fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
     arch = int(target.arch) if target.backend == "cuda" else target.arch
     source = ASTSource(
         getattr(load(text), kernel.function.name), signature, constexprs=fixed, attrs=aligned

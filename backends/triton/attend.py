@@ -17,16 +17,13 @@ from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
+from attnlang.backends.triton.widths import closed_sides, largest
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
-from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.intervals import Intervals, Range
+from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.ir.traverse import kind_of, walk
 from attnlang.compiler.plan.make import make
-from attnlang.compiler.problem.bind import PYTHON, leaf_ranges
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
 NAME = "triton"
@@ -39,6 +36,8 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     Raises Unsupported for tensors on the CPU (unless Triton interprets) and for float64.
     """
     _check(call)
+    if not _needs_plan(call):
+        return _run(call, None)
     if not reads_runtime(call):
         return _run(call, made.kept(call.problem, call.q.device))
     parts = []
@@ -57,14 +56,23 @@ def _check(call: Call) -> None:
         raise Unsupported("float64 tensors", NAME, "backend='reference'")
 
 
-def _run(call: Call, tables: Tables) -> tuple[torch.Tensor, torch.Tensor]:
+def _needs_plan(call: Call) -> bool:
+    """Is there a walk that this call's kernels do not work out by themselves?"""
+    tensors = (call.q, call.k, call.v, *call.inputs.tables.values(), *call.inputs.tokens.values())
+    trained = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    sides = set(Side) if trained else {Side.Q}
+    return any(not sides <= closed_sides(call.problem, g) for g in call.problem.groups)
+
+
+def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]:
     launches, sinks = [], []
     there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     learned = _learned(call)
+    gathered = frozenset(tables.tokens if tables is not None else ())
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
-        form = form_of(call.problem, group, frozenset(tables.tokens), absent, learned)
+        form = form_of(call.problem, group, gathered, absent, learned)
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
         launches.append(
@@ -115,7 +123,8 @@ def form_of(
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
-    return Form(gathered, _wide(problem, group), sink, absent, own, learned, marks)
+    wide = largest(problem, group) > LARGEST_INT32
+    return Form(gathered, wide, sink, absent, own, learned, marks, closed_sides(problem, group))
 
 
 class _Attention(torch.autograd.Function):
@@ -190,22 +199,3 @@ def _scale(call: Call, group: BoundGroup) -> float | None:
         value = value_of(group.attend.scale)
         return None if value is None else float(value)
     return call.scale if call.scale is not None else float(call.q.shape[-1] ** -0.5)
-
-
-def _wide(problem: Problem, group: BoundGroup) -> bool:
-    """Does an integer that no input decides need more than 32 bits?"""
-    found = False
-
-    def watch(x: e.Expr, within: Range) -> None:
-        nonlocal found
-        if kind_of(x) is Kind.INT and not any(
-            isinstance(n, e.TokenInput | e.Table) for n in walk(x)
-        ):
-            found = found or max(abs(within[0]), abs(within[1])) > LARGEST_INT32
-
-    ranges = leaf_ranges(problem.pattern, problem.q, problem.k, problem.heads, problem.kv_heads)
-    intervals = Intervals(PYTHON, ranges, watch)
-    for x in (group.attend.where, group.attend.score, group.attend.scale):
-        if x is not None:
-            intervals.of(x)
-    return found

@@ -11,11 +11,11 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import Shape, choices, constants
+from attnlang.backends.triton.choices import Shape, choices, constants, open_blocks
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
-from attnlang.backends.triton.tables import Tables, Walk
+from attnlang.backends.triton.tables import Tables, arrays
 from attnlang.backends.triton.writer import LOG2_E, Kernel
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
@@ -24,15 +24,20 @@ _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float
 
 SUMS = 1 << 24
 """Entries that the programs of a launch may add into, all together: 64 MiB."""
+MOST_PROGRAMS = 256
+"""Of a head: as many as keep a machine busy."""
 _SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Heads ``first <= head < first + count`` of one call."""
+    """Heads ``first <= head < first + count`` of one call.
+
+    tables: of the plan; None where every kernel that runs works its walk out.
+    """
 
     call: Call
-    tables: Tables
+    tables: Tables | None
     kernels: Kernels
     first: int
     count: int
@@ -56,7 +61,7 @@ class Launch:
         call = self.call
         tensors = {"q": call.q, "k": call.k, "v": call.v, "out": out}
         rows = {"lse": lse, "met": met} | ({} if sink is None else {"sink": sink})
-        self._run(self.kernels.forward, tensors, rows, self.tables.by_query, self.count)
+        self._run(self.kernels.forward, tensors, rows, self.count)
 
     def backward(
         self,
@@ -76,12 +81,12 @@ class Launch:
         programs = self._programs()
         sums = {leaf.number: self._sums(leaf, programs) for leaf in self.kernels.leaves}
         rows = {"lse": lse, "delta": delta} | {f"d_leaf{i}": x for i, x in sums.items()}
-        k, walks = self.kernels, self.tables
-        self._run(k.query_gradient, {**read, "d_q": d_q}, rows, walks.by_query, self.count)
+        k = self.kernels
+        self._run(k.query_gradient, {**read, "d_q": d_q}, rows, self.count)
         made = {**read, "d_k": d_k, "d_v": d_v}
-        self._run(k.key_gradient, made, rows, walks.by_key, len(self.kv_heads))
+        self._run(k.key_gradient, made, rows, len(self.kv_heads))
         if k.table_gradient is not None:
-            self._run(k.table_gradient, read, rows, walks.by_query, self.count, programs)
+            self._run(k.table_gradient, read, rows, self.count, programs)
         found: dict[Key, torch.Tensor] = {}
         for leaf in self.kernels.leaves:
             key, part = key_of(leaf), sums[leaf.number]
@@ -98,7 +103,7 @@ class Launch:
         ]
         heads = self.call.q.shape[0] * self.call.problem.heads
         fit = SUMS // max(1, heads * max(sizes, default=1))
-        return min(max(fit, 1), self.tables.by_query.rows)
+        return min(max(fit, 1), MOST_PROGRAMS)
 
     def _sums(self, leaf: Leaf, programs: int) -> torch.Tensor:
         """Zeros to add a leaf's slopes in: ``[B, H, tokens]`` or ``[programs, B, H, entries]``."""
@@ -118,29 +123,27 @@ class Launch:
         kernel: Kernel,
         tensors: Mapping[str, torch.Tensor],
         rows: Mapping[str, torch.Tensor],
-        walk: Walk,
         across: int,
         programs: int | None = None,
     ) -> None:
         call = self.call
-        given: dict[str, Any] = {**tensors, **rows, "classes": self.tables.classes}
-        for kind, runs in (("partial", walk.partial), ("full", walk.full)):
-            for name in ("offsets", "starts", "stops"):
-                given[f"{kind}_{name}"] = getattr(runs, name)
-        for side, tokens in self.tables.tokens.items():
-            given[f"tokens_{side}"] = tokens
+        given: dict[str, Any] = {**tensors, **rows}
+        if kernel.closed:
+            blocks = open_blocks(call.problem.q_len, call.problem.k_len)
+        else:
+            assert self.tables is not None
+            blocks = (self.tables.blocks[Side.Q], self.tables.blocks[Side.K])
+            given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
                 given[f"{name}_stride_{dimension}"] = x.stride(i)
         given |= {x.name: value_of(x, call) for x in kernel.extra if not isinstance(x, a.LeafSums)}
         d, dv = call.q.shape[3], call.v.shape[3]
-        blocks = (self.tables.blocks[Side.Q], self.tables.blocks[Side.K])
         given |= {
             "scale": self.scale,
             "scale_log2": self.scale * LOG2_E,
             "length_q": call.problem.q_len,
             "length_k": call.problem.k_len,
-            "rows": walk.rows,
             "group": self.group,
             "first_head": self.first,
             "launched_heads": self.count,
@@ -149,9 +152,14 @@ class Launch:
         }
         shape = Shape(_SHORT[call.q.dtype], d, dv, blocks)
         choice = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
-        fixed = constants(shape, choice, kernel.stands_on_keys)
+        fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
         given |= fixed
-        tiles = given["tiles"] = walk.rows * fixed["PARTS"]
+        if kernel.closed:
+            length = call.problem.k_len if kernel.stands_on_keys else call.problem.q_len
+            tiles = -(-length // choice.rows)
+        else:
+            tiles = given["rows"] * fixed["PARTS"]
+        given["tiles"] = tiles
         function = getattr(load(self.kernels.text), kernel.function.name)
         wanted = {p.name for p in kernel.function.parameters}
         chosen = {n: v for n, v in given.items() if n in wanted}

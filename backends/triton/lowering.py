@@ -28,7 +28,7 @@ from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Range
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.traverse import kind_of, walk
-from attnlang.compiler.problem.bind import PYTHON
+from attnlang.compiler.problem.bind import LARGEST, PYTHON
 
 Sides = frozenset[Side]
 NEITHER: Sides = frozenset()
@@ -71,6 +71,17 @@ class Lowering:
     def matrix(self, root: Expr, *, double: bool = False) -> X:
         """The expression in a form that combines with a matrix."""
         return self._spread(self._named(self._lower(root, double)), frozenset(Side)).code
+
+    @property
+    def moving(self) -> Side:
+        """The side that is walked."""
+        return Side.K if self.rows is Side.Q else Side.Q
+
+    def standing(self, x: Expr) -> tuple[X, bool]:
+        """An expression over the standing side, and whether it varies within that side's tile."""
+        value = self._named(self._lower(x, True))
+        assert value.sides <= {self.rows}
+        return value.code, bool(value.sides)
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
@@ -278,7 +289,7 @@ class Lowering:
 
     def _body(self) -> Block:
         """Where the side that moves is read: matrices are worked out after it."""
-        return self.scopes[Side.K if self.rows is Side.Q else Side.Q].block
+        return self.scopes[self.moving].block
 
     def _number(self, x: Expr, floats: bool, double: bool) -> Value:
         """An operand, as a float where the operation is one."""
@@ -320,32 +331,12 @@ class Lowering:
             case "/":
                 return Value(one / two, sides)
             case "//" | "%":
-                whole = self._natural(x.left) and self._natural(x.right)
+                whole = range_of(x.left)[0] >= 0 and range_of(x.right)[0] >= 0
                 if whole:
                     return Value(one // two if x.op == "//" else one % two, sides)
                 return Value(Name("floordiv" if x.op == "//" else "floormod")(one, two), sides)
             case _:
                 assert_never(x.op)
-
-    def _natural(self, x: Expr) -> bool:
-        """Is it never negative, at any length?"""
-
-        def leaf(n: Expr) -> Range:
-            match n:
-                case (
-                    e.Length()
-                    | e.Symbol(name=SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM)
-                ):
-                    return 1, math.inf
-                case e.Coord() | e.Index() | e.Symbol(name=SymbolName.HEAD | SymbolName.KV_HEAD):
-                    return 0, math.inf
-                case _:
-                    return -math.inf, math.inf
-
-        try:
-            return bool(Intervals(PYTHON, leaf).of(x)[0] >= 0)
-        except DivisorMayBeZero:
-            return False
 
     def _select(self, x: e.Select, double: bool) -> Value:
         floats = kind_of(x) is Kind.FLOAT
@@ -365,3 +356,28 @@ class Lowering:
         values = [self._number(o, floats, double) for o in x.arguments]
         codes, sides = self._together(*values)
         return Value(function(x.function, codes, floats, double), sides)
+
+
+def range_of(x: Expr) -> Range:
+    """What an integer or a truth can be at any length."""
+
+    def leaf(n: Expr) -> Range:
+        match n:
+            case (
+                e.Length()
+                | e.Symbol(name=SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM)
+            ):
+                return 1, LARGEST
+            case e.Coord() | e.Index() | e.Symbol(name=SymbolName.HEAD | SymbolName.KV_HEAD):
+                return 0, LARGEST
+            case _ if kind_of(n) is Kind.BOOL:
+                return 0, 1
+            case _ if kind_of(n) is Kind.INT:
+                return -LARGEST, LARGEST  # finite: an infinite quotient would be no number
+            case _:
+                return -math.inf, math.inf
+
+    try:
+        return Intervals(PYTHON, leaf).of(x)
+    except DivisorMayBeZero:
+        return -math.inf, math.inf
