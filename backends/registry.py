@@ -16,6 +16,7 @@ from attnlang.backends.triton import support as triton_support
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.pattern import PatternIR
+from attnlang.compiler.ir.program import attentions as steps
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
 
@@ -48,14 +49,21 @@ def check(name: str, pattern: PatternIR) -> None:
     if name not in BACKENDS:
         hint = did_you_mean(name, [*BACKENDS, AUTO])
         raise ValueError(f"there is no backend {name!r}; {hint}")
-    reasons = BACKENDS[name].refuses(pattern)
-    if reasons:
-        raise Unsupported(reasons[0], name, "backend='reference'")
+    for attention in attentions(pattern):
+        reasons = BACKENDS[name].refuses(attention)
+        if reasons:
+            raise Unsupported(reasons[0], name, "backend='reference'")
+
+
+def attentions(pattern: PatternIR) -> tuple[PatternIR, ...]:
+    """The pattern, or the attentions of its program: what a backend is given one by one."""
+    return (pattern,) if pattern.program is None else tuple(steps(pattern.program))
 
 
 def supporting(pattern: PatternIR) -> tuple[str, ...]:
     """The names of the backends that run a pattern."""
-    return tuple(b.name for b in BACKENDS.values() if not b.refuses(pattern))
+    parts = attentions(pattern)
+    return tuple(b.name for b in BACKENDS.values() if not any(map(b.refuses, parts)))
 
 
 def choose(device: torch.device, pattern: PatternIR) -> str:

@@ -61,7 +61,7 @@ parameters = st.lists(
 ).map(tuple)
 options = st.one_of(
     st.builds(t.Option, st.sampled_from(["score", "softcap", "scale", "sink"]), expressions),
-    st.builds(t.Empty, names),
+    st.builds(t.Rule, st.just("empty"), names),
 )
 lets = st.builds(t.Let, names, expressions)
 fields = st.lists(

@@ -1,4 +1,4 @@
-"""AL401-AL412: values given to a pattern: parameters, sizes, inputs, heads."""
+"""AL401-AL413: values given to a pattern: parameters, sizes, inputs, heads."""
 
 from attnlang.compiler.diagnostics.catalogue.entry import Entry
 
@@ -71,5 +71,10 @@ ENTRIES = (
     Entry(
         "AL412", "unknown argument", "pattern `{pattern}` takes no `{name}`",
         "Only declared inputs and axes can be given to a call.",
+    ),
+    Entry(
+        "AL413", "several attentions", "pattern `{pattern}` is a program of several attentions",
+        "A plan, a mask and a picture are of one attention. Name the one that is meant: "
+        "`stdlib:nsa.local`, or `pattern.steps` in Python.",
     ),
 )  # fmt: skip
