@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from attnlang.backends.linear.form import State, Weights, tokens
-from attnlang.backends.linear.polynomial import polynomial
+from attnlang.backends.linear.form import State, Tokens, Weights, tokens
+from attnlang.backends.linear.polynomial import lifted, polynomial
 
 Tensor = torch.Tensor
 Form = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
@@ -40,3 +40,10 @@ def both_ways(
     score = (x.q * x.k).sum(-1, keepdim=True) * scale
     own = score if weights is None else polynomial(score, weights)
     return out + back.flip(2) - own * x.v, final
+
+
+def all_pairs(x: Tokens, scale: float, weights: Weights | None) -> tuple[Tensor, Tensor]:
+    """Without decay and segments every query reads the same state, that of all tokens."""
+    y = lifted(x.widened(), scale, weights)
+    state = y.k.mT @ y.v
+    return y.q @ state, state

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from attnlang.backends.linear.additive import Additive
-from attnlang.backends.linear.bidirectional import both_ways
+from attnlang.backends.linear.bidirectional import all_pairs, both_ways
 from attnlang.backends.linear.delta import Delta
 from attnlang.backends.linear.form import State, Weights, initial_state, tokens
 from attnlang.backends.linear.normalise import divided, split, with_ones
@@ -68,6 +68,8 @@ def chunkwise(
 
     if causal:
         out, final = forward(q, k, v, segments)
+    elif decay is None and segments is None and beta is None and initial is None:
+        out, final = all_pairs(tokens(q, k, v, None, None, None), scale, weights)
     else:
         out, final = both_ways(forward, q, k, v, decay, beta, scale, segments, initial, weights)
     return divided(out, normalise, eps, v.dtype), split(final, normalise)

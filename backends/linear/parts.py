@@ -94,7 +94,7 @@ class _Parts(torch.autograd.Function):
         whole = Tokens(q, k, v, decay, beta, cut.constant)
         need_decay = ctx.needs_input_grad[3]
         given = (q, k, v, decay if need_decay else None, beta)
-        grads = [None if x is None else torch.empty_like(x.contiguous()) for x in given]
+        grads = [None if x is None else x.new_empty(x.shape) for x in given]
         for part, state in reversed(list(zip(_parts(whole, cut), states, strict=True))):
             x = _taken(whole, part, cut)
             found, d_state = cut.rule.backward(

@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 
 Tensor = torch.Tensor
-LOWEST = -1e4
-"""Stands for -inf where infinity times 0 must be 0: e to it is 0 in float64 too."""
 
 
 def up_to(a: Tensor) -> Tensor:
@@ -37,20 +35,17 @@ def before(x: Tensor) -> Tensor:
 def between(a: Tensor) -> Tensor:
     """``[..., C, 1]`` to ``[..., C, C]``: at ``[i, j]`` behind j up to i; 0 where j >= i."""
     size = a.shape[-2]
-    up_to_row = a.clamp(min=LOWEST).mT.expand(*a.shape[:-1], size).tril()
-    return up_to_row @ _behind(a, size)
+    # Along rows and from the right: cumsum is fast along the last axis alone.
+    behind = F.pad(a[..., 1:, 0].flip(-1), (1, 0))[..., None, :]
+    taken = torch.ones(size, size, dtype=torch.bool, device=a.device).tril(-1).flip(-1)
+    return torch.where(taken, behind, 0.0).cumsum(-1).flip(-1)
 
 
 def between_adjoint(x: Tensor) -> Tensor:
     """``[..., C, C]`` to ``[..., C, 1]``: for each token the sum over the pairs around it."""
-    return (x @ _behind(x, x.shape[-1]).mT).tril().sum(-2)[..., None]
+    return F.pad(x.cumsum(-1).tril(-1).sum(-2)[..., :-1], (1, 0))[..., None]
 
 
 def decays(a: Tensor) -> Tensor:
     """The decay between key j and query i, 0 for keys after the query: ``[..., C, C]``."""
     return between(a).exp_().tril_()
-
-
-def _behind(like: Tensor, size: int) -> Tensor:
-    """1 at ``[t, j]`` where t is behind j. A product with it sums over runs of tokens."""
-    return torch.ones(size, size, dtype=like.dtype, device=like.device).tril_(-1)
