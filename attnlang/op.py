@@ -141,7 +141,7 @@ class AttentionOp(nn.Module):
         call = Call(problem, q, k, v, checked, self.scale if scale is None else scale, need_lse)
         if not isinstance(made, BoundProgram):
             return None, call
-        return Runner(made, call, partial(registry.run, self.backend)), call
+        return Runner(made, call, partial(registry.run, self.backend), self.backend), call
 
     def _problem(
         self, q: torch.Tensor, k: torch.Tensor, sizes: Mapping[str, int] | None, q_offset: int

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 import torch
 
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
+from attnlang.backends.linear import State
 from attnlang.backends.program.choose import (
     candidate_scores,
     chosen,
@@ -16,17 +17,19 @@ from attnlang.backends.program.choose import (
     normalised,
     shared,
 )
+from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
 from attnlang.backends.program.vectors import Value, Vectors
 from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Select
+from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 
+States = Mapping[str, State]
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
 
 
@@ -48,11 +51,16 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
 class Runner:
     """One call of a program.
 
-    values: every tensor made so far, by name. sets: what each ``select`` has chosen.
+    values: every tensor made so far, by name. sets: what each ``select`` has chosen. states: what
+    each linear attention leaves behind, by its step's name.
     """
 
-    def __init__(self, bound: BoundProgram, call: Call, run: Run) -> None:
+    def __init__(
+        self, bound: BoundProgram, call: Call, run: Run, backend: str, states: States | None = None
+    ) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
+        self.exact = backend == "reference"
+        self.given, self.states = dict(states or {}), dict[str, State]()
         self.values = {name: Value(x) for name, x in (("q", call.q), ("k", call.k), ("v", call.v))}
         frame = bound.frame.pattern
         self.spaces = {
@@ -91,11 +99,25 @@ class Runner:
         return made.x.to(self.values["q"].x.dtype), made.lse
 
     def _attention(self, step: Attention) -> Value:
-        parts = [self._branch(branch) for branch in step.branches]
+        parts = [
+            self._recurrence(b) if isinstance(b, Recurrence) else self._branch(b)
+            for b in step.branches
+        ]
         if len(parts) == 1:
             return parts[0]
         logs = [p.lse for p in parts if p.lse is not None]
-        return Value(torch.cat([p.x for p in parts], 1), torch.cat(logs, 1))
+        lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
+        return Value(torch.cat([p.x for p in parts], 1), lse)
+
+    def _recurrence(self, step: Recurrence) -> Value:
+        start, stop = self.bound.heads_of(step)
+        name = step.pattern.name.partition(".")[2]
+        q = self.values[step.query].x[:, start:stop]
+        k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
+        made = Linear(self.bound, step, self.spaces[step.key], self.inputs, slice(start, stop))
+        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
+        self.states[name] = state
+        return Value(out)
 
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)

@@ -22,7 +22,7 @@ from attnlang.compiler.ir.pattern import (
     PatternIR,
     Segment,
 )
-from attnlang.compiler.ir.program import Assign, Attention, Pool, Program, Select
+from attnlang.compiler.ir.program import Assign, Attention, Pool, Program, Recurrence, Select
 from attnlang.compiler.ir.traverse import children
 from attnlang.compiler.ir.vector import Choose, Combine, Map, Scalar, Space, Tensor, Vector
 
@@ -159,6 +159,9 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
                 yield f"assign {step.name} {_space(step.space)} {_vector(step.value, numbers)}"
             case Attention():
                 for b in step.branches:
+                    if isinstance(b, Recurrence):
+                        yield _recurrence(step.name, b, numbers)
+                        continue
                     heads = f"{numbers.of(b.start)} {numbers.of(b.stop)}"
                     tensors = f"{b.query} {','.join(b.keys)} {','.join(b.values)}"
                     yield f"attention {step.name} {heads} {tensors} {content_hash(b.pattern)}"
@@ -173,6 +176,12 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
             case _:
                 assert_never(step)
     yield f"return {_vector(program.result, numbers)}"
+
+
+def _recurrence(name: str, b: Recurrence, numbers: _Numbers) -> str:
+    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta))
+    tensors = f"{b.query} {b.key} {b.value} {b.causal} {b.segments or '-'}"
+    return f"linear {name} {tensors} {clauses} {content_hash(b.pattern)}"
 
 
 def _space(space: Space) -> str:

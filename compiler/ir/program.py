@@ -92,11 +92,32 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
+class Recurrence:
+    """Linear attention: the weight of a key is its score times the decays between it and the query.
+
+    Per token ``S = exp(decay) S + k v^T`` and ``out = scale q^T S``; with ``delta`` b the write is
+    ``b k (v - k^T S)^T``. pattern: what its clauses say, as of any attention. segments: the input
+    by which documents are told apart. decay, delta: over one token (q), head and channel (k).
+    """
+
+    query: str
+    key: str
+    value: str
+    pattern: PatternIR
+    causal: bool
+    segments: str | None
+    decay: Expr | None
+    delta: Expr | None
+    start: Expr | None = None
+    stop: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
-    """A softmax attention; branches with heads of their own stand side by side."""
+    """An attention; branches with heads of their own stand side by side."""
 
     name: str
-    branches: tuple[Branch, ...]
+    branches: tuple[Branch | Recurrence, ...]
     space: Space
 
 
@@ -193,7 +214,7 @@ def attentions(program: Program) -> Iterator[PatternIR]:
     """The patterns of the softmax attentions: selections have no rows to be empty."""
     for step in program.steps:
         if isinstance(step, Attention):
-            yield from (branch.pattern for branch in step.branches)
+            yield from (b.pattern for b in step.branches if isinstance(b, Branch))
 
 
 def _named(steps: tuple[Step, ...]) -> Iterator[tuple[str, PatternIR]]:

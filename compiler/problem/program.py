@@ -8,7 +8,7 @@ from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Side, SymbolName
 from attnlang.compiler.ir.pattern import PatternIR, Segment
-from attnlang.compiler.ir.program import Branch, Part, Program
+from attnlang.compiler.ir.program import Branch, Part, Program, Recurrence
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
@@ -71,7 +71,7 @@ class BoundProgram:
         lengths = self.lengths(space)
         return (Extent(Segment(GRID, "grid"), space.axes, lengths, 0, (0,) * len(lengths)),)
 
-    def heads_of(self, branch: Branch) -> tuple[int, int]:
+    def heads_of(self, branch: Branch | Recurrence) -> tuple[int, int]:
         """The query heads of one branch."""
         if branch.start is None or branch.stop is None:
             return 0, self.frame.heads

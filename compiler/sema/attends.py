@@ -51,6 +51,11 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
             kind, empty = "empty", EmptyRule(option.rule.id)
         else:
             kind = option.kind
+            if kind not in ("score", "softcap", "scale", "sink"):
+                why = f"`{kind}` belongs to `attend linear`"
+                ctx.error("AL315", option.span, why=why)
+                good = False
+                continue
             inner = replace(ctx, score=score, products=draft.products) if kind == "score" else ctx
             value = typed(option.value, inner, (Kind.FLOAT,), f"`{kind}`")
             if (

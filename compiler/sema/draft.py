@@ -15,7 +15,7 @@ from attnlang.compiler.ir.pattern import (
     Requirement,
     Segment,
 )
-from attnlang.compiler.ir.program import Branch, Part, Product, Step
+from attnlang.compiler.ir.program import Branch, Part, Product, Recurrence, Step
 from attnlang.compiler.ir.vector import Space, Vector
 from attnlang.compiler.sema.scope import RESERVED, Context
 from attnlang.compiler.source import Span
@@ -48,7 +48,7 @@ class Draft:
     spaces: dict[str, Space] = field(default_factory=dict)
     sets: dict[str, InputDecl] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    branches: list[Branch] = field(default_factory=list)
+    branches: list[Branch | Recurrence] = field(default_factory=list)
     """Attentions of groups of heads, side by side."""
     products: dict[str, Product] | None = None
     """Of the attention being read: tables of queries times learned vectors."""

@@ -16,6 +16,7 @@ from attnlang.compiler.ir.program import (
     Pool,
     Product,
     Program,
+    Recurrence,
     Reduction,
 )
 from attnlang.compiler.ir.vector import Space, Tensor
@@ -23,7 +24,8 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
 from attnlang.compiler.sema.levels import check_level
-from attnlang.compiler.sema.scope import AxisName
+from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
+from attnlang.compiler.sema.scope import AxisName, ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
 from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
@@ -200,7 +202,7 @@ def sources(
 
 def branch(
     node: t.Attend, draft: Draft, name: str, heads: tuple[Expr, Expr] | None = None
-) -> Branch | None:
+) -> Branch | Recurrence | None:
     """One attention of a program as a pattern of its own."""
     names = sources(node.sources, draft, node.span)
     if names is None:
@@ -213,6 +215,13 @@ def branch(
             draft.ctx.error("AL311", node.span, first=member, second="another whole sequence")
             return None
     inner = stage(draft, space, members)
+    if node.linear:
+        return _linear(node, draft, inner, (query, *keys, *values), name, heads)
+    for option in node.options:
+        if isinstance(option, t.Option) and option.kind in PER_TOKEN:
+            why = f"`{option.kind}` belongs to `attend linear`"
+            draft.ctx.error("AL315", option.span, why=why)
+            return None
     inner.products = {}
     attend = attend_clause(node, inner)
     if attend is None:
@@ -226,6 +235,22 @@ def branch(
         return None
     start, stop = heads or (None, None)
     return Branch(query, keys, values, made, start, stop, tuple(inner.products.values()))
+
+
+def _linear(
+    node: t.Attend,
+    draft: Draft,
+    inner: Draft,
+    names: tuple[str, ...],
+    step: str,
+    heads: tuple[Expr, Expr] | None,
+) -> Recurrence | None:
+    spaces = [draft.spaces[n] for n in names]
+    if len(names) != 3 or spaces[0].axes != spaces[1].axes:
+        why = "queries and keys are the tokens of one sequence"
+        draft.ctx.error("AL315", node.span, why=why)
+        return None
+    return recurrence(node, inner, (names[0], names[1], names[2]), step, heads)
 
 
 def _table(made: Product, inner: Draft) -> InputDecl:
@@ -245,8 +270,12 @@ def assign(node: t.Assign, draft: Draft) -> None:
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
         return
-    found = vector(node.value, draft)
-    if draft.define(node.name) and found is not None:
+    found = vector(node.value, draft, name)
+    if not draft.define(node.name):
+        return
+    if found is None:
+        draft.ctx = draft.ctx.with_names(**{name: ValueName(None)})
+    else:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))

@@ -25,8 +25,11 @@ from attnlang.compiler.sema.stage import check_leaves, stage
 from attnlang.compiler.syntax import tree as t
 
 
-def vector(node: t.Expression, draft: Draft) -> tuple[Vector, Space] | None:
-    """A tensor expression and where its tokens lie; mistakes are reported (AL310, AL311)."""
+def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, Space] | None:
+    """A tensor expression and where its tokens lie; mistakes are reported (AL310, AL311).
+
+    name: what it is given.
+    """
     read = _tensors(node, draft)
     if not read:
         draft.ctx.error(
@@ -34,7 +37,7 @@ def vector(node: t.Expression, draft: Draft) -> tuple[Vector, Space] | None:
             node.span,
             "reads no tensor",
             what="this expression",
-            help=f"tensors here: {', '.join(draft.spaces)}; a number's name is `let x = ...`",
+            help=f"the name of a number starts with `let`: `let {name} = ...`",
         )
         return None
     space = draft.spaces[read[0].id]

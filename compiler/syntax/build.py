@@ -203,6 +203,7 @@ _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
     "paper_field": _field,
     "fidelity": lambda c, span: t.Fidelity(c[0], span=span),
     "over": lambda c, span: t.Over(c[0], c[1], span=span),
+    "dims": lambda c, span: tuple(c),
     "names": lambda c, span: _without_none(c),
     "prefix": lambda c, span: t.Extra("prefix", c[0], c[1], c[2], span=span),
     "suffix": lambda c, span: t.Extra("suffix", c[0], c[1], c[2], span=span),

@@ -1,4 +1,4 @@
-"""AL301-AL314: what a pattern must and must not say."""
+"""AL301-AL315: what a pattern must and must not say."""
 
 from attnlang.compiler.diagnostics.catalogue.entry import Entry
 
@@ -65,9 +65,10 @@ ENTRIES = (
         "AL309", "not among these tokens", "`{read}` is not there in this step",
         "A step of a program has tokens of its own: pooled keys lie on the parts they were pooled "
         "to, and have no coordinate on the axis that was cut.",
-        _PARTS + "    select r[n, b] from q, kb where k.n <= q.n\n        top 2\n"
+        _PARTS + "    let past = k.n <= q.n\n    select r[n, b] from q, kb where past\n        top 2\n"
         "    attend where r[q.n, k.n // block] empty zero\n",
-        _PARTS + "    select r[n, b] from q, kb where k.b * block <= q.n\n        top 2\n"
+        _PARTS + "    let past = k.n <= q.n\n"
+        "    select r[n, b] from q, kb where k.b * block <= q.n\n        top 2\n"
         "    attend where r[q.n, k.n // block] empty zero\n",
     ),
     Entry(
@@ -108,5 +109,13 @@ ENTRIES = (
         "    attend where r[q.n, k.n // block] empty zero\n",
         _PARTS + "    select r[n, b] from q, kb where true\n        top 2\n"
         "    attend where r[q.n, k.n // block] empty zero\n",
+    ),
+    Entry(
+        "AL315", "linear attention", "this is not a linear attention: {why}",
+        "`attend linear where k.n <= q.n` keeps a sum over the past instead of its keys. `decay x` "
+        "multiplies it by exp(x) at every token, `delta b` writes by the delta rule; scores are "
+        "polynomials of s, and are not normalised or divided by their sum.",
+        "pattern p:\n    over n\n    attend linear where q.n - k.n < 4\n",
+        "pattern p:\n    over n\n    attend linear where k.n <= q.n\n        decay -0.5\n",
     ),
 )  # fmt: skip
