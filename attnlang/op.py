@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from attnlang.backends.arguments import (
     whole_sizes,
 )
 from attnlang.backends.call import Call
+from attnlang.backends.linear import State
 from attnlang.backends.program.run import Runner
 from attnlang.compiler.ir.pattern import Normaliser
 from attnlang.compiler.problem.problem import Problem
@@ -53,8 +55,10 @@ class AttentionOp(nn.Module):
         return_lse: bool = False,
         scale: float | None = None,
         q_offset: int = 0,
+        state: Mapping[str, State] | None = None,
+        return_state: bool = False,
         **inputs: object,
-    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    ) -> Any:
         """Attend.
 
         q ``[B, Hq, Nq, D]``, k ``[B, Hkv, Nk, D]``, v ``[B, Hkv, Nk, Dv]``, one dtype and
@@ -62,22 +66,26 @@ class AttentionOp(nn.Module):
         sizes: lengths of axes and segments by name where the tensors do not tell.
         scale: factor of q.k; default ``D ** -0.5``, unless the pattern has its own.
         q_offset: coordinate of the first query (decoding: tokens already in the cache).
+        state: what linear attentions start from, by step: what an earlier call returned.
         inputs: the pattern's run-time tensors by name.
 
         Returns ``[B, Hq, Nq, Dv]`` in q's dtype; with ``return_lse`` also the natural-log
-        normaliser ``[B, Hq, Nq]``, float32 or better, -inf for rows without keys.
+        normaliser ``[B, Hq, Nq]``, float32 or better, -inf for rows without keys; with
+        ``return_state`` also the state after the last token.
         Raises ArgumentError, PatternError, Unsupported - before any kernel runs.
         """
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and state is None and not return_state:
             factor = self.scale if scale is None else scale
             pair = traced(self._program, q, k, v, sizes, factor, q_offset, inputs)
             return pair if return_lse else pair[0]
-        out, lse = self.pair(q, k, v, sizes, scale, q_offset, return_lse, inputs)
-        if not return_lse:
-            return out
-        if lse is None:
+        left: dict[str, State] = {}
+        out, lse = self.pair(q, k, v, sizes, scale, q_offset, return_lse, inputs, state, left)
+        if return_lse and lse is None:
             raise ArgumentError(f"`{self.pattern.name}` is not one softmax: it has no lse")
-        return out, lse
+        if return_state and not left:
+            raise ArgumentError(f"`{self.pattern.name}` has no linear attention: it keeps no state")
+        found = (out, *([lse] if return_lse else []), *([left] if return_state else []))
+        return found if len(found) > 1 else out
 
     def pair(
         self,
@@ -89,11 +97,16 @@ class AttentionOp(nn.Module):
         q_offset: int,
         need_lse: bool,
         inputs: Mapping[str, object],
+        state: Mapping[str, State] | None = None,
+        left: dict[str, State] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Output, and the lse if it was asked for and there is one."""
+        """Output, and the lse if it was asked for and there is one. left: takes the states."""
         runner, call = self._call(q, k, v, sizes, scale, q_offset, need_lse, inputs)
         if runner is not None:
+            runner.given.update(state or {})
             runner.steps()
+            if left is not None:
+                left.update(runner.states)
             return runner.result()
         out, lse = registry.run(self.backend, call)
         softmax = all(g.attend.normaliser is Normaliser.SOFTMAX for g in call.problem.groups)

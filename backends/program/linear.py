@@ -108,7 +108,11 @@ class Linear:
         problem = Problem(
             frame.pattern, frame.heads, frame.kv_heads, frame.head_dim, tokens, channels, ()
         )
-        here = {(n, Side.Q): t for (n, s), t in self.inputs.tokens.items() if s is self.space.side}
+        here = {
+            (n, Side.Q): t[:, self.heads] if t.shape[1] > 1 else t
+            for (n, s), t in self.inputs.tokens.items()
+            if s is self.space.side
+        }
         pairs = Pairs(problem, Inputs(here, self.inputs.tables), q.device)
         pairs.head = pairs.head[:, : q.shape[1]]
         found = pairs.value(self.bound.close(x))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import assert_never
 
 import torch
@@ -29,7 +29,6 @@ from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 
-States = Mapping[str, State]
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
 
 
@@ -51,16 +50,15 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
 class Runner:
     """One call of a program.
 
-    values: every tensor made so far, by name. sets: what each ``select`` has chosen. states: what
-    each linear attention leaves behind, by its step's name.
+    values: every tensor made so far, by name. sets: what each ``select`` has chosen. given, states:
+    what each linear attention starts from and leaves behind, by its step's name.
     """
 
-    def __init__(
-        self, bound: BoundProgram, call: Call, run: Run, backend: str, states: States | None = None
-    ) -> None:
+    def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
         self.exact = backend == "reference"
-        self.given, self.states = dict(states or {}), dict[str, State]()
+        self.given: dict[str, State] = {}
+        self.states: dict[str, State] = {}
         self.values = {name: Value(x) for name, x in (("q", call.q), ("k", call.k), ("v", call.v))}
         frame = bound.frame.pattern
         self.spaces = {

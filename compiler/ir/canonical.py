@@ -133,7 +133,8 @@ def _segment(s: Segment, numbers: _Numbers) -> str:
 
 def _input(i: InputDecl, numbers: _Numbers) -> str:
     dims = " ".join(d if isinstance(d, str) else numbers.of(d) for d in i.dims)
-    flags = f"{'sorted ' if i.sorted else ''}{'optional' if i.optional else ''}".strip()
+    said = (("sorted", i.sorted), ("optional", i.optional), ("nonpositive", i.nonpositive))
+    flags = " ".join(word for word, holds in said if holds)
     return f"input {i.name} {i.kind} [{dims}] {flags}".rstrip()
 
 

@@ -86,6 +86,8 @@ class InputDecl:
     sides: tuple[Side, ...]
     sorted: bool
     optional: bool
+    nonpositive: bool = False
+    """No value is above 0: the logarithm of a decay."""
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 

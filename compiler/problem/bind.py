@@ -270,6 +270,7 @@ def leaf_ranges(
     pattern: PatternIR, q: tuple[Extent, ...], k: tuple[Extent, ...], heads: int, kv_heads: int
 ) -> Callable[[Expr], Range]:
     """What each leaf can be anywhere in the problem, as a function of the leaf."""
+    falling = {i.name for i in pattern.inputs if i.nonpositive}
 
     def leaf(x: Expr) -> Range:
         match x:
@@ -291,6 +292,8 @@ def leaf_ranges(
                 return min(0, *values), max(0, *values)
             case e.InSegment():
                 return 0, 1
+            case e.TokenInput(name=name) | e.Table(name=name) if name in falling:
+                return -math.inf, 0.0
             case _:
                 pass
         match kind_of(x):

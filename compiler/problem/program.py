@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Side, SymbolName
+from attnlang.compiler.ir.intervals import Intervals
 from attnlang.compiler.ir.pattern import PatternIR, Segment
-from attnlang.compiler.ir.program import Branch, Part, Program, Recurrence
+from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recurrence
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
 from attnlang.compiler.ir.vector import Space
-from attnlang.compiler.problem.bind import Sizes, bind
+from attnlang.compiler.problem.bind import PYTHON, Sizes, bind, leaf_ranges
 from attnlang.compiler.problem.problem import Extent, Problem
 
 
@@ -146,7 +148,21 @@ def bind_program(
                 runs = _runs(part, length, made)
                 made.runs[side, part.name] = runs
                 known[e.Length(side, part.name)] = runs.count
+    for step in pattern.program.steps:
+        for branch in step.branches if isinstance(step, Attention) else ():
+            if isinstance(branch, Recurrence) and branch.decay is not None:
+                _check_decay(branch.decay, made)
     return made
+
+
+def _check_decay(decay: Expr, made: BoundProgram) -> None:
+    """AL414 unless the log-decay is proved never to be above 0."""
+    frame = made.frame
+    ranges = leaf_ranges(frame.pattern, frame.k, frame.k, frame.heads, frame.kv_heads)
+    _, high = Intervals(PYTHON, ranges).of(made.close(decay))
+    if not high <= 0:
+        shown = "any value" if high == math.inf else f"{float(high):.3g}"
+        raise failure("AL414", decay.span, f"may reach {shown}")
 
 
 def _length(part: Part, side: Side, made: BoundProgram) -> int | None:

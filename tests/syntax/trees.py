@@ -7,6 +7,7 @@ import inspect
 from hypothesis import strategies as st
 
 from attnlang.compiler.syntax import tree as t
+from attnlang.compiler.syntax.explain_syntax import STATEMENTS
 
 WORDS = ("n", "x", "window", "head", "score", "empty", "over", "prefix", "on", "where", "if", "_a1")
 names = st.builds(
@@ -109,7 +110,8 @@ simple_statements = st.one_of(
         expressions,
         st.lists(choices, max_size=3).map(tuple),
     ),
-    st.builds(t.Assign, names, expressions | attends),
+    # A word that begins a statement cannot be the name of a tensor.
+    st.builds(t.Assign, names.filter(lambda n: n.id not in STATEMENTS), expressions | attends),
     st.builds(t.Result, expressions),
     st.builds(t.Paper, strings, fields.map(tuple)),
     st.builds(t.Fidelity, names),
