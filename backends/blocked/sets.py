@@ -23,6 +23,9 @@ from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Extent, Problem
 
+FROM_FIRST = -1
+"""In place of a size: single tokens, counted from the first that is there."""
+
 Ints = NDArray[np.int64]
 
 
@@ -110,6 +113,11 @@ def _cut(index: Expr, problem: Problem) -> tuple[tuple[Side, int], int] | None:
     match index:
         case e.Arith(op="//", left=left, right=e.Int(value=c)) if c > 0:
             index, size = left, c
+        case e.Arith(op="-", left=e.Coord(side=side, axis=axis), right=e.Int(value=c)):
+            # Rows of a set for the queries of this call, of which the first has coordinate c.
+            extent = problem.extents(side)[0]
+            i = extent.axes.index(axis)
+            return ((side, i), FROM_FIRST) if extent.origin[i] == c else None
         case _:
             pass
     match index:
@@ -123,10 +131,13 @@ def _cut(index: Expr, problem: Problem) -> tuple[tuple[Side, int], int] | None:
 
 
 def _granules(extent: Extent, sizes: list[int]) -> Granules:
-    """Granules of ``sizes`` along the axes (0: the whole axis), aligned to coordinate 0."""
+    """Granules of ``sizes`` along the axes, aligned to coordinate 0; 0 is the whole axis."""
     members: list[Ints] = []
     for length, origin, size in zip(extent.lengths, extent.origin, sizes, strict=True):
         places = np.arange(length)
+        if size == FROM_FIRST:
+            members.append(places[:, None])
+            continue
         ids = (places + origin) // size if size else np.zeros(length, dtype=np.int64)
         count = int(ids.max()) + 1 if length else 0
         cap = size or length
