@@ -193,7 +193,7 @@ def _plain(call: Call, heads: HeadProgram) -> bool:
     attend = heads.attend
     constant = attend.scale is None or value_of(attend.scale) is not None
     grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
-    unedited = attend.score is None and attend.sink is None and constant
+    unedited = (attend.score, attend.sink, attend.gain) == (None, None, None) and constant
     softmax = attend.normaliser is Normaliser.SOFTMAX
     return unedited and softmax and not (call.need_lse and grads)
 
@@ -294,7 +294,7 @@ def _edit(
     dtype = accumulation_dtype(q.dtype)
     token_keys, table_keys = list(call.inputs.tokens), list(call.inputs.tables)
     tensors = (*call.inputs.tokens.values(), *call.inputs.tables.values())
-    score, sink = attend.score, attend.sink
+    score, sink, gain = attend.score, attend.sink, attend.gain
     guarded = score is not None and may_be_infinite(score)
 
     def edits(extras: tuple[torch.Tensor, ...]) -> Edits:
@@ -326,6 +326,7 @@ def _edit(
             None if score is None else scored,
             None if sink is None else lambda rows: _column(places(rows).value(sink), q, dtype),
             attend.normaliser,
+            None if gain is None else lambda rows: torch.as_tensor(places(rows).value(gain)),
         )
 
     out, lse = edited(q, k, v, mask, edits, tensors)

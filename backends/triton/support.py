@@ -15,6 +15,8 @@ def refuses(pattern: PatternIR) -> tuple[str, ...]:
     for group in pattern.groups:
         if group.attend.empty not in RULES:
             return (f"`empty {group.attend.empty}`",)
+        if group.attend.gain is not None:
+            return ("`gain`",)
         if group.attend.normaliser is not Normaliser.SOFTMAX:
             return (f"`normalise {group.attend.normaliser}`",)
         for x in walk(group.attend.score) if group.attend.score is not None else ():

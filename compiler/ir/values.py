@@ -41,7 +41,12 @@ def _closed_group(group: HeadGroup, pattern: PatternIR) -> HeadGroup:
     old = group.attend
     where = substitute_values(old.where, pattern)
     attend = replace(
-        old, where=where, score=put(old.score), scale=put(old.scale), sink=put(old.sink)
+        old,
+        where=where,
+        score=put(old.score),
+        scale=put(old.scale),
+        sink=put(old.sink),
+        gain=put(old.gain),
     )
     start, stop = substitute_values(group.start, pattern), substitute_values(group.stop, pattern)
     return HeadGroup(start, stop, attend)

@@ -72,18 +72,17 @@ def bind(
         attend = group.attend
         clauses = [
             c and _close(c, pattern, known)
-            for c in (attend.where, attend.score, attend.scale, attend.sink)
+            for c in (attend.where, attend.score, attend.scale, attend.sink, attend.gain)
         ]
         ranges = leaf_ranges(pattern, q, k, heads, kv_heads)
         for clause in clauses:
             if clause is not None:
                 _check_numbers(clause, ranges, report)
         report.raise_if_errors()
-        where, score, scale, sink = (c and _decide(c, ranges) for c in clauses)
+        where, score, scale, sink, gain = (c and _decide(c, ranges) for c in clauses)
         assert where is not None
-        bound = BoundAttend(
-            where, score, scale, sink, attend.empty or EmptyRule.ZERO, attend.normaliser
-        )
+        empty = attend.empty or EmptyRule.ZERO
+        bound = BoundAttend(where, score, scale, sink, empty, attend.normaliser, gain)
         groups.append(BoundGroup(start, stop, bound, index))
     return Problem(pattern, heads, kv_heads, head_dim, q, k, tuple(groups))
 
