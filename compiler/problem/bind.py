@@ -16,7 +16,7 @@ from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
 from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
-from attnlang.compiler.ir.values import closed_groups, read_entries, substitute_values
+from attnlang.compiler.ir.values import closed_groups, closed_requirements, read_entries, substitute_values
 from attnlang.compiler.problem.problem import BoundAttend, BoundGroup, Extent, Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
@@ -160,8 +160,8 @@ def _extents(
 
 
 def _check_requirements(pattern: PatternIR, known: Mapping[Expr, int], report: Report) -> None:
-    for requirement in pattern.requirements:
-        if _number(requirement.condition, pattern, known) is True:
+    for requirement in closed_requirements(pattern):
+        if value_of(_close(requirement.condition, pattern, known)) is True:
             continue
         values = ", ".join(f"{n} = {v}" for n, v in pattern.values)
         lengths = ", ".join(
@@ -185,7 +185,7 @@ def _group_bounds(
     """Index and numeric bounds of the head groups; they must cover all heads once."""
     found: list[tuple[int, int, int, HeadGroup]] = []
     for index, group in enumerate(closed_groups(pattern)):
-        bounds = [_number(b, pattern, known) for b in (group.start, group.stop)]
+        bounds = [value_of(_close(b, pattern, known)) for b in (group.start, group.stop)]
         start, stop = (int(b) if b is not None else -1 for b in bounds)
         if min(start, stop) < 0:
             why = f"a group begins or ends at head {min(start, stop)}; count heads from 0"
