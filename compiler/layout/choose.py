@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from attnlang.compiler.analysis.key_intervals import ClauseBounds, clause_bounds
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses
-from attnlang.compiler.analysis.rows import ClauseBounds, clause_bounds, strip_reach
 from attnlang.compiler.analysis.separable import BoolArray, Factor, factor_values, split
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
@@ -31,6 +31,7 @@ from attnlang.compiler.layout.folds import (
 from attnlang.compiler.layout.intervals import MemberRows, interval_reach, member_rows
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.reach import AxisReach, everything, reach_of
+from attnlang.compiler.layout.strips import strip_reach
 from attnlang.compiler.layout.tiling import (
     AxisTiling,
     ExtentTiling,

@@ -16,7 +16,12 @@ from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
 from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
-from attnlang.compiler.ir.values import closed_groups, closed_requirements, read_entries, substitute_values
+from attnlang.compiler.ir.values import (
+    closed_groups,
+    closed_requirements,
+    read_entries,
+    substitute_values,
+)
 from attnlang.compiler.problem.problem import BoundAttend, BoundGroup, Extent, Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
