@@ -75,12 +75,12 @@ def bind(
             c and _close(c, pattern, known)
             for c in (attend.where, attend.score, attend.scale, attend.sink)
         ]
-        ranges = leaf_ranges(pattern, q, k, heads, kv_heads)
+        intervals = Intervals(PYTHON, leaf_ranges(pattern, q, k, heads, kv_heads))
         for clause in clauses:
             if clause is not None:
-                _check_numbers(clause, ranges, report)
+                _check_numbers(clause, intervals, report)
         report.raise_if_errors()
-        where, score, scale, sink = (c and _decide(c, ranges) for c in clauses)
+        where, score, scale, sink = (c and _decide(c, intervals) for c in clauses)
         assert where is not None
         bound = BoundAttend(where, score, scale, sink, attend.empty or EmptyRule.ZERO)
         groups.append(BoundGroup(start, stop, bound, index))
@@ -231,9 +231,8 @@ def _number(x: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Number | 
     return value_of(_close(substitute_values(x, pattern), pattern, known))
 
 
-def _decide(clause: Expr, ranges: Callable[[Expr], Range]) -> Expr:
+def _decide(clause: Expr, intervals: Intervals) -> Expr:
     """Comparisons that these lengths settle everywhere (``k.n < 0``) become true or false."""
-    intervals = Intervals(PYTHON, ranges)
 
     def rule(x: Expr) -> Expr | None:
         if not isinstance(x, e.Compare) or kind_of(x.left) is Kind.FLOAT:
@@ -244,7 +243,7 @@ def _decide(clause: Expr, ranges: Callable[[Expr], Range]) -> Expr:
     return simplify(rewrite(clause, rule))
 
 
-def _check_numbers(clause: Expr, ranges: Callable[[Expr], Range], report: Report) -> None:
+def _check_numbers(clause: Expr, intervals: Intervals, report: Report) -> None:
     """AL409 where a divisor may be 0, AL410 where an integer may leave 64 bits."""
 
     def watch(x: Expr, found: Range) -> None:
@@ -253,14 +252,17 @@ def _check_numbers(clause: Expr, ranges: Callable[[Expr], Range], report: Report
             most = PYTHON.maximum(abs(lo), abs(hi))
             report.add("AL410", x.span, value=most if math.isfinite(most) else "any value")
 
+    intervals.watch = watch
     try:
-        Intervals(PYTHON, ranges, watch).of(clause)
+        intervals.of(clause)
     except DivisorMayBeZero as error:
         node = error.node
         op = node.op if isinstance(node, e.Arith) else "ceildiv"
         report.add("AL409", node.span, "here", op=op)
     except OverflowError:
         report.add("AL410", clause.span, value="more than any number")
+    finally:
+        intervals.watch = None
 
 
 def leaf_ranges(

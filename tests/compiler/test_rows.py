@@ -77,7 +77,8 @@ def test_a_ring_falls_into_intervals() -> None:
     assert found is not None
     cases = unwrapped(found, layout.q.extents[0], layout.k.extents[0])
     remainders = [x for clause in cases for x in clause if "%" in repr(x)]
-    assert len(cases) == 3 and not remainders
+    assert len(cases) == 3
+    assert not remainders
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20), st.data())
