@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.shift import shift_invariant
 from attnlang.compiler.analysis.token_pairs import on_tokens
-from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.boxes import Box, BoxTable, Everything, Part
 from attnlang.compiler.plan.finding import PROVED, UNKNOWN, Finding
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.visit import masks_of
@@ -47,59 +47,77 @@ def first_tile_live(plan: Plan, group: HeadPlan) -> Finding:
     return PROVED
 
 
-def _of_boxes(plan: Plan, group: HeadPlan, boxes: BoxTable) -> Finding:
-    rows = _distinct(boxes, group, np.flatnonzero(~_first_is_full(boxes)))
-    if len(rows) * boxes.q.capacity * math.prod(boxes.k_tile) > LOOKED_AT:
-        return UNKNOWN
-    step = max(1, CHUNK // (boxes.q.capacity * math.prod(boxes.k_tile)))
-    for i in range(0, len(rows), step):
-        part = rows[i : i + step]
-        q = boxes.q.tokens[part]
-        k, inside = first_keys(boxes, part, plan.problem.k[0].lengths)
-        mask = on_tokens(group.where, plan.problem, plan.known, np.maximum(q, 0), k)
-        live = (mask & inside[:, None, :]).any(axis=2) | (q < 0)
-        if not live.all():
-            row = int((~live.all(axis=1)).argmax())
-            return _dead(plan, int(part[row]), live[row])
+def _of_boxes(plan: Plan, group: HeadPlan, table: BoxTable) -> Finding:
+    top = 0
+    for part in table.parts:
+        found = _of_part(plan, group, part, top)
+        if found.holds is not True:
+            return found
+        top += part.q.tiles
     return PROVED
 
 
-def _distinct(boxes: BoxTable, group: HeadPlan, rows: IntArray) -> IntArray:
+def _of_part(plan: Plan, group: HeadPlan, part: Part, top: int) -> Finding:
+    """Of the query tiles of one segment: each begins with the first box that has keys for it."""
+    waiting = np.ones(part.q.tiles, dtype=bool)
+    for box in part.boxes:
+        here = np.flatnonzero(waiting & (box.volumes > 0))
+        waiting[here] = False
+        if isinstance(box, Everything):
+            continue
+        rows = _distinct(box, group, here[~_first_is_full(box)[here]])
+        size = box.q.capacity * math.prod(box.k_tile)
+        if len(rows) * size > LOOKED_AT:
+            return UNKNOWN
+        step = max(1, CHUNK // size)
+        for i in range(0, len(rows), step):
+            some = rows[i : i + step]
+            q = box.q.tokens[some]
+            k, inside = first_keys(box, some)
+            mask = on_tokens(group.where, plan.problem, plan.known, np.maximum(q, 0), k)
+            live = (mask & inside[:, None, :]).any(axis=2) | (q < 0)
+            if not live.all():
+                row = int((~live.all(axis=1)).argmax())
+                return _dead(plan, top + int(some[row]), live[row])
+    if waiting.any():
+        return _dead(plan, top + int(waiting.argmax()), np.zeros(part.q.capacity, dtype=bool))
+    return PROVED
+
+
+def _distinct(box: Box, group: HeadPlan, rows: IntArray) -> IntArray:
     """The rows without those whose first tile is a copy of another's, moved along a sequence."""
-    axis, reach = boxes.q.axes[0], boxes.reaches[0]
-    if len(boxes.reaches) > 1 or not axis.contiguous or reach.step > 1:
+    axis, reach = box.q.axes[0], box.reaches[0]
+    if len(box.reaches) > 1 or not axis.contiguous or reach.step > 1:
         return rows
     if not shift_invariant(group.where, axis.size, axis.size):
         return rows
-    keys = np.minimum(reach.counts[rows], boxes.k_tile[0])
+    keys = np.minimum(reach.counts[rows], box.k_tile[0])
     kind = np.stack((reach.starts[rows] - rows * axis.size, keys, axis.counts[rows]))
     _, first = np.unique(kind, axis=1, return_index=True)
     return rows[np.sort(first)]
 
 
-def _first_is_full(boxes: BoxTable) -> NDArray[np.bool_]:
+def _first_is_full(box: Box) -> NDArray[np.bool_]:
     """Which query tiles' boxes begin with a full tile ``[rows]``."""
-    full = np.ones(boxes.rows, dtype=bool)
-    starts = boxes.per_row(lambda r: r.full_starts)
-    wholes = boxes.per_row(lambda r: r.full_counts)
-    counts = boxes.per_row(lambda r: r.counts)
-    for start, whole, count, tile in zip(starts, wholes, counts, boxes.k_tile, strict=True):
+    full = np.ones(box.q.tiles, dtype=bool)
+    starts = box.per_row(lambda r: r.full_starts)
+    wholes = box.per_row(lambda r: r.full_counts)
+    counts = box.per_row(lambda r: r.counts)
+    for start, whole, count, tile in zip(starts, wholes, counts, box.k_tile, strict=True):
         full &= (start == 0) & (whole > 0) & (whole >= np.minimum(count, tile))
     return full
 
 
-def first_keys(
-    boxes: BoxTable, rows: IntArray, lengths: tuple[int, ...]
-) -> tuple[IntArray, NDArray[np.bool_]]:
+def first_keys(box: Box, rows: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
     """Sequence places of the first key tile of some rows ``[rows, key tile]``, and which of them
-    lie in the box. lengths: of the keys' axes."""
-    n = len(boxes.reaches)
-    at = np.unravel_index(rows, tuple(a.strips for a in boxes.q.axes))
-    flat: IntArray = np.zeros((len(rows),) + (1,) * n, dtype=np.int64)
+    lie in the box."""
+    n = len(box.reaches)
+    at = np.unravel_index(rows, tuple(a.strips for a in box.q.axes))
+    flat: IntArray = np.full((len(rows),) + (1,) * n, box.k.start, dtype=np.int64)
     inside = np.ones((len(rows),) + (1,) * n, dtype=bool)
     stride = 1
     for i in reversed(range(n)):
-        reach, tile = boxes.reaches[i], boxes.k_tile[i]
+        reach, tile = box.reaches[i], box.k_tile[i]
         j = np.arange(tile, dtype=np.int64)
         real = j < reach.counts[at[i]][:, None]
         places = reach.starts[at[i]][:, None] + np.where(real, j, 0) * reach.step
@@ -107,7 +125,7 @@ def first_keys(
         shape[1 + i] = tile
         flat = flat + places.reshape(shape) * stride
         inside = inside & real.reshape(shape)
-        stride *= lengths[i]
+        stride *= box.k.lengths[i]
     return flat.reshape(len(rows), -1), inside.reshape(len(rows), -1)
 
 

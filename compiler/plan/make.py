@@ -12,7 +12,7 @@ from attnlang.compiler.layout.choose import Boxes, box_search, cut_keys, default
 from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.tiling import ExtentTiling, SideTiling
-from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.boxes import Box, BoxTable, Part
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable, stack
 from attnlang.compiler.problem.heads import head_classes
@@ -69,7 +69,8 @@ def _box_plan(
     )
     groups = []
     for (where, heads), own in zip(classes, boxes.classes, strict=True):
-        table = BoxTable(boxes.q, own.reaches, own.k_tile)
+        made = tuple(Box(boxes.q, extent, r, own.k_tile) for r in own.boxes)
+        table = BoxTable((Part(boxes.q, made),))
         rows, columns = (
             partial(_rows, where, layout, known),
             partial(_columns, where, layout, known),

@@ -65,9 +65,13 @@ def facts(
             for name in segment_inputs(plan.problem.pattern)
         ),
         _found(plan, relations, "first_tile_live", first_tile_live),
-        Fact("contiguous", all(g.boxes is not None or planned.contiguous(g) for g in plan.heads)),
+        Fact("contiguous", all(_unbroken(g) for g in plan.heads)),
         Fact("int32", plan.problem.heads * longest * 256 < 2**31),
     )
+
+
+def _unbroken(group: HeadPlan) -> bool:
+    return planned.contiguous(group) if group.boxes is None else group.boxes.single is not None
 
 
 def _found(

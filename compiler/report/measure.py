@@ -98,7 +98,7 @@ def _pairs(
         return Pairs(count, count, density, _keys(count, shape, whole))
     at_most = 0
     for relation, found in zip(classes, rows, strict=True):
-        most = min(_visited(plan, _group(plan, relation)), shape.queries * shape.keys)
+        most = min(plan.visited_by(_group(plan, relation)), shape.queries * shape.keys)
         at_most += len(relation.heads) * (most if found is None else min(most, found.pairs))
     return Pairs(None, at_most, None, None)
 
@@ -109,13 +109,6 @@ def _keys(count: int, shape: Shape, rows: Sequence[Rows]) -> Keys | None:
     least = min(int(r.keys.min()) for r in rows)
     most = max(int(r.keys.max()) for r in rows)
     return Keys(least, count / (shape.heads * shape.queries), most)
-
-
-def _visited(plan: Plan, group: HeadPlan) -> int:
-    """Slots of the tiles that one head of a group visits."""
-    tiles = group.visits.tiles()
-    area = plan.layout.area if group.boxes is None else group.boxes.area
-    return (tiles["full"] + tiles["partial"]) * area
 
 
 def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:

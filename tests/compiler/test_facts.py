@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.plan.boxes import Everything
 from attnlang.compiler.plan.count import pairs_per_row
 from attnlang.compiler.plan.crossing import stays_within
 from attnlang.compiler.plan.first_tile import first_tile_live
@@ -65,11 +66,24 @@ def first_tile(mask: npt.NDArray[np.bool_], plan: Plan, group: HeadPlan, queries
     if group.boxes is None or not len(keys):
         tiles = (t[t >= 0] for t in plan.layout.k.tokens)
         return next((t for t in tiles if np.isin(t, keys).any()), keys)
-    lengths = plan.problem.k[0].lengths
-    axes = np.unravel_index(keys, lengths)
-    near = [np.unique(a)[:t] for a, t in zip(axes, group.boxes.k_tile, strict=True)]
+    top = 0
+    for part in group.boxes.parts:
+        if queries[0] in plan.layout.q.tokens[top : top + part.q.tiles]:
+            break
+        top += part.q.tiles
+    extent = next(x for x in plan.problem.k if x.start <= keys[0] < x.stop)
+    inside = keys[(keys >= extent.start) & (keys < extent.stop)] - extent.start
+    box = next(b for b in part.boxes if b.k == extent)
+    if isinstance(box, Everything):
+        return extent.start + inside[: box.k_tile[0]]
+    near = []
+    axes = np.unravel_index(inside, extent.lengths)
+    for places, reach, tile in zip(axes, box.reaches, box.k_tile, strict=True):
+        at = np.unique(places)
+        broken = np.flatnonzero(np.diff(at) != reach.step)  # the first of several pieces ends here
+        near.append(at[: broken[0] + 1 if len(broken) else None][:tile])
     grid = np.meshgrid(*near, indexing="ij")
-    return np.ravel_multi_index([g.ravel() for g in grid], lengths)
+    return extent.start + np.ravel_multi_index([g.ravel() for g in grid], extent.lengths)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

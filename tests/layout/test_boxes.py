@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import attnlang
 from attnlang.compiler.layout.tiling import blocks, contiguous, residues
-from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.boxes import Box, BoxTable, Everything
 from attnlang.compiler.plan.plan import Plan
 
 FACTORS = (
@@ -54,41 +54,50 @@ def check_boxes(plan: Plan, truth: np.ndarray) -> None:
     check_table(boxes, truth)
 
 
-def check_table(boxes: BoxTable, truth: np.ndarray) -> None:
+def check_table(table: BoxTable, truth: np.ndarray) -> None:
     """Every statement of one table of boxes, element by element."""
-    assert boxes.pairs == truth.sum()
-    lengths = [a.length for a in boxes.q.axes]
-    shape = tuple(a.strips for a in boxes.q.axes)
-    visited = full = 0
-    for row in range(boxes.rows):
-        strips = np.unravel_index(row, shape)
-        tokens = boxes.q.tokens[row]
-        attended = truth[tokens[tokens >= 0]]
-        keys, whole, counts, fulls = [], [], [], []
-        for reach, strip in zip(boxes.reaches, strips, strict=True):
-            places = reach.starts[strip] + np.arange(reach.counts[strip]) * reach.step
-            keys.append(places)
-            first = reach.full_starts[strip]
-            whole.append(places[first : first + reach.full_counts[strip]])
-        box = [
-            np.ravel_multi_index(k, lengths)
-            for k in np.stack(np.meshgrid(*keys, indexing="ij"), -1).reshape(-1, len(keys))
-        ]
-        outside = np.ones(truth.shape[1], dtype=bool)
-        outside[box] = False
-        assert not attended[:, outside].any()
-        for at, group in enumerate((keys, whole)):
-            cells = np.stack(np.meshgrid(*group, indexing="ij"), -1).reshape(-1, len(group))
-            if at and len(cells):
-                assert attended[:, [np.ravel_multi_index(c, lengths) for c in cells]].all()
-        for size, places, inner in zip(boxes.k_tile, keys, whole, strict=True):
-            tiles = [places[i : i + size] for i in range(0, len(places), size)]
-            counts.append(len(tiles))
-            fulls.append(sum(set(t) <= set(inner) for t in tiles))
-        visited += math.prod(counts)
-        full += math.prod(fulls)
-    assert boxes.tiles()["full"] == full
-    assert boxes.tiles()["partial"] == visited - full
+    assert table.pairs == truth.sum()
+    visited = full = slots = 0
+    for part in table.parts:
+        for row in range(part.q.tiles):
+            tokens = part.q.tokens[row]
+            attended = truth[tokens[tokens >= 0]]
+            covered = np.zeros(truth.shape[1], dtype=int)
+            for box in part.boxes:
+                keys, tiles, fulls = keys_of(box, row, attended)
+                covered[keys] += 1
+                visited, full, slots = visited + tiles, full + fulls, slots + tiles * box.area
+            assert (covered <= 1).all(), "two boxes of a tile share a key"
+            assert not attended[:, covered == 0].any()
+    assert table.tiles()["full"] == full
+    assert table.tiles()["partial"] == visited - full
+    assert table.visited == slots
+
+
+def keys_of(box: Box | Everything, row: int, attended: np.ndarray) -> tuple[list[int], int, int]:
+    """The keys of a query tile's box, and how many tiles and full tiles they are."""
+    if isinstance(box, Everything):
+        keys = list(range(box.k.start, box.k.stop))
+        assert attended[:, keys].all()
+        tiles = -(-len(keys) // box.k_tile[0])
+        return keys, tiles, tiles
+    strips = np.unravel_index(row, tuple(a.strips for a in box.q.axes))
+    keys, whole, counts, fulls = [], [], [], []
+    for reach, strip in zip(box.reaches, strips, strict=True):
+        places = reach.starts[strip] + np.arange(reach.counts[strip]) * reach.step
+        keys.append(places)
+        first = reach.full_starts[strip]
+        whole.append(places[first : first + reach.full_counts[strip]])
+    found = []
+    for group in (keys, whole):
+        cells = np.stack(np.meshgrid(*group, indexing="ij"), -1).reshape(-1, len(group))
+        found.append([box.k.start + np.ravel_multi_index(c, box.k.lengths) for c in cells])
+    assert attended[:, found[1]].all()
+    for size, places, inner in zip(box.k_tile, keys, whole, strict=True):
+        tiles = [places[i : i + size] for i in range(0, len(places), size)]
+        counts.append(len(tiles))
+        fulls.append(sum(set(t) <= set(inner) for t in tiles))
+    return found[0], math.prod(counts), math.prod(fulls)
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,7 +136,8 @@ def test_long_sequences_are_solved_not_enumerated(window: int, length: int) -> N
     plan = pattern.plan({"n": length})
     boxes = plan.heads[0].boxes
     assert boxes is not None
-    assert boxes.reaches[0].truth is None
+    assert boxes.single is not None
+    assert boxes.single.reaches[0].truth is None
     check_boxes(plan, pattern.mask({"n": length})[0].numpy())
 
 

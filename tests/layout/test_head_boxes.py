@@ -41,7 +41,7 @@ def test_boxes_of_every_class_equal_brute_force(problem: tuple[str, dict[str, in
     assert plan.pairs == truth.sum()
     for group in plan.heads:
         if group.boxes is not None:
-            assert group.boxes.q == plan.heads[0].boxes.q
+            assert group.boxes.parts[0].q == plan.heads[0].boxes.parts[0].q
             for head in group.heads:
                 check_table(group.boxes, truth[head])
         live = group.columns.dense() > 0
