@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -18,6 +18,7 @@ from attnlang.compiler.analysis.periods import unwrapped
 from attnlang.compiler.analysis.separable import BoolArray, Factor, factor_values, split
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.layout import cost
 from attnlang.compiler.layout.folds import (
     Blocks,
@@ -115,17 +116,15 @@ def box_search(
     if q.axes != k.axes or len(wheres) > MOST_CLASSES:
         return None
     found: list[Clause] = []
-    unions: list[tuple[Clause, ...]] = []
     for where, _ in wheres:
         own = clauses(where)
         if not own or not known.covers(where):
             return None
         found.extend(own)
-        unions.append(own)
     if (q.lengths, q.origin) != (k.lengths, k.origin) and any(_folded(a, found) for a in q.axes):
         return None  # classes of unlike axes do not correspond one to one
     folds = tuple(find_fold(a, found) for a in q.axes)
-    made = [_axes_of(union, folds, q, k, known, machine) for union in unions]
+    made = [_axes_of(where, folds, q, k, known, machine) for where, _ in wheres]
     searched = [axes for axes in made if axes is not None]
     if len(searched) < len(made):
         return None
@@ -151,6 +150,47 @@ def box_search(
     return best
 
 
+def _axes_of(
+    where: Expr,
+    folds: tuple[Fold, ...],
+    q: Extent,
+    k: Extent,
+    known: Known,
+    machine: cost.Machine,
+) -> list[_Axis] | None:
+    """The axes of one class to search over; None where its predicate does not fall apart."""
+    trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
+    trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
+    for parts in _conjunctions(where):
+        factors = split(parts, trial_q, trial_k, known)
+        if factors.rest or any(
+            f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in factors.factors
+        ):
+            continue
+        return [
+            _Axis(
+                i,
+                folds[i],
+                [f for f in factors.factors if a in (f.q_axis, f.k_axis)],
+                trial_q,
+                trial_k,
+                known,
+                machine,
+            )
+            for i, a in enumerate(q.axes)
+        ]
+    return None
+
+
+def _conjunctions(where: Expr) -> Iterator[Clause]:
+    """The predicate as conditions that must all hold, in the ways that may fall apart by axes."""
+    plain = simplify(where)
+    yield plain.operands if isinstance(plain, e.And) else (plain,)
+    union = clauses(where)
+    if union:
+        yield _joined(union)
+
+
 def _joined(union: tuple[Clause, ...]) -> Clause:
     """A union as one clause: what its clauses share, and the union of their rests.
 
@@ -161,38 +201,6 @@ def _joined(union: tuple[Clause, ...]) -> Clause:
     if not all(rests):
         return shared  # a clause of the shared literals alone contains the others
     return (*shared, e.Or(tuple(r[0] if len(r) == 1 else e.And(r) for r in rests)))
-
-
-def _axes_of(
-    union: tuple[Clause, ...],
-    folds: tuple[Fold, ...],
-    q: Extent,
-    k: Extent,
-    known: Known,
-    machine: cost.Machine,
-) -> list[_Axis] | None:
-    """The axes of one class to search over; None where its union does not fall apart."""
-    clause = _joined(union)
-    trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
-    trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
-    parts = split(clause, trial_q, trial_k, known)
-    if parts.rest or any(
-        f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in parts.factors
-    ):
-        return None
-    return [
-        _Axis(
-            i,
-            folds[i],
-            [f for f in parts.factors if a in (f.q_axis, f.k_axis)],
-            union,
-            trial_q,
-            trial_k,
-            known,
-            machine,
-        )
-        for i, a in enumerate(q.axes)
-    ]
 
 
 def _folded(axis: str, found: list[Clause]) -> bool:
@@ -207,15 +215,13 @@ class _Axis:
         index: int,
         fold: Fold,
         factors: list[Factor],
-        union: tuple[Clause, ...],
         q: ExtentTiling,
         k: ExtentTiling,
         known: Known,
         machine: cost.Machine,
     ) -> None:
-        self.index, self.fold, self.factors, self.union = index, fold, factors, union
+        self.index, self.fold, self.factors = index, fold, factors
         self.q, self.k, self.known, self.machine = q, k, known, machine
-        self.name = q.extent.axes[index]
         self._reaches: dict[int, Reaches | None] = {}
         self._counts: dict[tuple[int, int], int] = {}
 
@@ -243,21 +249,30 @@ class _Axis:
         if line and max(strips.length, keys) > SOLVED and self._bounds is not None:
             tiling = ExtentTiling(self.q.extent, (strips,))
             return strip_reaches(self._bounds, tiling, self.k, self.known)
-        if strips.length * class_size(self.fold, keys) > ENUMERATED:
-            return self._solve_rows(strips)
+        pairs = strips.length * class_size(self.fold, keys)
+        if pairs > SOLVED * SOLVED:
+            solved = self._solve_rows(strips)
+            if solved is not None or pairs > ENUMERATED:
+                return solved
         table, places = self._pairs
         return reaches_of(table, strips, places, step_of(self.fold), MOST_PIECES)
+
+    @cached_property
+    def _union(self) -> tuple[Clause, ...] | None:
+        """What the axis demands as a union of clauses, which may be solved for the key."""
+        found = clauses(e.And(tuple(x for f in self.factors for x in f.literals)))
+        return None if found is None else unwrapped(found, self.q, self.k)
 
     @cached_property
     def _bounds(self) -> list[ClauseBounds] | None:
         """Every clause of a sequence solved for the key; None where one is not."""
         made = []
-        for clause in unwrapped(self.union, self.q, self.k):
+        for clause in () if self._union is None else self._union:
             bounds = clause_bounds(clause, self.q, self.k, self.known)
             if bounds is None:
                 return None
             made.append(bounds)
-        return made
+        return made or None
 
     def _solve_rows(self, strips: AxisTiling) -> Reaches | None:
         """The reaches by the closed form, which takes time in the queries alone."""
@@ -278,16 +293,13 @@ class _Axis:
         length = self.q.extent.lengths[self.index]
         order = cut(self.fold, length, max(class_size(self.fold, length), 1)).order
         step = step_of(self.fold)
-        own: dict[Clause, None] = {}
-        for clause in unwrapped(self.union, self.q, self.k):
-            own[_on_axis(split(clause, self.q, self.k, self.known).factors, self.name)] = None
         made = []
-        for literals in own:
-            rows = member_rows(literals, self.index, step, order, self.q, self.k, self.known)
+        for clause in () if self._union is None else self._union:
+            rows = member_rows(clause, self.index, step, order, self.q, self.k, self.known)
             if rows is None:
                 return None
             made.append(rows)
-        return made
+        return made or None
 
     @cached_property
     def _pairs(self) -> tuple[BoolArray, IntArray]:
@@ -314,10 +326,6 @@ class _Axis:
         inside = rows.ravel() >= 0
         width = table.shape[2]
         return table.reshape(-1, width)[inside], places.reshape(-1, width)[inside]
-
-
-def _on_axis(factors: tuple[Factor, ...], axis: str) -> Clause:
-    return tuple(x for f in factors if axis in (f.q_axis, f.k_axis) for x in f.literals)
 
 
 def _key_tile(

@@ -232,13 +232,19 @@ def _number(x: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Number | 
 
 
 def _decide(clause: Expr, intervals: Intervals) -> Expr:
-    """Comparisons that these lengths settle everywhere (``k.n < 0``) become true or false."""
+    """What these lengths settle everywhere becomes a constant: comparisons (``k.n < 0``), and
+    quotients and the like (how many multiples of ``d`` there are)."""
 
     def rule(x: Expr) -> Expr | None:
-        if not isinstance(x, e.Compare) or kind_of(x.left) is Kind.FLOAT:
-            return None
-        lo, hi = intervals.of(x)
-        return e.Bool(bool(lo), span=x.span) if lo == hi else None
+        match x:
+            case e.Compare() if kind_of(x.left) is not Kind.FLOAT:
+                lo, hi = intervals.of(x)
+                return e.Bool(bool(lo), span=x.span) if lo == hi else None
+            case e.Apply() | e.Arith(op="//" | "%") if kind_of(x) is Kind.INT:
+                lo, hi = intervals.of(x)
+                return e.Int(int(lo), span=x.span) if lo == hi else None
+            case _:
+                return None
 
     return simplify(rewrite(clause, rule))
 

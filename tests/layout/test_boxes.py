@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.layout import choose
 from attnlang.compiler.layout.tiling import blocks, contiguous, residues
 from attnlang.compiler.plan.boxes import Box, BoxTable, Everything
 from attnlang.compiler.plan.plan import Plan
@@ -119,6 +120,67 @@ def test_boxes_equal_brute_force_at_length(problem: tuple[str, dict[str, int]]) 
     plan = pattern.plan(sizes)
     if plan.heads[0].boxes is not None:
         check_boxes(plan, pattern.mask(sizes)[0].numpy())
+
+
+PIECES = (
+    ("n", "causal(n) and (k.n < 3 or band(n, 7))"),
+    ("n", "k.n < 2 or k.n >= len(n) - 3 or within(n, 4)"),
+    ("n", "near(n, 9, edge=wrap)"),
+    ("n", "near(n, 5, 1, 3, edge=wrap)"),
+    ("n", "near(n, 4, 2, 2, causal=true, edge=wrap) or k.n % 2 == q.n % 2 and k.n < 4"),
+    ("n", "(k.n - 5) % len(n) // 9 == (q.n - 5) % len(n) // 9"),
+    ("n", "k.n < 20 and (k.n // 8 < 1 or within(n, 1))"),
+    ("yx", "(k.y == 0 or within(y, 2)) and within(x, 3)"),
+    ("yx", "(k.y == 0 or within(y, 2)) and (k.x == 1 or k.x >= q.x)"),
+    ("tyx", "same(t) and (k.y < 1 or same(y)) and near(x, 3, edge=wrap)"),
+)
+SEGMENTS = (
+    "q in cls or k in cls or {}",
+    "k in cls or q in grid and k in grid and ({})",
+    "q in cls and k in cls or q in grid and k in grid and ({})",
+    "q in grid and k in grid and ({})",
+)
+
+
+@pytest.mark.parametrize(("axes", "condition"), PIECES)
+@pytest.mark.parametrize("enumerated", [True, False])
+def test_a_few_pieces_are_boxes(
+    axes: str, condition: str, enumerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not enumerated:
+        monkeypatch.setattr(choose, "SOLVED", 1)
+    sizes = dict(zip(axes, ((48,), (9, 12), (3, 6, 6))[len(axes) - 1], strict=True))
+    pattern = attnlang.parse(
+        f"pattern p:\n    over {', '.join(axes)}\n    attend where {condition}\n"
+    )
+    plan = pattern.plan(sizes)
+    assert plan.exact
+    assert plan.heads[0].boxes is not None
+    check_boxes(plan, pattern.mask(sizes)[0].numpy())
+
+
+@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("place", ["prefix", "suffix"])
+@pytest.mark.parametrize(("axes", "condition"), [*PIECES[::3], ("yx", "block(y, 2) and same(x)")])
+def test_tokens_that_all_see_stand_beside_boxes(
+    segments: str, place: str, axes: str, condition: str
+) -> None:
+    sizes = dict(zip(axes, ((48,), (9, 12), (3, 6, 6))[len(axes) - 1], strict=True))
+    pattern = attnlang.parse(
+        f"pattern p:\n    over {', '.join(axes)}\n    {place} cls: 5\n"
+        f"    attend where {segments.format(f'({condition})')}\n"
+    )
+    plan = pattern.plan(sizes)
+    assert plan.heads[0].boxes is not None
+    check_boxes(plan, pattern.mask(sizes)[0].numpy())
+    mask = pattern.mask(sizes)[0].numpy()
+    assert plan.facts["rows_nonempty"] == mask.any(axis=1).all()
+
+
+def test_what_needs_many_pieces_is_left_to_tables() -> None:
+    pattern = attnlang.parse("pattern p:\n    over n\n    attend where k.n % 8 == 3 or same(n)\n")
+    assert pattern.plan({"n": 64}).heads[0].boxes is None
+    assert pattern.plan({"n": 4000}).heads[0].boxes is None
 
 
 @pytest.mark.parametrize("factor", FACTORS)
