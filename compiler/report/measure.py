@@ -117,12 +117,22 @@ def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:
         full=kinds["full"],
         partial=kinds["partial"],
         empty=kinds["empty"],
+        share=_share(plan),
         slots=slots,
         waste=slots / pairs.count if pairs.count else None,
         exact=plan.exact,
         layout=str(plan.layout),
         planning_ms=planning_ms,
     )
+
+
+def _share(plan: Plan) -> float:
+    """Tiles visited by a head over its tiles, averaged over heads."""
+    total = 0.0
+    for group in plan.heads:
+        kinds = group.visits.tiles()
+        total += len(group.heads) * (1 - kinds["empty"] / max(sum(kinds.values()), 1))
+    return total / plan.problem.heads
 
 
 def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula | None:

@@ -90,11 +90,10 @@ def _cost(cost: Cost) -> Iterator[Line]:
 
 
 def _tiles(tiles: Tiles) -> Iterator[Line]:
-    everything = tiles.full + tiles.partial + tiles.empty
     yield (
         "tiles",
         f"{count(tiles.full)} full, {count(tiles.partial)} partial, {count(tiles.empty)} empty: "
-        f"{percent((tiles.full + tiles.partial) / max(everything, 1))} visited",
+        f"{percent(tiles.share)} visited",
     )
     yield "layout", tiles.layout
     if tiles.waste is not None:
