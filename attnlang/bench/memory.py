@@ -1,4 +1,4 @@
-"""``attnlang bench memory``: what the blocked backend takes on long sequences, forward and backward.
+"""``attnlang bench memory``: what the blocked backend takes on long sequences, there and back.
 
 Every length is measured in a process of its own, because a process remembers only its peak.
 """
