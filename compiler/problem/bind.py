@@ -42,6 +42,8 @@ PYTHON = Ops(
     maximum=lambda a, b: a if a != a or a > b else b,
     where=lambda c, a, b: a if c else b,
     function=_function,
+    truth=int,
+    some=bool,
 )
 LARGEST = 2**62 - 1
 """Beyond this an integer, or the difference of two, might not fit 64 bits."""
