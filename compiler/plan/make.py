@@ -11,7 +11,7 @@ from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.choose import default_layout
 from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
-from attnlang.compiler.plan.box_plan import box_plan
+from attnlang.compiler.plan.box_plan import Classes, box_plan
 from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable, stack
@@ -25,15 +25,16 @@ def make(
     layout: Layout | None = None,
     known: Known | None = None,
     machine: Machine = TENSOR_CORES,
+    classes: Classes | None = None,
 ) -> Plan:
     """The plan of a problem: what every class of heads visits, in a layout.
 
     layout: None lets the planner choose for ``machine``. known: run-time tensors of one batch
-    element; what is not known is planned for any value.
+    element; what is not known is planned for any value. classes: None for those of all heads.
     """
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
-    classes = head_classes(problem)
+    classes = head_classes(problem) if classes is None else classes
     if layout is None:
         boxed = box_plan(problem, classes, known, machine)
         if boxed is not None:
