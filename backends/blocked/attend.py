@@ -15,7 +15,14 @@ import torch.nn.functional as F
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.blocked.fused import Batches, fused, key_rows
 from attnlang.backends.blocked.places import Places, may_be_infinite
-from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
+from attnlang.backends.blocked.program import (
+    HeadProgram,
+    Program,
+    Programs,
+    SideIndex,
+    Step,
+    programs_for,
+)
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.blocked.set_attention import attend_set
 from attnlang.backends.blocked.sets import set_read
@@ -39,13 +46,13 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     if read is not None:
         return attend_set(call, read)
     if not reads_runtime(call):
-        return _run(call, program_for(call.problem, None, call.q.device))
+        return _run(call, programs_for(call.problem, None, call.q.device))
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1
     parts = []
     for b in range(batch):
         one = call if batch == 1 else element(call, b)
-        program = program_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
-        parts.append(_run(one, program))
+        programs = programs_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
+        parts.append(_run(one, programs))
     out = torch.cat([o for o, _ in parts])
     return out, torch.cat([x for _, x in parts if x is not None]) if call.need_lse else None
 
@@ -119,16 +126,17 @@ def _array(x: torch.Tensor, name: str) -> np.ndarray:
     return array
 
 
-def _run(call: Call, program: Program) -> tuple[torch.Tensor, torch.Tensor | None]:
-    q = _tiles(call.q, program.q)
-    k, v = _tiles(call.k, program.k), _tiles(call.v, program.k)
+def _run(call: Call, programs: Programs) -> tuple[torch.Tensor, torch.Tensor | None]:
     outs: list[torch.Tensor] = []
     lses: list[torch.Tensor | None] = []
-    for heads in program.heads:
-        out, lse = _heads(call, program, heads, q, k, v)
-        outs.append(out)
-        lses.append(lse)
-    order = [h for p in program.heads for h in p.heads]
+    for program in programs:
+        q = _tiles(call.q, program.q)
+        k, v = _tiles(call.k, program.k), _tiles(call.v, program.k)
+        for heads in program.heads:
+            out, lse = _heads(call, program, heads, q, k, v)
+            outs.append(out)
+            lses.append(lse)
+    order = [h for program in programs for p in program.heads for h in p.heads]
     out = _by_head(outs, order)
     lse = _by_head([x for x in lses if x is not None], order) if call.need_lse else None
     return out, lse

@@ -15,6 +15,7 @@ from attnlang.backends.triton import tables as made
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
+from attnlang.backends.triton.told import told
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir import expr as e
@@ -41,10 +42,14 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
         return _run(call, made.kept(call.problem, call.q.device))
     parts = []
     several = call.inputs.batch > 1
+    tables = told(call)
     for b in range(call.q.shape[0] if several else 1):
         one = element(call, b) if several else call
-        plan = make(call.problem, known=known_of(one.inputs, call.problem))
-        parts.append(_run(one, made.build(plan, call.q.device)))
+        if tables is None:
+            plan = make(call.problem, known=known_of(one.inputs, call.problem))
+            parts.append(_run(one, made.build(plan, call.q.device)))
+        else:
+            parts.append(_run(one, tables[b]))
     return torch.cat([o for o, _ in parts]), torch.cat([x for _, x in parts])
 
 
