@@ -6,7 +6,14 @@ Every oracle is `f(sizes, heads=1, *, parameters, inputs)` and returns bool [H o
 
 from collections.abc import Callable
 
-from tests.oracles import documents, language_models, neighborhoods, partitions
+from tests.oracles import (
+    documents,
+    language_models,
+    neighborhoods,
+    partitions,
+    poses,
+    space_time,
+)
 from tests.oracles.loops import Mask
 
 MaskOracle = Callable[..., Mask]
@@ -41,5 +48,19 @@ MASKS: dict[str, MaskOracle] = {
         partitions.maxvit_block,
         partitions.maxvit_grid,
         partitions.halo_2d,
+        partitions.davit_window,
+        partitions.gcvit_global,
+        partitions.poly_window,
+        neighborhoods.mvar,
+        neighborhoods.msa_conv,
+        space_time.factorized_st,
+        space_time.divided_st_cls,
+        space_time.tesa,
+        space_time.swap_ca_3d,
+        space_time.radial_token,
+        space_time.radial,
+        poses.skateformer,
+        poses.dsta,
+        poses.paab,
     )
 }

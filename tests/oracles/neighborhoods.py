@@ -1,8 +1,8 @@
-"""Neighbourhood attention (stride, dilation, causal): rule A1 of local.md on every axis."""
+"""Neighbourhoods: rule A1 of local.md (stride, dilation, causal), and footprints of convolutions."""
 
 from collections.abc import Mapping, Sequence
 
-from tests.oracles.loops import Mask, coordinates, pairs
+from tests.oracles.loops import Ints, Mask, coordinates, pairs
 
 
 def neighborhood_1d(
@@ -63,6 +63,55 @@ def axis_window(
         start = min(start, len(group) - window)
         end = start + window
     return group[start:end]
+
+
+def mvar(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    window: int = 7,
+    scale: Ints,
+    row: Ints,
+    column: Ints,
+    height: Ints,
+    width: Ints,
+) -> Mask:
+    """Rule A1 on the grid of each scale, its window cut down to a smaller grid; nothing between scales."""
+
+    def rule(i: int, j: int) -> bool:
+        if scale[i] != scale[j]:
+            return False
+        rows = axis_window(int(row[i]), int(height[i]), min(window, int(height[i])), 1, 1, False)
+        columns = axis_window(
+            int(column[i]), int(width[i]), min(window, int(width[i])), 1, 1, False
+        )
+        return row[j] in rows and column[j] in columns
+
+    return pairs(sizes["n"], rule)
+
+
+def tap_places(i: int, count: int, dilation: int) -> list[int]:
+    """Where the taps of a convolution at coordinate i lie, those beyond the axis included."""
+    padding = dilation * (count - 1) // 2
+    return [i - padding + m * dilation for m in range(count)]
+
+
+def msa_conv(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    kernel: int | Sequence[int] = 7,
+    dilation: int = 1,
+) -> Mask:
+    """The taps inside the image; those outside count in the softmax, but not here."""
+    rows, columns = _per_axis(kernel, 2)
+    tokens = coordinates(sizes, ("y", "x"))
+
+    def rule(i: int, j: int) -> bool:
+        (y_i, x_i), (y_j, x_j) = tokens[i], tokens[j]
+        return y_j in tap_places(y_i, rows, dilation) and x_j in tap_places(x_i, columns, dilation)
+
+    return pairs(len(tokens), rule)
 
 
 def _neighborhood(
