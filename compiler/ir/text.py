@@ -40,7 +40,8 @@ def to_syntax(x: Expr) -> t.Expression:
         case e.TokenInput():
             return _of(x.side, x.name)
         case e.Table():
-            return t.Subscript(_name(x.name), tuple(to_syntax(i) for i in x.indices))
+            indices = tuple(to_syntax(i) for i in x.indices)
+            return t.Subscript(_name(x.name), indices) if indices else _name(x.name)
         case e.InSegment():
             return t.Member(_name(x.side), _name(x.segment))
         case e.Neg():

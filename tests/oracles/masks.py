@@ -9,10 +9,12 @@ from collections.abc import Callable
 from tests.oracles import (
     documents,
     language_models,
+    multimodal,
     neighborhoods,
     partitions,
     poses,
     space_time,
+    spans,
 )
 from tests.oracles.loops import Mask
 
@@ -41,6 +43,22 @@ MASKS: dict[str, MaskOracle] = {
         documents.lca_prefix_lm_causal,
         documents.lca_global_sliding_window,
         documents.lca_block_causal_document,
+        documents.lca_prefix_lm_document,
+        documents.lca_causal_blockwise,
+        spans.cab_local,
+        spans.sinklora_sf,
+        spans.moa_elastic,
+        spans.titans_mac,
+        spans.titans_mag,
+        spans.mega_chunk,
+        multimodal.croc_mixed,
+        multimodal.transvg_joint,
+        multimodal.yopo_neighbor,
+        multimodal.isolation_attn,
+        multimodal.region_cross,
+        multimodal.mixformer_asym,
+        multimodal.agile_click,
+        multimodal.khop_groups,
         neighborhoods.neighborhood_1d,
         neighborhoods.neighborhood_2d,
         neighborhoods.neighborhood_3d,
@@ -64,3 +82,6 @@ MASKS: dict[str, MaskOracle] = {
         poses.paab,
     )
 }
+
+FULL_WHEN_EMPTY = frozenset({"agile_click"})
+"""Patterns whose rows see every key where their mask is empty; all others then give 0."""

@@ -70,7 +70,7 @@ def mvar(
     heads: int = 1,
     *,
     window: int = 7,
-    scale: Ints,
+    level: Ints,
     row: Ints,
     column: Ints,
     height: Ints,
@@ -79,7 +79,7 @@ def mvar(
     """Rule A1 on the grid of each scale, its window cut down to a smaller grid; nothing between scales."""
 
     def rule(i: int, j: int) -> bool:
-        if scale[i] != scale[j]:
+        if level[i] != level[j]:
             return False
         rows = axis_window(int(row[i]), int(height[i]), min(window, int(height[i])), 1, 1, False)
         columns = axis_window(

@@ -35,6 +35,17 @@ def alibi_bias(n_q: int, n_k: int, heads: int) -> Floats:
     return bias
 
 
+def relative_bias(table: Floats, n: int) -> Floats:
+    """table[i - j + R // 2] of the R entries of a table, 0 beyond its ends, float64 [n, n]."""
+    bias = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            at = i - j + len(table) // 2
+            if 0 <= at < len(table):
+                bias[i, j] = table[at]
+    return bias
+
+
 def softcap(scores: Floats, cap: float) -> Floats:
     """cap * tanh(score / cap), in any shape."""
     capped = np.zeros(scores.shape)

@@ -1,4 +1,4 @@
-"""A call at which a standard pattern is compared with its oracle."""
+"""One call at which a standard pattern is compared with its oracle."""
 
 from __future__ import annotations
 
@@ -11,33 +11,40 @@ import numpy.typing as npt
 import torch
 
 import attnlang
-from tests.oracles import MASKS
+from tests.oracles import FULL_WHEN_EMPTY, MASKS
 
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Case:
-    """``inputs`` are lists; they become int64 tensors."""
+    """``inputs`` are lists that become tensors, or None for an optional one left out."""
 
     name: str
     sizes: dict[str, int]
     params: dict[str, Any] = field(default_factory=dict)
     heads: int = 1
-    inputs: dict[str, list[Any]] = field(default_factory=dict)
+    inputs: dict[str, list[Any] | None] = field(default_factory=dict)
 
     @cached_property
     def pattern(self) -> attnlang.Pattern:
         return attnlang.load(f"stdlib:{self.name}", **self.params)
 
     @property
-    def tensors(self) -> dict[str, torch.Tensor]:
-        return {name: torch.tensor(value) for name, value in self.inputs.items()}
+    def tensors(self) -> dict[str, torch.Tensor | None]:
+        return {n: None if x is None else torch.tensor(x) for n, x in self.inputs.items()}
 
     def oracle(self) -> Bools:
         """bool [H or 1, Nq, Nk], or with a batch axis before."""
-        arrays = {name: np.array(value) for name, value in self.inputs.items()}
+        arrays = {n: None if x is None else np.array(x) for n, x in self.inputs.items()}
         return MASKS[self.name](self.sizes, self.heads, **self.params, **arrays)
+
+    def seen(self) -> Bools:
+        """The oracle after its rule for rows without keys."""
+        drawn = self.oracle()
+        if self.name in FULL_WHEN_EMPTY:
+            drawn = drawn | ~drawn.any(axis=-1, keepdims=True)
+        return drawn
 
     def __str__(self) -> str:
         sizes = "x".join(map(str, self.sizes.values()))
@@ -55,3 +62,7 @@ def lines(*lengths: int) -> list[dict[str, int]]:
 
 def images(*shapes: tuple[int, int]) -> list[dict[str, int]]:
     return [{"y": y, "x": x} for y, x in shapes]
+
+
+EDGES = lines(1, 2, 31, 63, 64, 65)
+PACKED = (documents(9, 1, 20, 2), documents(32), documents(16, 16), [0, 1] * 16)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 import attnlang
-from tests.stdlib import grid_cases
-from tests.stdlib.case import Case, documents, images, lines
+from tests.stdlib.case import EDGES, PACKED, Case, images, lines
+from tests.stdlib.cases_of_grids import GRIDS
+from tests.stdlib.cases_of_roles import ROLES
+from tests.stdlib.cases_of_spans import SPANS
 
-EDGES = lines(1, 2, 31, 63, 64, 65)
-PACKED = (documents(9, 1, 20, 2), documents(32), documents(16, 16), [0, 1] * 16)
+__all__ = ["CASES", "Case", "smallest"]
 
 ALL: list[Case] = [
     *(Case("causal", s, heads=h) for s in EDGES for h in (1, 3)),
@@ -114,7 +115,9 @@ ALL: list[Case] = [
         for b, r in ((4, 1), (3, 2), (2, 0))
         for e in ("truncate", "zero")
     ),
-    *grid_cases.ALL,
+    *SPANS,
+    *ROLES,
+    *GRIDS,
 ]
 CASES = [case for case in ALL if case.name in attnlang.stdlib.names()]
 

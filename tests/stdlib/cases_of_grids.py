@@ -24,7 +24,7 @@ def scales(*shapes: tuple[int, int]) -> tuple[dict[str, int], dict[str, list[Any
         for y in range(height)
         for x in range(width)
     ]
-    names = ("scale", "row", "column", "height", "width")
+    names = ("level", "row", "column", "height", "width")
     columns = [list(column) for column in zip(*tokens, strict=True)]
     return {"n": len(tokens)}, dict(zip(names, columns, strict=True))
 
@@ -37,7 +37,7 @@ SKATE = (
 GROUPS = [0, 0, 2, 2, 2, 1, 0, -1, -1]
 FLAGS = [[i in (1, 2, 5, 10) for i in range(11)], [False] * 11, [True] * 11]
 
-ALL: list[Case] = [
+GRIDS: list[Case] = [
     *(
         Case(name, s, {"axis": axis}, heads)
         for name in ("factorized_st", "divided_st_cls")

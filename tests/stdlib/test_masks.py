@@ -44,7 +44,7 @@ def test_plans(case: Case) -> None:
     drawn = case.oracle()
     first = drawn[0] if drawn.ndim == 4 else drawn
     by_head = np.broadcast_to(first, (case.heads, *first.shape[1:]))
-    for tile in TILES[len(case.pattern.axes)]:
+    for tile in TILES[len(case.pattern.ir.q_axes)]:
         plan = case.pattern.plan(case.sizes, case.heads, tile=tile, **case.tensors)
         assert plan.exact
         assert plan.pairs == by_head.sum()

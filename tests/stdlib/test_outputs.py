@@ -24,6 +24,9 @@ def edit_of(case: Case) -> Edit | None:
     if case.name == "alibi":
         n = case.sizes["n"]
         return lambda s: s + scores.alibi_bias(n, n, case.heads)
+    if case.name == "mega_chunk" and "bias" in case.inputs:
+        table = np.array(case.inputs["bias"])
+        return lambda s: s + scores.relative_bias(table, case.sizes["n"])
     if case.name == "softcap":
         return lambda s: scores.softcap(s, case.pattern.params["cap"])
     return None
@@ -32,8 +35,8 @@ def edit_of(case: Case) -> Edit | None:
 def tensors(case: Case, kv_heads: int, width: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(len(case.name))
     drawn = case.oracle()
-    batch, n = (len(drawn) if drawn.ndim == 4 else 1), drawn.shape[-1]
-    shapes = ((batch, case.heads, n, 4), (batch, kv_heads, n, 4), (batch, kv_heads, n, width))
+    batch, (n, m) = (len(drawn) if drawn.ndim == 4 else 1), drawn.shape[-2:]
+    shapes = ((batch, case.heads, n, 4), (batch, kv_heads, m, 4), (batch, kv_heads, m, width))
     made = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
     return [x.requires_grad_() for x in made]
 
@@ -55,7 +58,7 @@ def test_outputs_and_gradients(name: str, kv_heads: int) -> None:
     out, lse = op(q, k, v, case.sizes, return_lse=True, **case.tensors, **given)
 
     def oracle(q: Floats, k: Floats, v: Floats) -> tuple[Floats, Floats]:
-        return attention(q, k, v, case.oracle(), edit=edit_of(case), sink=sink)
+        return attention(q, k, v, case.seen(), edit=edit_of(case), sink=sink)
 
     arrays = [x.detach().numpy() for x in (q, k, v)]
     expected, norm = oracle(*arrays)

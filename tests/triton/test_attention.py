@@ -13,7 +13,7 @@ from attnlang.compiler.diagnostics.model import Unsupported
 from tests.backends.calls import AttentionCall, calls
 from tests.stdlib.cases import CASES, Case, smallest
 
-NAMES = sorted({c.name for c in CASES})
+NAMES = sorted({c.name for c in CASES if "triton" in attnlang.stdlib.info(c.name).backends})
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
