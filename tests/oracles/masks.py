@@ -84,4 +84,7 @@ MASKS: dict[str, MaskOracle] = {
 }
 
 FULL_WHEN_EMPTY = frozenset({"agile_click"})
-"""Patterns whose rows see every key where their mask is empty; all others then give 0."""
+"""Patterns whose rows see every key where their mask is empty."""
+
+KEPT_WHEN_EMPTY = frozenset({"paab"})
+"""Patterns whose rows give the query itself where their mask is empty; all others then give 0."""
