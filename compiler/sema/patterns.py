@@ -29,6 +29,7 @@ from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.rows import check_empty_rule
 from attnlang.compiler.sema.scope import (
+    ARGUMENTS,
     RESERVED,
     AxisName,
     Binding,
@@ -208,7 +209,7 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Extra():
             _extra(node, draft)
         case t.Input():
-            if node.name.id == "index":
+            if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
             made = declare_input(node, draft.ctx) if draft.define(node.name) else None
             if made is None:

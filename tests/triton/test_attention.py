@@ -58,6 +58,12 @@ def test_standard_patterns(name: str) -> None:
     check(call_of(smallest(name)))
 
 
+def test_a_sink_that_varies_with_the_query() -> None:
+    """Padding counted by the query's place alone, alike in every image and head."""
+    params = {"block": 3, "halo": 1, "edge": "zero"}
+    check(call_of(Case("halo_2d", {"y": 5, "x": 7}, params, 2)))
+
+
 @given(calls(rules=("zero",)))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_programs(call: AttentionCall) -> None:
