@@ -9,6 +9,7 @@ from attnlang.backends.blocked import support as blocked
 from attnlang.backends.triton import support as triton
 from attnlang.compiler.check import open_module, select
 from attnlang.compiler.diagnostics.report import Report
+from attnlang.compiler.ir import text
 from attnlang.compiler.ir.pattern import InputDecl, ParameterValue, PatternIR
 from attnlang.compiler.sema.patterns import elaborate
 
@@ -96,9 +97,10 @@ def refusals(backend: str, ir: PatternIR) -> tuple[str, ...]:
 
 def input_type(decl: InputDecl) -> str:
     """``int[batch, n] sorted``, as it is written in the language."""
-    dims = ", ".join(d if isinstance(d, str) else d.span.text or "size" for d in decl.dims)
-    flags = f"{' sorted' if decl.sorted else ''}{' optional' if decl.optional else ''}"
-    return f"{decl.kind}[{dims}]{flags}" if dims else f"{decl.kind}{flags}"
+    return (
+        f"{text.input_type(decl)}{' sorted' if decl.sorted else ''}"
+        f"{' optional' if decl.optional else ''}"
+    )
 
 
 def _shown(value: ParameterValue | None) -> ParameterValue | None:
