@@ -66,9 +66,8 @@ def main() -> None:
         pattern = step.attend.pattern
         plan = pattern.plan(sizes, HEADS)
         per_query = plan.pairs / (HEADS * plan.problem.q_len)
-        print(
-            f"axis={pattern.params['axis']}: {per_query:.1f} keys a query, {plan.density:.1%} of all"
-        )
+        axis = pattern.params["axis"]
+        print(f"axis={axis}: {keys:.1f} keys a query, {plan.density:.1%} of all")
 
     # The weights do not know how many frames there are: a picture is a clip of one.
     with torch.no_grad():

@@ -29,12 +29,9 @@ def window_of(at: int, length: int, window: int, stride: int) -> slice:
     return slice(start, start + window)
 
 
-def by_hand(
-    q: torch.Tensor, at: Triple, size: Triple, window: Triple, stride: Triple
-) -> torch.Tensor:
-    """What the token at (t, y, x) gets: attention over a box of the video."""
-    video = q[0, 0].unflatten(0, size)
-    t, y, x = map(window_of, at, size, window, stride)
+def by_hand(video: torch.Tensor, at: Triple, window: Triple, stride: Triple) -> torch.Tensor:
+    """What the token at (t, y, x) gets: attention over a box of the video ``[t, y, x, WIDTH]``."""
+    t, y, x = map(window_of, at, video.shape, window, stride)
     seen = video[t, y, x].flatten(0, 2)
     return torch.softmax(seen @ video[at] * WIDTH**-0.5, 0) @ seen
 
