@@ -65,7 +65,7 @@ def main() -> None:
     for step in (block.time, block.space):
         pattern = step.attend.pattern
         plan = pattern.plan(sizes, HEADS)
-        per_query = plan.pairs / (HEADS * plan.problem.q_len)
+        keys = plan.pairs / (HEADS * plan.problem.q_len)
         axis = pattern.params["axis"]
         print(f"axis={axis}: {keys:.1f} keys a query, {plan.density:.1%} of all")
 
