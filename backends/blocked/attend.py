@@ -17,12 +17,14 @@ from attnlang.backends.blocked.fused import Batches, fused, key_rows
 from attnlang.backends.blocked.places import Places, may_be_infinite
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
 from attnlang.backends.blocked.schedule import View
+from attnlang.backends.blocked.set_attention import attend_set
+from attnlang.backends.blocked.sets import set_read
 from attnlang.backends.blocked.softmax import Edits, edited
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import EmptyRule
+from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import BoundAttend, Problem
@@ -33,6 +35,9 @@ NAME = "blocked"
 
 def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]`` (None when not asked for)."""
+    read = set_read(call)
+    if read is not None:
+        return attend_set(call, read)
     if not reads_runtime(call):
         return _run(call, program_for(call.problem, None, call.q.device))
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1
@@ -188,9 +193,9 @@ def _plain(call: Call, heads: HeadProgram) -> bool:
     attend = heads.attend
     constant = attend.scale is None or value_of(attend.scale) is not None
     grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
-    return (
-        attend.score is None and attend.sink is None and constant and not (call.need_lse and grads)
-    )
+    unedited = attend.score is None and attend.sink is None and constant
+    softmax = attend.normaliser is Normaliser.SOFTMAX
+    return unedited and softmax and not (call.need_lse and grads)
 
 
 def _fused(
@@ -299,7 +304,8 @@ def _edit(
         )
 
         def places(rows: slice, seen: torch.Tensor | None = None) -> Places:
-            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen)
+            here = mask if mask is None or mask.shape[0] == 1 else mask[rows]
+            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen, here)
 
         def scored(s: torch.Tensor, rows: slice) -> torch.Tensor:
             assert score is not None
@@ -319,6 +325,7 @@ def _edit(
             scale,
             None if score is None else scored,
             None if sink is None else lambda rows: _column(places(rows).value(sink), q, dtype),
+            attend.normaliser,
         )
 
     out, lse = edited(q, k, v, mask, edits, tensors)
