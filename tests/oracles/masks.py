@@ -69,6 +69,8 @@ MASKS: dict[str, MaskOracle] = {
         partitions.davit_window,
         partitions.gcvit_global,
         partitions.poly_window,
+        neighborhoods.gna_extra,
+        neighborhoods.local_corr_2d,
         neighborhoods.mvar,
         neighborhoods.msa_conv,
         space_time.factorized_st,

@@ -1,6 +1,9 @@
 """Neighbourhoods: rule A1 of local.md (stride, dilation, causal), and footprints of convolutions."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from tests.oracles.loops import Ints, Mask, coordinates, pairs
 
@@ -63,6 +66,32 @@ def axis_window(
         start = min(start, len(group) - window)
         end = start + window
     return group[start:end]
+
+
+def gna_extra(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    window: int | Sequence[int],
+    stride: int | Sequence[int],
+) -> Mask:
+    """Rule A1 on a video, and keys behind it that every query sees."""
+    video = neighborhood_3d(sizes, window=window, stride=stride)
+    always = np.ones((1, video.shape[1], sizes["extra"]), dtype=np.bool_)
+    return np.concatenate([video, always], axis=2)
+
+
+def local_corr_2d(
+    sizes: Mapping[str, int], heads: int = 1, *, radius: int, rel: Any = None, rel_bias: Any = None
+) -> Mask:
+    """At most `radius` rows and columns away; `rel` and `rel_bias` only change scores."""
+    tokens = coordinates(sizes, ("y", "x"))
+
+    def rule(i: int, j: int) -> bool:
+        (y_i, x_i), (y_j, x_j) = tokens[i], tokens[j]
+        return abs(y_i - y_j) <= radius and abs(x_i - x_j) <= radius
+
+    return pairs(len(tokens), rule)
 
 
 def mvar(

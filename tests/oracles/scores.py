@@ -61,6 +61,17 @@ def window_bias(table: Floats, sizes: Mapping[str, int], window: int, mask: Mask
     return bias
 
 
+def offset_vectors(q: Floats, table: Floats, sizes: Mapping[str, int], radius: int) -> Floats:
+    """ColorMNet: q . table[h, dy + r, dx + r] with d = key - query, unscaled, float64 [B, H, N, N]."""
+    tokens = coordinates(sizes, ("y", "x"))
+    found = np.zeros((*q.shape[:2], len(tokens), len(tokens)))
+    for b, h, i, j in np.ndindex(found.shape):
+        down, across = (tokens[j][r] - tokens[i][r] for r in (0, 1))
+        if abs(down) <= radius and abs(across) <= radius:
+            found[b, h, i, j] = q[b, h, i] @ table[h, down + radius, across + radius]
+    return found
+
+
 def padding_taps(
     sizes: Mapping[str, int], heads: int, kernel: int | Sequence[int], dilation: int
 ) -> Floats:

@@ -92,6 +92,17 @@ GRIDS: list[Case] = [
         for k, d in ((3, 1), (7, 1), ((3, 5), 2), ((4, 2), 3), (1, 2))
     ),
     *(
+        Case("local_corr_2d", s, {"radius": r}, 2)
+        for s in images((5, 9), (7, 4))
+        for r in (0, 1, 3, 9)
+    ),
+    *(
+        Case("gna_extra", {**s, "extra": n}, {"window": w, "stride": o})
+        for s in videos((4, 5, 6), (3, 4, 7))
+        for w, o in ((3, 1), ((2, 3, 4), (1, 2, 4)))
+        for n in (0, 5)
+    ),
+    *(
         Case("mvar", sizes, {"window": w}, inputs=inputs)
         for sizes, inputs in (scales((1, 1), (2, 2), (3, 5), (4, 4), (6, 5)), scales((4, 3)))
         for w in (1, 3, 4, 7)

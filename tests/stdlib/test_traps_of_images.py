@@ -148,3 +148,20 @@ def test_a_scale_smaller_than_the_window_is_dense() -> None:
     mask = load("mvar", window=7).mask({"n": 1 + 4 + 9}, **scales(1, 2, 3))[0]
     blocks = torch.block_diag(*(torch.ones(n, n) for n in (1, 4, 9)))
     assert torch.equal(mask, blocks.bool())
+
+
+# -- ColorMNet ------------------------------------------------------------------------------------
+
+
+def test_windows_between_frames_are_cut_and_not_shifted() -> None:
+    mask = load("local_corr_2d.attended", radius=2).mask({"y": 1, "x": 9})[0]
+    assert [x for _, x in pixels(mask[0], 9)] == [0, 1, 2]
+
+
+def test_offset_vectors_meet_the_query_before_it_is_scaled() -> None:
+    """One pixel: its score is q.k / sqrt(d) + q.r, which its log-sum-exp shows."""
+    q, k, v = drawn(3, 1, 1, 1, 4)
+    rel = drawn(1, 1, 1, 4) + 1.0
+    op = attnlang.compile("stdlib:local_corr_2d", radius=0)
+    _, lse = op(q, k, v, {"y": 1, "x": 1}, rel=rel, return_lse=True)
+    torch.testing.assert_close(lse.sum(), (q * k).sum() / 2 + (q * rel).sum())

@@ -42,7 +42,7 @@ def check(call: AttentionCall, tolerance: float = 2e-5) -> None:
 
 def call_of(case: Case, width: int = 16, value_width: int = 16, kv_heads: int = 1) -> AttentionCall:
     heads = max(case.heads, kv_heads)
-    problem = case.pattern.problem(case.sizes, heads, kv_heads=kv_heads, head_dim=width)
+    problem = case.attention.problem(case.sizes, heads, kv_heads=kv_heads, head_dim=width)
     generator = torch.Generator().manual_seed(0)
     shapes = (
         (heads, problem.q_len, width),
