@@ -194,8 +194,8 @@ def _sink(call: Call, group: BoundGroup) -> torch.Tensor | None:
     heads = tuple(range(call.problem.heads))
     places = Places(call.problem, call.inputs, heads, at, at[:, :1], torch.float32)
     value = torch.as_tensor(places.value(group.attend.sink), dtype=torch.float32, device=at.device)
-    rows = value if value.dim() == 0 else value[:, :, 0, :, 0]
-    return rows.expand(call.q.shape[:3])
+    batch, count, rows, _ = call.q.shape
+    return value.expand(batch, count, 1, rows, 1)[:, :, 0, :, 0]
 
 
 def _scale(call: Call, group: BoundGroup) -> float | None:

@@ -67,8 +67,10 @@ def may_and_must(
             case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
                 tiling = q if side is Side.Q else k
                 return _extremes(known.tokens[name, side], tiling, side)
-            case e.Table(name=name) if name in known.tables:
+            case e.Table(name=name, indices=indices) if name in known.tables:
                 values = known.tables[name]
+                if not indices:
+                    return values, values
                 low = min(0, values.min()) if values.size else 0
                 return low, (max(0, values.max()) if values.size else 0)
             case _:

@@ -194,6 +194,13 @@ class Intervals:
         hi = w(must > 0, b, w(may > 0, hi, d))
         return lo, hi
 
+    def _first(self, x: e.Apply, lo: Value, hi: Value) -> Range:
+        """The first of two that min or max choose from: they take the second if it is NaN."""
+        if kind_of(x) is not Kind.FLOAT:
+            return lo, hi
+        unknown = (lo != lo) | (hi != hi)
+        return self.ops.where(unknown, -math.inf, lo), self.ops.where(unknown, math.inf, hi)
+
     def _apply(self, x: e.Apply) -> Range:
         ranges = [self.of(a) for a in x.arguments]
         match x.function:
@@ -201,10 +208,12 @@ class Intervals:
                 join = self.ops.minimum if x.function == "min" else self.ops.maximum
                 lo, hi = ranges[0]
                 for a, b in ranges[1:]:
+                    lo, hi = self._first(x, lo, hi)
                     lo, hi = join(lo, a), join(hi, b)
                 return lo, hi
             case "clamp":
                 (a, b), (c, d), (f, g) = ranges
+                a, b = self._first(x, a, b)
                 least, most = self.ops.minimum, self.ops.maximum
                 return most(c, least(a, f)), most(d, least(b, g))
             case "abs":
