@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from attnlang.compiler.analysis.classify import classify
-from attnlang.compiler.analysis.leaves import Known, parameter_tables
+from attnlang.compiler.analysis.leaves import Known, parameter_tables, settled
 from attnlang.compiler.analysis.swap import swapped, swapped_known
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.choose import Boxes, box_search, cut_keys, default_layout, describe
@@ -33,7 +33,7 @@ def make(
     """
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
-    classes = head_classes(problem)
+    classes = tuple((settled(where, known), heads) for where, heads in head_classes(problem))
     if layout is None and len(problem.q) == len(problem.k) == 1:
         wheres = [(where, len(heads)) for where, heads in classes]
         boxes = box_search(wheres, problem.q[0], problem.k[0], known, machine)
