@@ -32,10 +32,15 @@ INTRODUCTION = """# The standard library
 In the pictures queries run from top to bottom and keys from left to right. Blue pairs attend, dark
 blue where a whole tile does; sand-coloured ones are computed for nothing, all others never. Where
 heads differ, two stand side by side. *Density* is the share of pairs that attend, with the
-parameters below and {heads} heads, *growth* that of the work with the length. *Verified* patterns are
-compared with the paper's definition, an *interpretation* had to decide something: its docstring
+parameters below and {heads} heads, *growth* that of the work with the length. *Verified* patterns
+are compared with the paper's definition, an *interpretation* had to decide something: its docstring
 says what.
 
+"""
+
+
+HEAD = """| | pattern | call | density, growth | fidelity, backends |
+| --- | --- | --- | --- | --- |
 """
 
 
@@ -114,9 +119,8 @@ def page() -> str:
     parts = [INTRODUCTION.format(count=len(infos), papers=count, heads=HEADS)]
     parts.append("## By paper\n\n" + papers(infos))
     for family in dict.fromkeys(info.family for info in infos):
-        head = "| | pattern | call | density, growth | fidelity, backends |\n| --- | --- | --- | --- | --- |\n"
         rows = "".join(row(info) for info in infos if info.family == family)
-        parts.append(f"\n## {family.replace('_', ' ').capitalize()}\n\n{head}{rows}")
+        parts.append(f"\n## {family.replace('_', ' ').capitalize()}\n\n{HEAD}{rows}")
     return "".join(parts)
 
 

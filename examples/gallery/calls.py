@@ -106,7 +106,10 @@ SHOWN: dict[str, Shown] = {
     "longlora_s2": Shown(heads=(2, (0, 1))),
     "sinklora_sf": Shown(heads=(2, (0, 1)), params={"restored": 0.0}),
     "s2_local_stride": Shown(
-        {"block": 4, "local_blocks": 3, "vert_stride": 4}, heads=(4, (0, 1)), tile=4
+        {"block": 4, "local_blocks": 3, "vert_stride": 4},
+        large={"n": 4096},
+        heads=(4, (0, 1)),
+        tile=4,
     ),
     "moa_elastic": Shown(
         {"sinks": 4, "block": 4, "new_tokens": 0}, heads=(2, (0, 1)), inputs=spans, tile=4
