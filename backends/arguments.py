@@ -230,6 +230,11 @@ def _fit(
         raise ArgumentError(
             f"input {what} must have shape {expected} ({_type(decl)}), not {list(shape)}{hint}"
         )
+    if decl.nonpositive and x.numel():
+        if x.is_cuda:
+            torch._assert_async((x <= 0).all())
+        elif not bool((x <= 0).all()):
+            raise ArgumentError(f"input {what} must hold no value above 0: it has {float(x.max())}")
     if decl.kind is Kind.INT:
         x = x.to(torch.int64)
     return x if by_batch else x.unsqueeze(0)

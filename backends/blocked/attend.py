@@ -22,7 +22,7 @@ from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import EmptyRule
+from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import BoundAttend, Problem
@@ -188,9 +188,9 @@ def _plain(call: Call, heads: HeadProgram) -> bool:
     attend = heads.attend
     constant = attend.scale is None or value_of(attend.scale) is not None
     grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
-    return (
-        attend.score is None and attend.sink is None and constant and not (call.need_lse and grads)
-    )
+    unedited = attend.score is None and attend.sink is None and constant
+    softmax = attend.normaliser is Normaliser.SOFTMAX
+    return unedited and softmax and not (call.need_lse and grads)
 
 
 def _fused(
@@ -299,7 +299,8 @@ def _edit(
         )
 
         def places(rows: slice, seen: torch.Tensor | None = None) -> Places:
-            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen)
+            here = mask if mask is None or mask.shape[0] == 1 else mask[rows]
+            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen, here)
 
         def scored(s: torch.Tensor, rows: slice) -> torch.Tensor:
             assert score is not None
@@ -319,6 +320,7 @@ def _edit(
             scale,
             None if score is None else scored,
             None if sink is None else lambda rows: _column(places(rows).value(sink), q, dtype),
+            attend.normaliser,
         )
 
     out, lse = edited(q, k, v, mask, edits, tensors)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from attnlang.compiler.ir.pattern import Normaliser
+
 CHUNK_BYTES = 64 << 20
 """Score memory of one chunk."""
 
@@ -22,12 +24,13 @@ class Edits:
 
     score(raw, rows): edited scores ``[B, H, rows, M, N]`` from the scaled ones; None: unedited.
     sink(rows): ``[B, H, rows, M]`` (or broadcastable) logits of the denominator alone; None: none.
-    scale: factor of q.k, a number or a function of nothing.
+    scale: factor of q.k, a number or a function of nothing. normaliser: how they become weights.
     """
 
     scale: Callable[[], Any]
     score: Callable[[torch.Tensor, slice], torch.Tensor] | None
     sink: Callable[[slice], torch.Tensor] | None
+    normaliser: Normaliser = Normaliser.SOFTMAX
 
 
 def weigh(
@@ -43,6 +46,8 @@ def weigh(
     s = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * edits.scale()
     if edits.score is not None:
         s = edits.score(s, rows).to(dtype).expand(s.shape)
+    if edits.normaliser is not Normaliser.SOFTMAX:
+        return _direct(s, v, mask, edits.normaliser)
     if mask is not None:
         s = torch.where(mask, s, -torch.inf)
     top = s.amax(-1)
@@ -59,6 +64,22 @@ def weigh(
     safe = torch.where(empty, 1.0, total)
     out = (weights @ v.to(dtype)) / safe[..., None]
     return out, torch.where(empty, -torch.inf, top + torch.log(safe))
+
+
+def _direct(
+    s: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, how: Normaliser
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores that are weights themselves; there is no lse, and 0 stands in its place."""
+    if mask is not None:
+        s = torch.where(mask, s, 0.0)
+    out = s @ v.to(s.dtype)
+    if how is not Normaliser.NONE:
+        every = torch.ones((), dtype=torch.bool, device=s.device) if mask is None else mask
+        total = s if how is Normaliser.SUM else every.expand(s.shape).to(s.dtype)
+        divisor = total.sum(-1)[..., None]
+        none = divisor == 0
+        out = torch.where(none, 0.0, out / torch.where(none, 1.0, divisor))
+    return out, s.sum(-1) * 0.0
 
 
 class _Edited(torch.autograd.Function):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.pattern import EmptyRule, PatternIR
+from attnlang.compiler.ir.pattern import EmptyRule, Normaliser, PatternIR
 from attnlang.compiler.ir.traverse import walk
 
 RULES = (None, EmptyRule.ZERO)
@@ -15,6 +15,11 @@ def refuses(pattern: PatternIR) -> tuple[str, ...]:
     for group in pattern.groups:
         if group.attend.empty not in RULES:
             return (f"`empty {group.attend.empty}`",)
+        if group.attend.normaliser is not Normaliser.SOFTMAX:
+            return (f"`normalise {group.attend.normaliser}`",)
+        for x in walk(group.attend.score) if group.attend.score is not None else ():
+            if isinstance(x, e.Apply) and x.function in ("row_max", "erf"):
+                return (f"`{x.function}` in a score",)
         for x in walk(group.attend.where):
             if isinstance(x, e.TokenInput) and x.name in by_head:
                 return (f"an input per head (`{x.name}`) in `where`",)

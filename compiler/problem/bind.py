@@ -50,11 +50,15 @@ def bind(
     kv_heads: int | None = None,
     head_dim: int = 64,
     q_offset: int = 0,
+    outer: Mapping[Expr, int] | None = None,
 ) -> Problem:
-    """The problem of one call. Raises PatternError naming what does not fit (AL404-AL411)."""
+    """The problem of one call. Raises PatternError naming what does not fit (AL404-AL411).
+
+    outer: lengths and counts of the program that the pattern is a step of.
+    """
     kv_heads = heads if kv_heads is None else kv_heads
-    _check_heads(pattern, heads, kv_heads)
-    known = _counts(pattern, heads, kv_heads, head_dim)
+    known = _counts(pattern, heads, kv_heads, head_dim) | dict(outer or {})
+    _check_heads(pattern, heads, kv_heads, known[e.Symbol(SymbolName.HEADS)])
     lengths = _lengths(pattern, sizes, known)
     q_offset = _whole(q_offset, 0, "the coordinate of the first query (q_offset)")
     q = _extents(pattern, Side.Q, lengths, q_offset)
@@ -77,19 +81,23 @@ def bind(
         report.raise_if_errors()
         where, score, scale, sink = (c and _decide(c, ranges) for c in clauses)
         assert where is not None
-        bound = BoundAttend(where, score, scale, sink, attend.empty or EmptyRule.ZERO)
+        bound = BoundAttend(
+            where, score, scale, sink, attend.empty or EmptyRule.ZERO, attend.normaliser
+        )
         groups.append(BoundGroup(start, stop, bound, index))
     return Problem(pattern, heads, kv_heads, head_dim, q, k, tuple(groups))
 
 
-def _check_heads(pattern: PatternIR, heads: int, kv_heads: int) -> None:
+def _check_heads(pattern: PatternIR, heads: int, kv_heads: int, all_heads: int) -> None:
     if heads < 1 or kv_heads < 1 or heads % kv_heads:
         why = f"{heads} query heads are not a multiple of {kv_heads} key heads"
         raise failure("AL411", None, why=why)
     for name, value in pattern.values:
         declared = pattern.parameter(name)
-        if declared.per is Per.HEAD and isinstance(value, tuple) and len(value) not in (1, heads):
-            why = f"`{name}` has {len(value)} values for {heads} heads"
+        if declared.per is Per.HEAD and isinstance(value, tuple):
+            if len(value) in (1, all_heads):
+                continue
+            why = f"`{name}` has {len(value)} values for {all_heads} heads"
             raise failure("AL411", declared.span, "declared here", why=why)
 
 
@@ -202,7 +210,7 @@ def _group_bounds(
                 why=f"head {min(at, start)} is in {word} of the `heads[...]` groups",
             )
         at = stop
-    if at != heads:
+    if at != heads and pattern.program is None:
         raise failure(
             "AL411",
             pattern.groups[0].attend.span,
@@ -262,6 +270,7 @@ def leaf_ranges(
     pattern: PatternIR, q: tuple[Extent, ...], k: tuple[Extent, ...], heads: int, kv_heads: int
 ) -> Callable[[Expr], Range]:
     """What each leaf can be anywhere in the problem, as a function of the leaf."""
+    falling = {i.name for i in pattern.inputs if i.nonpositive}
 
     def leaf(x: Expr) -> Range:
         match x:
@@ -283,6 +292,8 @@ def leaf_ranges(
                 return min(0, *values), max(0, *values)
             case e.InSegment():
                 return 0, 1
+            case e.TokenInput(name=name) | e.Table(name=name) if name in falling:
+                return -math.inf, 0.0
             case _:
                 pass
         match kind_of(x):

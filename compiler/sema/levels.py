@@ -51,7 +51,7 @@ def level_of(leaf: Expr, inputs: frozenset[str]) -> Level:
     match leaf:
         case e.Length():
             return Level.LENGTHS
-        case e.Symbol(name=SymbolName.SCORE):
+        case e.Symbol(name=SymbolName.SCORE) | e.Apply(function="row_max"):
             return Level.SCORE
         case e.Symbol(name=SymbolName.HEAD | SymbolName.KV_HEAD):
             return Level.HEAD
