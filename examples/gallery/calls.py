@@ -118,8 +118,7 @@ SHOWN: dict[str, Shown] = {
     "sink_logit": Shown(inputs=lambda s: {"sink": np.zeros(s["heads"])}),
     "titans_mac": Shown(
         {"segment": 16, "persistent": 4, "memory": 4},
-        {"n": 48, "recalled": 12},
-        {"n": 8192, "recalled": 256},
+        {"n": 48},
     ),
     "titans_mag": Shown({"window": 12, "persistent": 6}, {"n": 58}),
     # Benchmark masks.

@@ -98,21 +98,18 @@ def test_persistent_keys_have_no_position() -> None:
 
 def test_segments_have_memories_of_their_own() -> None:
     pattern = load("stdlib:titans_mac", segment=4, persistent=1, memory=2)
-    mask = pattern.mask({"n": 10, "recalled": 6})
+    mask = pattern.mask({"n": 10})
     assert seen(mask, 0) == [0, 1, 2, 7]
     assert seen(mask, 5) == [0, 3, 4, 11, 12]
     assert seen(mask, 9) == [0, 5, 6, 15, 16]
 
 
-def test_memories_must_be_as_many_as_segments_need() -> None:
-    with pytest.raises(attnlang.PatternError, match="read-outs a segment"):
-        load("stdlib:titans_mac", segment=4, memory=2).mask({"n": 10, "recalled": 4})
-
-
-def test_how_much_is_recalled_is_found_from_the_tensors() -> None:
+def test_how_much_is_recalled_follows_from_the_tensors() -> None:
     op = load("stdlib:titans_mac", segment=4, persistent=1, memory=2).compile()
     q, k = torch.randn(1, 1, 10, 4), torch.randn(1, 1, 17, 4)
-    assert op(q, k, k, {"n": 10}).shape == (1, 1, 10, 4)
+    assert op(q, k, k).shape == (1, 1, 10, 4)
+    with pytest.raises(ValueError, match="fewer than the sizes given need"):
+        op(q, k[:, :, :6], k[:, :, :6])
 
 
 # -- MEGA and TCNCA -------------------------------------------------------------------------------
