@@ -17,6 +17,8 @@ from attnlang.backends.blocked.fused import Batches, fused, key_rows
 from attnlang.backends.blocked.places import Places, may_be_infinite
 from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
 from attnlang.backends.blocked.schedule import View
+from attnlang.backends.blocked.set_attention import attend_set
+from attnlang.backends.blocked.sets import set_read
 from attnlang.backends.blocked.softmax import Edits, edited
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known, in_range
@@ -33,6 +35,9 @@ NAME = "blocked"
 
 def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]`` (None when not asked for)."""
+    read = set_read(call)
+    if read is not None:
+        return attend_set(call, read)
     if not reads_runtime(call):
         return _run(call, program_for(call.problem, None, call.q.device))
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1
