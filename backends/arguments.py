@@ -11,7 +11,7 @@ from attnlang.backends.call import Inputs
 from attnlang.compiler.diagnostics.model import AttnlangError
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
-from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.expr import Expr, Kind, Length, Side
 from attnlang.compiler.ir.pattern import EmptyRule, InputDecl, PatternIR
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.text import input_type
@@ -86,7 +86,7 @@ def infer_sizes(
             names = pattern.axes(side) if segment.is_grid else (segment.name,)
             lengths = [given.get(f"{side}.{n}", given.get(n)) for n in names]
             if not segment.is_grid and lengths == [None] and segment.size is not None:
-                fixed = value_of(substitute_values(segment.size, pattern))
+                fixed = value_of(substitute_values(segment.size, pattern), _known(pattern, given))
                 lengths = [None if fixed is None else int(fixed)]
             missing = [n for n, size in zip(names, lengths, strict=True) if size is None]
             if missing:
@@ -108,6 +108,17 @@ def infer_sizes(
                 f"{side} has {tokens} tokens in an unknown arrangement: give sizes={{{names_text}}}"
             )
     return given
+
+
+def _known(pattern: PatternIR, given: Mapping[str, int]) -> dict[Expr, int]:
+    """The lengths of axes so far, as segments' sizes read them."""
+    return {
+        Length(side, axis): given[key]
+        for side in (Side.Q, Side.K)
+        for axis in pattern.axes(side)
+        for key in (axis, f"{side}.{axis}")
+        if key in given
+    }
 
 
 def check_sizes(problem: Problem, n_q: int, n_k: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from attnlang.compiler.analysis.classify import classify
-from attnlang.compiler.analysis.leaves import Known, parameter_tables
+from attnlang.compiler.analysis.leaves import Known, parameter_tables, settled
 from attnlang.compiler.analysis.swap import swapped, swapped_known
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.choose import default_layout
@@ -34,7 +34,8 @@ def make(
     """
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
-    classes = head_classes(problem) if classes is None else classes
+    every = head_classes(problem) if classes is None else classes
+    classes = tuple((settled(where, known), heads) for where, heads in every)
     if layout is None:
         boxed = box_plan(problem, classes, known, machine)
         if boxed is not None:

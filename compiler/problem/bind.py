@@ -118,24 +118,27 @@ def _counts(pattern: PatternIR, heads: int, kv_heads: int, head_dim: int) -> dic
 def _lengths(
     pattern: PatternIR, sizes: Sizes, known: Mapping[Expr, int]
 ) -> dict[tuple[Side, str], int]:
-    """Every axis and segment length by side. ``q.n``/``k.n`` override ``n``."""
+    """Every axis and segment length by side. ``q.n``/``k.n`` override ``n``.
+
+    Axes first: the sizes of segments may be computed from their lengths.
+    """
     lengths: dict[tuple[Side, str], int] = {}
     used: set[str] = set()
-    for side in (Side.Q, Side.K):
-        for segment in pattern.segments_of(side):
-            names = pattern.axes(side) if segment.is_grid else (segment.name,)
-            for name in names:
-                keys = [key for key in (f"{side}.{name}", name) if key in sizes]
-                used.update(keys)
-                if keys:
-                    size = sizes[keys[0]]
-                elif segment.size is not None:
-                    fixed = _number(segment.size, pattern, known)
-                    size = int(fixed) if fixed is not None else -1
-                else:
-                    raise failure("AL405", None, what=f"`{name}`")
-                low = 1 if segment.is_grid else 0
-                lengths[side, name] = _whole(size, low, f"the length of `{name}`")
+    segments = [(side, s) for side in (Side.Q, Side.K) for s in pattern.segments_of(side)]
+    for side, segment in sorted(segments, key=lambda x: not x[1].is_grid):
+        for name in pattern.axes(side) if segment.is_grid else (segment.name,):
+            keys = [key for key in (f"{side}.{name}", name) if key in sizes]
+            used.update(keys)
+            if keys:
+                size = sizes[keys[0]]
+            elif segment.size is not None:
+                axes: dict[Expr, int] = {e.Length(s, a): n for (s, a), n in lengths.items()}
+                fixed = _number(segment.size, pattern, {**known, **axes})
+                size = int(fixed) if fixed is not None else -1
+            else:
+                raise failure("AL405", None, what=f"`{name}`")
+            low = 1 if segment.is_grid else 0
+            lengths[side, name] = _whole(size, low, f"the length of `{name}`")
     for key in sizes:
         if key not in used:
             taken = {n for _, n in lengths} | {f"{s}.{n}" for s, n in lengths}

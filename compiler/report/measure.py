@@ -172,7 +172,8 @@ def _notes(plan: Plan, classes: Sequence[Relation], rows: Sequence[Rows | None])
     missing = missing_inputs(plan)
     if missing:
         names = " and ".join(f"`{name}`" for name in missing)
-        by_head = any("head" in plan.problem.pattern.input(name).dims for name in missing)
+        declared = [plan.problem.pattern.input(name) for name in missing]
+        by_head = any(i.sides and "head" in i.dims for i in declared)
         why = "not analysed, as it differs by head" if by_head else "not given here"
         notes.append(f"which pairs attend depends on {names}, {why}: these are bounds")
     elif any(r is None for r in rows):

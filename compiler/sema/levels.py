@@ -32,7 +32,7 @@ ALLOWED: dict[str, Level] = {
     "softcap": _ALL & ~(Level.KEY | Level.QUERY),
     "require": Level.LENGTHS | Level.HEADS,
     "a group of heads": Level.HEADS,
-    "a size": Level.HEADS,
+    "a size": Level.LENGTHS | Level.HEADS,
     "a dimension": Level.LENGTHS | Level.HEADS,
     "a default": Level(0),
 }

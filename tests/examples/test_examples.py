@@ -31,6 +31,27 @@ def test_a_pattern_of_ones_own() -> None:
 def test_packed_documents_equal_documents_one_by_one() -> None:
     out = run("document_packing.py")
     assert float(out.partition("one by one:")[2].split()[0]) < 1e-5
+    assert float(out.partition("of the gradients:")[2].split()[0]) < 1e-4
+
+
+def test_layers_by_schedule_learn() -> None:
+    sizes = ("--layers", "7", "--context", "128", "--window", "16", "--dim", "32")
+    out = run("local_global_layers.py", *sizes, "--steps", "12")
+    layers = [line.split("<Pattern ")[1] for line in out.splitlines() if "<Pattern " in line]
+    assert [name.partition("(")[0] for name in layers] == (
+        ["sliding_window"] * 5 + ["causal", "sliding_window"]
+    )
+    before, after = (
+        float(out.partition(f"{word}:")[2].split()[0].rstrip(",")) for word in ("before", "after")
+    )
+    assert after < before - 0.3
+
+
+def test_sharded_heads_see_everything_together() -> None:
+    out = run("sharded_heads.py")
+    assert "all heads together 100%" in out
+    assert float(out.partition("gradients included:")[2].split()[0]) < 1e-5
+    assert out.count("####\n") == 8
 
 
 def gaps(out: str) -> list[float]:

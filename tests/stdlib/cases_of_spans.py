@@ -44,7 +44,7 @@ SPANS = (
     *(
         Case(
             "titans_mac",
-            {"n": n, "recalled": -(-n // c) * m},
+            {"n": n},
             {"segment": c, "persistent": p, "memory": m},
         )
         for n, c in ((1, 1), (33, 8), (64, 16), (65, 100))
