@@ -22,7 +22,8 @@ def load(reference: str | Path, **params: object) -> Pattern:
     >>> load("stdlib:sliding_window", window=512).params
     {'window': 512, 'sinks': 0}
 
-    reference: ``"stdlib:name"``, ``"file.attn"`` or ``"file.attn:name"``.
+    reference: ``"stdlib:name"``, ``"file.attn"`` or ``"file.attn:name"``; one attention of a
+    program is ``"stdlib:name.step"``.
     Raises PatternError with every mistake in the file and the values.
     """
     source, name = locate(str(reference))
@@ -36,9 +37,9 @@ def locate(reference: str) -> tuple[Source, str | None]:
         from attnlang import stdlib
 
         name = reference.removeprefix(STDLIB_PREFIX)
-        return stdlib.source(name), name
+        return stdlib.source(name.partition(".")[0]), name
     path, _, name = reference.rpartition(":")
-    if path.endswith(".attn") and name.isidentifier():
+    if path.endswith(".attn") and name.partition(".")[0].isidentifier():
         return read_source(Path(path)), name
     return read_source(Path(reference)), None
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attnlang.compiler.check import Module, check_pattern
+from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir.pattern import InputDecl, Meta, ParameterValue, PatternIR, Per
 from attnlang.compiler.problem.bind import Sizes, bind
 from attnlang.compiler.problem.problem import Problem
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from attnlang.compiler.plan.plan import Plan
+    from attnlang.compiler.problem.program import BoundProgram
     from attnlang.explain import Explanation
     from attnlang.op import AttentionOp
 
@@ -91,10 +93,38 @@ class Pattern:
         head_dim: int = 64,
         q_offset: int = 0,
     ) -> Problem:
-        """The pattern bound to lengths and heads. Raises PatternError (AL404-AL411)."""
+        """The pattern bound to lengths and heads. Raises PatternError (AL404-AL411, and AL413 for
+        a program, whose steps are patterns of their own)."""
+        if self.ir.program is not None:
+            steps = ", ".join(f"`{self.name}.{name}`" for name, _ in self.ir.program.patterns)
+            raise failure("AL413", None, pattern=self.name, help=f"its attentions are {steps}")
         return bind(
             self.ir, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
         )
+
+    def bound(
+        self,
+        sizes: Sizes,
+        heads: int = 1,
+        *,
+        kv_heads: int | None = None,
+        head_dim: int = 64,
+        q_offset: int = 0,
+    ) -> BoundProgram:
+        """The pattern's program bound to lengths and heads. Raises PatternError (AL404-AL411)."""
+        from attnlang.compiler.problem.program import bind_program
+
+        return bind_program(
+            self.ir, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
+        )
+
+    @cached_property
+    def steps(self) -> dict[str, Pattern]:
+        """The attentions of a program by name, each as a pattern of its own, in which what a
+        ``select`` chooses is a run-time table. Empty for a pattern of one attention."""
+        if self.ir.program is None:
+            return {}
+        return {name: Pattern(self._module, ir) for name, ir in self.ir.program.patterns}
 
     def mask(
         self,
@@ -129,7 +159,8 @@ class Pattern:
 
         tile: extents of the query and key tiles, ``(64, 64)`` or ``((8, 8), (8, 8))``; None lets
         the planner choose. inputs: run-time tensors; without them the tiles that depend on them
-        are planned for any values (more are visited, none is missed).
+        are planned for any values (more are visited, none is missed). None: an optional one that
+        is left out.
         """
         from attnlang.planning import make_plan
 

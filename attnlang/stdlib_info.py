@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attnlang.backends.blocked import support as blocked
-from attnlang.backends.triton import support as triton
+from attnlang.backends.support import supporting
 from attnlang.compiler.check import open_module, select
 from attnlang.compiler.diagnostics.report import Report
-from attnlang.compiler.ir.pattern import InputDecl, ParameterValue, PatternIR
+from attnlang.compiler.ir import text
+from attnlang.compiler.ir.pattern import InputDecl, ParameterValue
 from attnlang.compiler.sema.patterns import elaborate
 
 
@@ -73,32 +73,10 @@ def pattern_info(name: str) -> PatternInfo:
     )
 
 
-_REFUSES: dict[str, Callable[[PatternIR], tuple[str, ...]]] = {
-    "reference": lambda ir: (),
-    "blocked": blocked.refuses,
-    "triton": triton.refuses,
-}
-
-
-BACKENDS = tuple(_REFUSES)
-"""The backends by name."""
-
-
-def supporting(ir: PatternIR) -> tuple[str, ...]:
-    """The backends that run a pattern. Imports none of them."""
-    return tuple(name for name in _REFUSES if not refusals(name, ir))
-
-
-def refusals(backend: str, ir: PatternIR) -> tuple[str, ...]:
-    """Why a backend cannot run a pattern; empty when it can."""
-    return _REFUSES[backend](ir)
-
-
 def input_type(decl: InputDecl) -> str:
     """``int[batch, n] sorted``, as it is written in the language."""
-    dims = ", ".join(d if isinstance(d, str) else d.span.text or "size" for d in decl.dims)
-    flags = f"{' sorted' if decl.sorted else ''}{' optional' if decl.optional else ''}"
-    return f"{decl.kind}[{dims}]{flags}" if dims else f"{decl.kind}{flags}"
+    flags = {"sorted": decl.sorted, "optional": decl.optional, "nonpositive": decl.nonpositive}
+    return " ".join((text.input_type(decl), *(name for name, said in flags.items() if said)))
 
 
 def _shown(value: ParameterValue | None) -> ParameterValue | None:

@@ -66,24 +66,20 @@ def _run(
     q_offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     input_names, size_names = ([n for n in part.split(",") if n] for part in names.split(";"))
-    found: tuple[torch.Tensor, torch.Tensor] = _op(program)(
-        q,
-        k,
-        v,
-        dict(zip(size_names, sizes, strict=True)) or None,
-        return_lse=True,
-        scale=scale,
-        q_offset=q_offset,
-        **dict(zip(input_names, inputs, strict=True)),
-    )
-    return found
+    lengths = dict(zip(size_names, sizes, strict=True)) or None
+    given = dict(zip(input_names, inputs, strict=True))
+    out, lse = _op(program).pair(q, k, v, lengths, scale, q_offset, True, given)
+    return out, out.new_zeros(out.shape[:3], dtype=_wide(q)) if lse is None else lse
+
+
+def _wide(q: torch.Tensor) -> torch.dtype:
+    return q.dtype if q.dtype is torch.float64 else torch.float32
 
 
 @attend.register_fake
 def _(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rest: Any) -> tuple[Any, Any]:
-    wide = q.dtype if q.dtype is torch.float64 else torch.float32
     out = q.new_empty((q.shape[0], q.shape[1], q.shape[2], v.shape[3]))
-    return out, q.new_empty((q.shape[0], q.shape[1], q.shape[2]), dtype=wide)
+    return out, q.new_empty((q.shape[0], q.shape[1], q.shape[2]), dtype=_wide(q))
 
 
 @torch.library.custom_op("attnlang::attend_backward", mutates_args=())

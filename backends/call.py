@@ -23,6 +23,10 @@ class Inputs:
     tokens: Mapping[tuple[str, Side], torch.Tensor] = field(default_factory=dict)
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
+    def with_table(self, name: str, table: torch.Tensor) -> Inputs:
+        """The same tensors and one more table."""
+        return Inputs(self.tokens, {**self.tables, name: table})
+
     @property
     def batch(self) -> int:
         """The largest batch among the tensors: 1 when none varies by batch."""

@@ -96,15 +96,28 @@ def select(module: Module, name: str | None) -> t.Pattern:
 def check_pattern(
     module: Module, name: str | None = None, values: Mapping[str, object] | None = None
 ) -> PatternIR:
-    """One pattern with its parameters' values. Raises PatternError with every mistake found."""
-    pattern = select(module, name)
+    """One pattern with its parameters' values. Raises PatternError with every mistake found.
+
+    name: ``"pattern"``, or ``"pattern.step"`` for one attention of a program.
+    """
+    whole, _, step = (name or "").partition(".")
+    pattern = select(module, whole or None)
     report = Report()
     _check_names(module, report)
     made = elaborate(pattern, module.functions, values or {}, report, complete=True)
     report.raise_if_errors()
     if made is None:
         raise PatternError(tuple(report))
-    return made
+    return step_of(made, step) if step else made
+
+
+def step_of(pattern: PatternIR, name: str) -> PatternIR:
+    """One attention of a program. Raises PatternError (AL109)."""
+    steps = {} if pattern.program is None else dict(pattern.program.patterns)
+    if name not in steps:
+        help = did_you_mean(name, steps) if steps else f"`{pattern.name}` has no steps"
+        raise failure("AL109", None, name=pattern.name, pattern=name, help=help)
+    return steps[name]
 
 
 def _place(d: Diagnostic) -> tuple[str, int]:

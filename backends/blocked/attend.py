@@ -14,13 +14,22 @@ from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.blocked.edit import column, edit, fill_empty, scale_of, select
 from attnlang.backends.blocked.fused import Batches, fused, key_rows
 from attnlang.backends.blocked.places import Places
-from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
+from attnlang.backends.blocked.program import (
+    HeadProgram,
+    Program,
+    Programs,
+    SideIndex,
+    Step,
+    programs_for,
+)
 from attnlang.backends.blocked.schedule import View
+from attnlang.backends.blocked.set_attention import attend_set
+from attnlang.backends.blocked.sets import set_read
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import EmptyRule
+from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Problem
@@ -31,14 +40,17 @@ NAME = "blocked"
 
 def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]`` (None when not asked for)."""
+    read = set_read(call)
+    if read is not None:
+        return attend_set(call, read)
     if not reads_runtime(call):
-        return _run(call, program_for(call.problem, None, call.q.device))
+        return _run(call, programs_for(call.problem, None, call.q.device))
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1
     parts = []
     for b in range(batch):
         one = call if batch == 1 else element(call, b)
-        program = program_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
-        parts.append(_run(one, program))
+        programs = programs_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
+        parts.append(_run(one, programs))
     out = torch.cat([o for o, _ in parts])
     return out, torch.cat([x for _, x in parts if x is not None]) if call.need_lse else None
 
@@ -112,16 +124,17 @@ def _array(x: torch.Tensor, name: str) -> np.ndarray:
     return array
 
 
-def _run(call: Call, program: Program) -> tuple[torch.Tensor, torch.Tensor | None]:
-    q = _tiles(call.q, program.q)
-    k, v = _tiles(call.k, program.k), _tiles(call.v, program.k)
+def _run(call: Call, programs: Programs) -> tuple[torch.Tensor, torch.Tensor | None]:
     outs: list[torch.Tensor] = []
     lses: list[torch.Tensor | None] = []
-    for heads in program.heads:
-        out, lse = _heads(call, program, heads, q, k, v)
-        outs.append(out)
-        lses.append(lse)
-    order = [h for p in program.heads for h in p.heads]
+    for program in programs:
+        q = _tiles(call.q, program.q)
+        k, v = _tiles(call.k, program.k), _tiles(call.v, program.k)
+        for heads in program.heads:
+            out, lse = _heads(call, program, heads, q, k, v)
+            outs.append(out)
+            lses.append(lse)
+    order = [h for program in programs for p in program.heads for h in p.heads]
     out = _by_head(outs, order)
     lse = _by_head([x for x in lses if x is not None], order) if call.need_lse else None
     return out, lse
@@ -186,9 +199,9 @@ def _plain(call: Call, heads: HeadProgram) -> bool:
     attend = heads.attend
     constant = attend.scale is None or value_of(attend.scale) is not None
     grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
-    return (
-        attend.score is None and attend.sink is None and constant and not (call.need_lse and grads)
-    )
+    unedited = (attend.score, attend.sink, attend.gain) == (None, None, None) and constant
+    softmax = attend.normaliser is Normaliser.SOFTMAX
+    return unedited and softmax and not (call.need_lse and grads)
 
 
 def _fused(

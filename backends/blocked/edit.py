@@ -39,7 +39,7 @@ def edit(
     dtype = accumulation_dtype(q.dtype)
     token_keys, table_keys = list(call.inputs.tokens), list(call.inputs.tables)
     tensors = (*call.inputs.tokens.values(), *call.inputs.tables.values())
-    score, sink = attend.score, attend.sink
+    score, sink, gain = attend.score, attend.sink, attend.gain
     guarded = score is not None and may_be_infinite(score)
 
     def edits(extras: tuple[torch.Tensor, ...]) -> Edits:
@@ -49,7 +49,8 @@ def edit(
         )
 
         def places(rows: slice, seen: torch.Tensor | None = None) -> Places:
-            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen)
+            here = mask if mask is None or mask.shape[0] == 1 else mask[rows]
+            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen, here)
 
         def scored(s: torch.Tensor, rows: slice) -> torch.Tensor:
             assert score is not None
@@ -69,6 +70,8 @@ def edit(
             scale,
             None if score is None else scored,
             None if sink is None else lambda rows: column(places(rows).value(sink), q, dtype),
+            attend.normaliser,
+            None if gain is None else lambda rows: torch.as_tensor(places(rows).value(gain)),
         )
 
     out, lse = edited(q, k, v, mask, edits, tensors)

@@ -75,7 +75,9 @@ def _rounding(f: Any) -> Any:
 
 def torch_ops(dtype: torch.dtype) -> ArrayOps:
     """Torch's names for the language's operations; floats are of ``dtype``."""
-    functions = {name: getattr(torch, name) for name in ("exp", "exp2", "tanh", "sigmoid", "abs")}
+    functions = {
+        name: getattr(torch, name) for name in ("exp", "exp2", "tanh", "sigmoid", "abs", "erf")
+    }
     functions |= {"log": _safe_log(torch.log), "log2": _safe_log(torch.log2), "sqrt": _safe_sqrt}
     functions |= {name: _rounding(getattr(torch, name)) for name in ("floor", "ceil", "round")}
     functions |= {"ilog2": _ilog2, "pow2": _pow2}
@@ -148,7 +150,8 @@ class Places:
 
     q_tokens ``[rows, q slots]`` and k_tokens ``[rows, key slots]`` are places in the sequences
     (padding: any valid place). Values broadcast to ``[B, H, rows, q slots, key slots]``.
-    seen: which slots attend, where gradients must not come from the others.
+    seen: which slots attend, where gradients must not come from the others. attended: which do
+    (None: all), for what is read of a whole row.
     """
 
     def __init__(
@@ -160,7 +163,9 @@ class Places:
         k_tokens: torch.Tensor,
         dtype: torch.dtype,
         seen: torch.Tensor | None = None,
+        attended: torch.Tensor | None = None,
     ) -> None:
+        self.attended = attended
         self.problem, self.inputs, self.dtype, self.seen = problem, inputs, dtype, seen
         self.q_tokens, self.k_tokens = q_tokens, k_tokens
         self.device = q_tokens.device
@@ -194,6 +199,8 @@ class Places:
                     raise AssertionError(f"{x} has no value here")
 
         def special(x: Expr) -> Any:
+            if isinstance(x, e.Apply) and x.function == "row_max":
+                return self._row_max(x.arguments[0], score)
             if self.dtype is not torch.float64 and _steps(x):
                 return self._in_double().value(x, score)
             if self.seen is None or not isinstance(x, e.Select):
@@ -206,6 +213,14 @@ class Places:
             return self._ops.where(chosen, *values)
 
         return evaluate(root, leaf, self._ops, special)
+
+    def _row_max(self, x: Expr, score: torch.Tensor | None) -> Any:
+        """Over the slots of a row that attend: a batch of tiles has every key of its queries."""
+        values = torch.as_tensor(self.value(x, score), device=self.device)
+        if self.attended is not None:
+            values = torch.where(self.attended, values, -torch.inf)
+        top = values.amax(-1, keepdim=True)
+        return torch.where(top.isinf(), 0.0, top)
 
     def _in_double(self) -> Places:
         """The same places, with floats of the precision that the language gives them."""

@@ -11,7 +11,7 @@ import torch
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Index, Side
-from attnlang.compiler.ir.pattern import EmptyRule
+from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.problem.problem import Problem
 
 NAME = "reference"
@@ -46,8 +46,11 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
     zero = torch.zeros((), dtype=dtype, device=q.device)
 
     scores = zero.expand(raw.shape)
+    gains = zero.new_ones(()).expand(raw.shape)
+    plain = torch.zeros_like(allowed)
     sinks = torch.full_like(raw[..., 0], -torch.inf)
     passthrough = torch.zeros_like(raw[..., 0], dtype=torch.bool)
+    direct = torch.zeros_like(raw[..., :1]) * v[..., :1, :]
     for group in problem.groups:
         attended = group.attend
         heads = (pairs.head >= group.start) & (pairs.head < group.stop)
@@ -70,18 +73,40 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
             # A sink varies with the query and head, not the key: one column of the pairs.
             sink = pairs.value(attended.sink).to(dtype).expand(*raw.shape[:-1], 1)[..., 0]
             sinks = torch.where(heads[..., 0], sink, sinks)
-        pairs.seen = heads & allowed
+        pairs.seen = pairs.whole = heads & allowed
         pairs.score = raw * scale
         edited = pairs.score if attended.score is None else pairs.value(attended.score).to(dtype)
         scores = torch.where(heads, edited, scores)
-    out, lse = _softmax(scores, allowed, sinks, v)
+        if attended.gain is not None:
+            gains = torch.where(heads, pairs.value(attended.gain).to(dtype), gains)
+        if attended.normaliser is not Normaliser.SOFTMAX:
+            plain = plain | heads
+            weights = torch.where(heads, _weights(edited, allowed, attended.normaliser), 0.0)
+            direct = direct + (weights * gains) @ v
+    out, lse = _softmax(scores, allowed, sinks, gains, v)
+    out = torch.where(plain.any(-1, keepdim=True), direct, out)
     if passthrough.any():
         out = torch.where(passthrough[..., None], q, out)
     return out.to(call.q.dtype), lse
 
 
+def _weights(scores: torch.Tensor, allowed: torch.Tensor, how: Normaliser) -> torch.Tensor:
+    """The scores themselves as weights. A divisor of 0 makes them 0."""
+    weights = torch.where(allowed, scores, 0.0)
+    if how is Normaliser.NONE:
+        return weights
+    total = weights if how is Normaliser.SUM else allowed.to(weights.dtype)
+    divisor = total.sum(-1, keepdim=True)
+    none = divisor == 0
+    return torch.where(none, 0.0, weights / torch.where(none, 1.0, divisor))
+
+
 def _softmax(
-    scores: torch.Tensor, allowed: torch.Tensor, sinks: torch.Tensor, v: torch.Tensor
+    scores: torch.Tensor,
+    allowed: torch.Tensor,
+    sinks: torch.Tensor,
+    gains: torch.Tensor,
+    v: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax over allowed keys and the sink. Finite everywhere, so its gradients are too."""
     seen = torch.where(allowed, scores, -torch.inf)
@@ -94,6 +119,6 @@ def _softmax(
     total = weights.sum(-1) + extra
     none = total == 0
     safe = torch.where(none, 1.0, total)
-    out = (weights @ v) / safe[..., None]
+    out = (weights * gains) @ v / safe[..., None]
     lse = torch.where(none, -torch.inf, top + torch.log(safe))
     return out, lse

@@ -26,6 +26,8 @@ class Pairs:
         self.head = torch.arange(problem.heads, device=device).view(1, -1, 1, 1)
         self.score: torch.Tensor | None = None
         self.seen: torch.Tensor | None = None
+        self.whole: torch.Tensor | None = None
+        """The pairs that attend; ``seen`` are those of them that a branch is chosen for."""
 
     def hidden(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` where pairs attend and 0 elsewhere: an infinite slope there times a gradient of 0
@@ -78,12 +80,25 @@ class Pairs:
                 return _ARITHMETIC[x.op](self.value(x.left), self.value(x.right))
             case e.Compare():
                 return _COMPARISON[x.op](self.value(x.left), self.value(x.right))
+            case e.Apply(function="row_max", arguments=(operand,)):
+                return self._row_max(operand)
             case e.Apply():
                 return _function(x.function, [self.value(a) for a in x.arguments])
             case e.Param() | e.Length() | e.Symbol():
                 raise AssertionError(f"{x} is a number once the pattern is bound")
             case _:
                 assert_never(x)
+
+    def _row_max(self, x: Expr) -> torch.Tensor:
+        """Over the keys that attend; 0 for a query without any. All pairs of a row have it, so
+        nothing that is hidden in one pair is hidden in its row."""
+        whole, here = self.whole, self.seen
+        assert whole is not None
+        self.seen = whole
+        values = torch.where(whole, self.value(x), -torch.inf)
+        self.seen = here
+        top = values.amax(-1, keepdim=True)
+        return torch.where(top.isinf(), 0.0, top)
 
     def _choose(self, x: e.Select) -> torch.Tensor:
         """Each branch counts only where it is chosen."""
@@ -214,7 +229,7 @@ def _function(name: str, values: list[torch.Tensor]) -> torch.Tensor:
             return x.to(torch.int64)
         case "float":
             return x.to(torch.float64)
-        case "exp" | "tanh" | "sigmoid" | "exp2":
+        case "exp" | "tanh" | "sigmoid" | "exp2" | "erf":
             mapped: torch.Tensor = getattr(torch, name)(x)
             return mapped
         case "log" | "log2":

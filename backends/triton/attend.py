@@ -17,6 +17,7 @@ from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
+from attnlang.backends.triton.told import told
 from attnlang.backends.triton.widths import closed_sides, largest
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
@@ -42,10 +43,14 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
         return _run(call, made.kept(call.problem, call.q.device))
     parts = []
     several = call.inputs.batch > 1
+    tables = told(call)
     for b in range(call.q.shape[0] if several else 1):
         one = element(call, b) if several else call
-        plan = make(call.problem, known=known_of(one.inputs, call.problem))
-        parts.append(_run(one, made.build(plan, call.q.device)))
+        if tables is None:
+            plan = make(call.problem, known=known_of(one.inputs, call.problem))
+            parts.append(_run(one, made.build(plan, call.q.device)))
+        else:
+            parts.append(_run(one, tables[b]))
     return torch.cat([o for o, _ in parts]), torch.cat([x for _, x in parts])
 
 
@@ -189,8 +194,8 @@ def _sink(call: Call, group: BoundGroup) -> torch.Tensor | None:
     heads = tuple(range(call.problem.heads))
     places = Places(call.problem, call.inputs, heads, at, at[:, :1], torch.float32)
     value = torch.as_tensor(places.value(group.attend.sink), dtype=torch.float32, device=at.device)
-    rows = value if value.dim() == 0 else value[:, :, 0, :, 0]
-    return rows.expand(call.q.shape[:3])
+    batch, count, rows, _ = call.q.shape
+    return value.expand(batch, count, 1, rows, 1)[:, :, 0, :, 0]
 
 
 def _scale(call: Call, group: BoundGroup) -> float | None:

@@ -236,8 +236,9 @@ class Lowering:
         offset = Name("batch").to(INT64) * batch + Name("head") * head + at * token
         return Value(self._read(pointer + offset, grid, x.kind, double), sides)
 
-    def _read(self, pointer: X, inside: X, kind: Kind, double: bool) -> X:
-        value = op("load")(pointer, mask=inside, other=0)
+    def _read(self, pointer: X, inside: X | None, kind: Kind, double: bool) -> X:
+        whole = inside is None  # a single number
+        value = op("load")(pointer) if whole else op("load")(pointer, mask=inside, other=0)
         match kind:
             case Kind.INT:
                 return value
@@ -267,7 +268,6 @@ class Lowering:
                 size = self._named(Value(op("where")(scalar, size, 0))).code
             inside = both(inside, (index >= 0) & (index < size))
         inside = inside if inside is not None else scalar
-        assert inside is not None
         return Value(self._read(pointer + offset, inside, x.kind, double), sides)
 
     def entry(self, x: e.Table) -> tuple[X, X]:

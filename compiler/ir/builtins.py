@@ -43,6 +43,8 @@ BUILTINS: dict[str, Builtin] = {
         Builtin("log2", (1, 1), _FLOAT, Kind.FLOAT, "logarithm to base 2; -inf at or below 0"),
         Builtin("sqrt", (1, 1), _FLOAT, Kind.FLOAT, "square root; 0 below 0"),
         Builtin("tanh", (1, 1), _FLOAT, Kind.FLOAT, "hyperbolic tangent"),
+        Builtin("erf", (1, 1), _FLOAT, Kind.FLOAT, "the error function"),
+        Builtin("row_max", (1, 1), _FLOAT, Kind.FLOAT, "the largest x over the query's keys"),
         Builtin("sigmoid", (1, 1), _FLOAT, Kind.FLOAT, "1 / (1 + exp(-x))"),
     )
 }

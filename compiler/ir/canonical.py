@@ -9,12 +9,22 @@ of requirements, and where things stand in the source. Lets and functions are go
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import assert_never
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.ir.pattern import HeadGroup, InputDecl, ParameterValue, PatternIR, Segment
+from attnlang.compiler.ir.pattern import (
+    HeadGroup,
+    InputDecl,
+    Normaliser,
+    ParameterValue,
+    PatternIR,
+    Segment,
+)
+from attnlang.compiler.ir.program import Assign, Attention, Pool, Program, Recurrence, Select
 from attnlang.compiler.ir.traverse import children
+from attnlang.compiler.ir.vector import Choose, Combine, Map, Scalar, Space, Tensor, Vector
 
 FORMAT = "attnlang.ir/1"
 
@@ -37,6 +47,7 @@ def canonical_text(ir: PatternIR) -> str:
         *(_input(i, numbers) for i in ir.inputs),
         *(f"require {numbers.of(r.condition)}" for r in ir.requirements),
         *(_group(g, numbers) for g in ir.groups),
+        *(() if ir.program is None else _program(ir.program, numbers)),
     ]
     return "\n".join([*declarations, *numbers.lines, ""])
 
@@ -122,7 +133,8 @@ def _segment(s: Segment, numbers: _Numbers) -> str:
 
 def _input(i: InputDecl, numbers: _Numbers) -> str:
     dims = " ".join(d if isinstance(d, str) else numbers.of(d) for d in i.dims)
-    flags = f"{'sorted ' if i.sorted else ''}{'optional' if i.optional else ''}".strip()
+    said = (("sorted", i.sorted), ("optional", i.optional), ("nonpositive", i.nonpositive))
+    flags = " ".join(word for word, holds in said if holds)
     return f"input {i.name} {i.kind} [{dims}] {flags}".rstrip()
 
 
@@ -130,4 +142,66 @@ def _group(g: HeadGroup, numbers: _Numbers) -> str:
     a = g.attend
     heads = f"heads {numbers.of(g.start)} {numbers.of(g.stop)}"
     clauses = " ".join(numbers.of(x) for x in (a.where, a.score, a.scale, a.sink))
-    return f"{heads} attend {clauses} {a.empty or '-'}"
+    gain = "" if a.gain is None else f" gain {numbers.of(a.gain)}"
+    norm = "" if a.normaliser is Normaliser.SOFTMAX else f" {a.normaliser}"
+    return f"{heads} attend {clauses} {a.empty or '-'}{norm}{gain}"
+
+
+def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
+    """The steps; the attention of each by the hash of its pattern."""
+    for part in program.parts:
+        cut = f"{numbers.of(part.size)} {numbers.of(part.stride)}"
+        yield f"part {part.name} {part.axis} {cut} {part.whole}"
+    for step in program.steps:
+        match step:
+            case Pool():
+                how = f"{step.reduction} {step.divide}"
+                yield f"pool {step.name} {step.source} {_space(step.space)} {how}"
+            case Assign():
+                yield f"assign {step.name} {_space(step.space)} {_vector(step.value, numbers)}"
+            case Attention():
+                for b in step.branches:
+                    if isinstance(b, Recurrence):
+                        yield _recurrence(step.name, b, numbers)
+                        continue
+                    heads = f"{numbers.of(b.start)} {numbers.of(b.stop)}"
+                    tensors = f"{b.query} {','.join(b.keys)} {','.join(b.values)}"
+                    yield f"attention {step.name} {heads} {tensors} {content_hash(b.pattern)}"
+            case Select():
+                rule = f"{step.rule.kind} {numbers.of(step.rule.amount)} {','.join(step.rule.per)}"
+                words = f"{step.share} {step.normalise} {numbers.of(step.force)}"
+                gather = step.gather
+                runs = "-" if gather is None else f"{gather.rule} {content_hash(gather.pattern)}"
+                tensors = f"{step.query} {step.key} {','.join(step.dims)}"
+                scored = content_hash(step.pattern)
+                yield f"select {step.name} {tensors} {rule} {words} {runs} {scored}"
+            case _:
+                assert_never(step)
+    yield f"return {_vector(program.result, numbers)}"
+
+
+def _recurrence(name: str, b: Recurrence, numbers: _Numbers) -> str:
+    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta))
+    tensors = f"{b.query} {b.key} {b.value} {b.causal} {b.segments or '-'}"
+    return f"linear {name} {tensors} {clauses} {content_hash(b.pattern)}"
+
+
+def _space(space: Space) -> str:
+    return f"{space.side}:{','.join(space.axes)}:{space.whole}:{space.heads}"
+
+
+def _vector(root: Vector, numbers: _Numbers) -> str:
+    match root:
+        case Tensor(name=name):
+            return name
+        case Scalar(value=value):
+            return numbers.of(value)
+        case Combine(op=op, left=left, right=right):
+            return f"({_vector(left, numbers)} {op} {_vector(right, numbers)})"
+        case Choose(condition=condition, then=then, otherwise=otherwise):
+            parts = f"{_vector(then, numbers)} {_vector(otherwise, numbers)}"
+            return f"(if {numbers.of(condition)} {parts})"
+        case Map(function=function, arguments=arguments):
+            return f"({function} {' '.join(_vector(a, numbers) for a in arguments)})"
+        case _:
+            assert_never(root)

@@ -6,6 +6,7 @@ what differs between the two is an :class:`ArrayOps`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
@@ -95,6 +96,7 @@ NUMPY = ArrayOps(
         "log2": _log(np.log2),
         "sqrt": _sqrt,
         "tanh": np.tanh,
+        "erf": np.vectorize(math.erf, otypes=[np.float64]),
         "sigmoid": _sigmoid,
     },
     to_int=_int,

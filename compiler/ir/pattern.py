@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side
 from attnlang.compiler.source import NOWHERE, Span
+
+if TYPE_CHECKING:
+    from attnlang.compiler.ir.program import Program
 
 Scalar: TypeAlias = int | float | bool
 ParameterValue: TypeAlias = "Scalar | str | tuple[Scalar, ...]"
@@ -28,6 +31,20 @@ class EmptyRule(StrEnum):
     SELF = "self"
     FULL = "full"
     PASSTHROUGH = "passthrough"
+
+
+class Normaliser(StrEnum):
+    """How edited scores become weights of the values.
+
+    SOFTMAX: exp(score) over their sum and the sink. The others take the score itself: SUM divides
+    by the scores' sum, COUNT by the number of attended keys, NONE by nothing. A row whose divisor
+    is 0 gives 0.
+    """
+
+    SOFTMAX = "softmax"
+    SUM = "sum"
+    COUNT = "count"
+    NONE = "none"
 
 
 class Per(StrEnum):
@@ -69,6 +86,8 @@ class InputDecl:
     sides: tuple[Side, ...]
     sorted: bool
     optional: bool
+    nonpositive: bool = False
+    """No value is above 0: the logarithm of a decay."""
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
@@ -98,11 +117,12 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """One softmax attention.
+    """One attention.
 
     where: bool over the pair. score: float over the pair and the scaled score ``s``; None is ``s``.
     scale: factor of q.k; None is head_dim ** -0.5. sink: float over the query whose exponential
-    joins the denominator alone; None is no sink. empty: the rule for rows with no key.
+    joins the denominator alone; None is no sink. empty: the rule for rows with no key. gain: float
+    over the pair that multiplies the weight at last; None is 1.
     """
 
     where: Expr
@@ -110,6 +130,8 @@ class Attend:
     scale: Expr | None = None
     sink: Expr | None = None
     empty: EmptyRule | None = None
+    normaliser: Normaliser = Normaliser.SOFTMAX
+    gain: Expr | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
@@ -147,6 +169,8 @@ class PatternIR:
     requirements: tuple[Requirement, ...]
     groups: tuple[HeadGroup, ...]
     meta: Meta = field(default=Meta(), compare=False)
+    program: Program | None = None
+    """Several steps instead of one attention: then there are no groups here."""
 
     @property
     def self_attention(self) -> bool:

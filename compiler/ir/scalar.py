@@ -61,6 +61,8 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
     "log2": _safe(math.log2, 0.0, -math.inf),
     "sqrt": _safe(math.sqrt, 0.0, 0.0),
     "tanh": math.tanh,
+    "erf": math.erf,
+    "row_max": lambda x: x,
     "sigmoid": lambda x: 1.0 / (1.0 + _exp(-x)),
 }
 

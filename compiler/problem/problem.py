@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.ir.pattern import EmptyRule, PatternIR, Segment
+from attnlang.compiler.ir.pattern import EmptyRule, Normaliser, PatternIR, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class BoundAttend:
     scale: Expr | None
     sink: Expr | None
     empty: EmptyRule
+    normaliser: Normaliser = Normaliser.SOFTMAX
+    gain: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

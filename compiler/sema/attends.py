@@ -8,7 +8,7 @@ from attnlang.compiler.diagnostics.model import Label
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.pattern import Attend, EmptyRule, Segment
+from attnlang.compiler.ir.pattern import Attend, EmptyRule, Normaliser, Segment
 from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.sema.budget import measure, within_budget
 from attnlang.compiler.sema.draft import Draft
@@ -22,13 +22,22 @@ from attnlang.compiler.syntax import tree as t
 def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
     ctx = draft.ctx
     where = boolean(node.where, ctx, "`where`")
-    clauses: dict[str, Expr | None] = {"score": None, "scale": None, "sink": None}
+    clauses: dict[str, Expr | None] = {"score": None, "scale": None, "sink": None, "gain": None}
     score: Expr = e.Symbol(SymbolName.SCORE, span=node.span)
     empty: EmptyRule | None = None
+    normaliser = Normaliser.SOFTMAX
     good = where is not None and check_level(where, "where", draft.input_names, ctx)
     said: set[str] = set()
     for option in node.options:
-        if isinstance(option, t.Empty):
+        if isinstance(option, t.Rule) and option.kind == "normalise":
+            rules = tuple(str(r) for r in Normaliser)
+            if option.rule.id not in rules:
+                hint = did_you_mean(option.rule.id, rules) or "one of: " + ", ".join(rules)
+                ctx.error("AL206", option.rule.span, name=option.rule.id, help=hint)
+                good = False
+                continue
+            kind, normaliser = "normalise", Normaliser(option.rule.id)
+        elif isinstance(option, t.Rule):
             rules = tuple(str(r) for r in EmptyRule)
             if option.rule.id not in rules:
                 ctx.error(
@@ -42,7 +51,12 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
             kind, empty = "empty", EmptyRule(option.rule.id)
         else:
             kind = option.kind
-            inner = replace(ctx, score=score) if kind == "score" else ctx
+            if kind not in ("score", "softcap", "scale", "sink", "gain"):
+                why = f"`{kind}` belongs to `attend linear`"
+                ctx.error("AL315", option.span, why=why)
+                good = False
+                continue
+            inner = replace(ctx, score=score, products=draft.products) if kind == "score" else ctx
             value = typed(option.value, inner, (Kind.FLOAT,), f"`{kind}`")
             if (
                 value is None
@@ -65,9 +79,16 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
         return None
     if not within_budget(where, node.where.span, ctx):
         return None
-    _check_segments((where, clauses["score"], clauses["sink"]), draft)
+    _check_segments((where, clauses["score"], clauses["sink"], clauses["gain"]), draft)
     return Attend(
-        where, clauses["score"], clauses["scale"], clauses["sink"], empty, span=node.where.span
+        where,
+        clauses["score"],
+        clauses["scale"],
+        clauses["sink"],
+        empty,
+        normaliser,
+        clauses["gain"],
+        span=node.where.span,
     )
 
 

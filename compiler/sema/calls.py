@@ -14,6 +14,7 @@ from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.sema.budget import within_budget
 from attnlang.compiler.sema.choices import choice
 from attnlang.compiler.sema.expressions import expression, typed
+from attnlang.compiler.sema.products import product
 from attnlang.compiler.sema.scope import AxisName, Binding, ChoiceName, Context, ValueName
 from attnlang.compiler.sema.types import FunctionType, function_type
 from attnlang.compiler.syntax import tree as t
@@ -27,11 +28,13 @@ def call(node: t.Call, ctx: Context) -> Expr | None:
     name = node.function.id
     if name == "len":
         return _length(node, ctx)
+    if name == "dot":
+        return product(node, ctx)
     if name in BUILTINS:
         return _builtin(node, BUILTINS[name], ctx)
     function = ctx.functions.get(name)
     if function is None:
-        known = [*ctx.functions, *BUILTINS, "len"]
+        known = [*ctx.functions, *BUILTINS, "len", "dot"]
         ctx.error(
             "AL103",
             node.function.span,
@@ -146,7 +149,9 @@ def _inline(node: t.Call, function: t.Function, ctx: Context) -> Expr | None:
     if isinstance(functions, ChainMap) and function is not functions.maps[0].get(function.name.id):
         functions = functions.parents  # the prelude's functions call each other, not the file's
     calls = (*ctx.calls, (function.name.id, node.span))
-    inner = replace(ctx, names=names, functions=functions, segments={}, score=None, calls=calls)
+    inner = replace(
+        ctx, names=names, functions=functions, segments={}, score=None, products=None, calls=calls
+    )
     for let in function.lets:
         if let.name.id in inner.names:
             inner.error("AL102", let.name.span, "defined again", name=let.name.id)

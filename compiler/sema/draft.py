@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 
 from attnlang.compiler.diagnostics.model import Label
 from attnlang.compiler.ir.expr import GRID, Side
-from attnlang.compiler.ir.pattern import HeadGroup, InputDecl, Meta, Requirement, Segment
+from attnlang.compiler.ir.pattern import (
+    HeadGroup,
+    InputDecl,
+    Meta,
+    ParameterDecl,
+    ParameterValue,
+    Requirement,
+    Segment,
+)
+from attnlang.compiler.ir.program import Branch, Part, Product, Recurrence, Step
+from attnlang.compiler.ir.vector import Space, Vector
 from attnlang.compiler.sema.scope import RESERVED, Context
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
@@ -29,6 +39,23 @@ class Draft:
     """The ``attend``s found so far stand in groups of heads."""
     meta: Meta = field(default_factory=Meta)
     defined: dict[str, Span] = field(default_factory=dict)
+    declared: tuple[ParameterDecl, ...] = ()
+    values: tuple[tuple[str, ParameterValue], ...] = ()
+    pattern_axes: tuple[str, ...] = ()
+    """The axes that a parameter's values per axis are for."""
+    # What the statements of a program have said:
+    parts: dict[str, Part] = field(default_factory=dict)
+    spaces: dict[str, Space] = field(default_factory=dict)
+    sets: dict[str, InputDecl] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    branches: list[Branch | Recurrence] = field(default_factory=list)
+    """Attentions of groups of heads, side by side."""
+    products: dict[str, Product] | None = None
+    """Of the attention being read: tables of queries times learned vectors."""
+    numbers: list[InputDecl] = field(default_factory=list)
+    """Tensors of one feature: later steps read them as numbers of their tokens."""
+    result: Vector | None = None
+    returned: Span | None = None
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -37,6 +64,10 @@ class Draft:
     @property
     def input_names(self) -> frozenset[str]:
         return frozenset(i.name for i in self.inputs)
+
+    def table(self, name: str) -> InputDecl:
+        """The declaration of an input."""
+        return next(i for i in self.inputs if i.name == name)
 
     def define(self, name: t.Name) -> bool:
         """Claim a name for this pattern; AL102 or AL108 if it is taken or reserved."""

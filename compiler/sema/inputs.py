@@ -11,7 +11,7 @@ from attnlang.compiler.sema.scope import SYMBOLS, Context
 from attnlang.compiler.sema.types import scalar_kind
 from attnlang.compiler.syntax import tree as t
 
-FLAGS = ("sorted", "optional")
+FLAGS = ("sorted", "optional", "nonpositive")
 
 
 def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
@@ -24,7 +24,7 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
     for i, written in enumerate(node.type.dims):
         word = written.id if isinstance(written, t.Name) else None
         if word in ("batch", "head") or word in axes:
-            if word in said:
+            if word in said and word not in axes:  # an axis may come twice: pairs of its tokens
                 ctx.error("AL102", written.span, "listed twice", name=word)
                 good = False
             elif word == "batch" and i > 0:
@@ -56,7 +56,7 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
                 "AL206",
                 flag.span,
                 name=flag.id,
-                help=did_you_mean(flag.id, FLAGS) or "`sorted` or `optional`",
+                help=did_you_mean(flag.id, FLAGS) or "`sorted`, `optional` or `nonpositive`",
             )
             good = False
     if not good or kind is None:
@@ -72,6 +72,15 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
             found=node.type.span.text,
         )
         return None
+    if "nonpositive" in names and kind is not Kind.FLOAT:
+        ctx.error(
+            "AL201",
+            node.span,
+            what="a `nonpositive` input",
+            expected="floats",
+            found=node.type.span.text,
+        )
+        return None
     return InputDecl(
         node.name.id,
         kind,
@@ -79,6 +88,7 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
         sides,
         "sorted" in names,
         "optional" in names,
+        "nonpositive" in names,
         span=node.span,
     )
 

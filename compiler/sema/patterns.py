@@ -20,6 +20,8 @@ from attnlang.compiler.ir.pattern import (
     Requirement,
     Segment,
 )
+from attnlang.compiler.ir.program import attentions
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.sema import parameters
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
@@ -27,8 +29,19 @@ from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.programs import (
+    assign,
+    is_program,
+    own_tensors,
+    part,
+    pool,
+    program,
+    result,
+    unnamed,
+)
 from attnlang.compiler.sema.rows import check_empty_rule
 from attnlang.compiler.sema.scope import (
+    ARGUMENTS,
     RESERVED,
     AxisName,
     Binding,
@@ -38,6 +51,7 @@ from attnlang.compiler.sema.scope import (
     TokenName,
     ValueName,
 )
+from attnlang.compiler.sema.selects import select
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
@@ -62,8 +76,14 @@ def elaborate(
     q_axes = draft.axes.get(Side.Q, ())
     declared = _parameters(draft, q_axes)
     draft.ctx = replace(draft.ctx, q_axes=q_axes, k_axes=draft.axes.get(Side.K, ()))
+    draft.declared, draft.pattern_axes = declared, q_axes
     values = parameters.bind(declared, given, q_axes, pattern.name.id, draft.ctx)
+    draft.values = values
     _parameter_names(draft, declared, dict(values))
+    programmed = is_program(pattern)
+    if programmed:
+        draft.spaces = own_tensors(draft)
+        draft.defined |= dict.fromkeys(draft.spaces, pattern.name.span)
     if complete:
         for d in declared:
             if d.name not in dict(values) and d.name not in given:
@@ -77,7 +97,8 @@ def elaborate(
                 )
     for statement in pattern.body:
         _statement(statement, draft)
-    if draft.attended is None and report.errors == before:
+    steps = program(draft) if programmed else None
+    if draft.attended is None and steps is None and report.errors == before:
         draft.ctx.error(
             "AL302",
             pattern.name.span,
@@ -98,9 +119,11 @@ def elaborate(
         tuple(draft.requirements),
         tuple(draft.groups),
         draft.meta,
+        steps,
     )
-    for group in made.groups:
-        check_empty_rule(made, group.attend, draft.ctx)
+    for attending in (made,) if steps is None else attentions(steps):
+        for group in attending.groups:
+            check_empty_rule(attending, group.attend, draft.ctx)
     return made if report.errors == before else None
 
 
@@ -208,7 +231,7 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Extra():
             _extra(node, draft)
         case t.Input():
-            if node.name.id == "index":
+            if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
             made = declare_input(node, draft.ctx) if draft.define(node.name) else None
             if made is None:
@@ -239,10 +262,23 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
         case t.Heads():
             _heads(node, draft)
+        case t.Part():
+            part(node, draft)
+        case t.Pool():
+            pool(node, draft)
+        case t.Select():
+            select(node, draft)
+        case t.Assign():
+            assign(node, draft)
+        case t.Result():
+            result(node, draft)
         case t.Attend():
             if draft.attended is not None:
                 _attend_again(node.span, draft)
             draft.attended = node.span
+            if draft.spaces:
+                unnamed(node, draft, None)
+                return
             attend = attend_clause(node, draft)
             if attend is not None:
                 heads = e.Symbol(SymbolName.HEADS)
@@ -305,6 +341,11 @@ def _extra(node: t.Extra, draft: Draft) -> None:
         size = typed(node.size, draft.ctx, (Kind.INT,), "a size")
         if size is None or not check_level(size, "a size", draft.input_names, draft.ctx):
             return
+        for x in walk(size):
+            if isinstance(x, e.Length) and x.axis in draft.ctx.segments:
+                word = f"the number of `{x.axis}` tokens"
+                draft.ctx.error("AL207", x.span, "not an axis", clause="a size", word=word)
+                return
     segment = Segment(node.name.id, node.place, size, sides)
     (draft.prefixes if node.place == "prefix" else draft.suffixes).append(segment)
 
@@ -333,8 +374,12 @@ def _heads(node: t.Heads, draft: Draft) -> None:
         elif not isinstance(statement, t.Attend):
             draft.ctx.error("AL308", statement.span, "not inside `heads`")
     for attend_node in attends[:1]:
-        attend = attend_clause(attend_node, draft)
         start, stop = bounds
+        if draft.spaces:
+            if start is not None and stop is not None:
+                unnamed(attend_node, draft, (start, stop))
+            continue
+        attend = attend_clause(attend_node, draft)
         if attend is not None and start is not None and stop is not None:
             draft.groups.append(HeadGroup(start, stop, attend))
     draft.attended, draft.grouped = draft.attended or node.span, True

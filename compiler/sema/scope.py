@@ -11,6 +11,7 @@ from attnlang.compiler.diagnostics.report import Report
 from attnlang.compiler.ir.builtins import BUILTINS
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import InputDecl, Per
+from attnlang.compiler.ir.program import Product
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.limits import MAX_DEPTH, MAX_NODES, MAX_STEPS
@@ -55,10 +56,15 @@ class TokenName:
 Binding: TypeAlias = ValueName | ChoiceName | AxisName | TableName | TokenName
 
 RESERVED = frozenset(
-    {"q", "k", "head", "heads", "kv_head", "kv_heads", "head_dim", "true", "false", "len"}
+    {"q", "k", "head", "heads", "kv_head", "kv_heads", "head_dim", "true", "false", "len", "dot"}
     | {"and", "or", "not", "if", "else", "in", "where", "return", "def", "pattern", "batch"}
     | set(BUILTINS)
 )
+ARGUMENTS = frozenset(
+    {"index", "self", "v", "sizes", "scale", "return_lse", "q_offset", "tile"}
+    | {"state", "return_state"}
+)
+"""What no input can be called: inputs are passed by name beside these."""
 SYMBOLS = {str(s): s for s in SymbolName if s is not SymbolName.SCORE}
 
 
@@ -76,6 +82,8 @@ class Context:
     segments: Mapping[str, tuple[Side, ...]] = field(default_factory=dict)
     score: Expr | None = None
     """What ``s`` stands for; None where there is no score."""
+    products: dict[str, Product] | None = None
+    """The products with tables that scores read; None where there are none."""
     calls: tuple[tuple[str, Span], ...] = ()
     """The function calls being put in place, outermost first."""
 

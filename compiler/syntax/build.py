@@ -163,14 +163,29 @@ def _without_none(c: Children) -> tuple[Any, ...]:
 
 
 def _attend(c: Children, span: Span) -> t.Attend:
-    options: list[t.Option | t.Empty] = []
-    for item in c[1:]:
-        options.extend(item if isinstance(item, tuple) else [item] if item is not None else [])
-    return t.Attend(c[0], tuple(options), span=span)
+    linear, sources, where, *options = c
+    return t.Attend(where, _options(options), sources or (), linear is not None, span=span)
+
+
+def _select(c: Children, span: Span) -> t.Select:
+    name, dims, sources, where, *options = c
+    return t.Select(name, dims, sources, where, _options(options), span=span)
+
+
+def _options(items: Children) -> tuple[Any, ...]:
+    """Those behind the condition, and those of the lines below it."""
+    found: list[Any] = []
+    for item in items:
+        found.extend(item if isinstance(item, tuple) else [item] if item is not None else [])
+    return tuple(found)
 
 
 def _option(kind: Any) -> Callable[[Children, Span], t.Option]:
-    return lambda c, span: t.Option(kind, c[0], span=span)
+    return lambda c, span: t.Option(kind, c[0], (c[1] or ()) if len(c) > 1 else (), span=span)
+
+
+def _rule(kind: Any) -> Callable[[Children, Span], t.Rule]:
+    return lambda c, span: t.Rule(kind, c[0], span=span)
 
 
 _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
@@ -188,6 +203,7 @@ _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
     "paper_field": _field,
     "fidelity": lambda c, span: t.Fidelity(c[0], span=span),
     "over": lambda c, span: t.Over(c[0], c[1], span=span),
+    "dims": lambda c, span: tuple(c),
     "names": lambda c, span: _without_none(c),
     "prefix": lambda c, span: t.Extra("prefix", c[0], c[1], c[2], span=span),
     "suffix": lambda c, span: t.Extra("suffix", c[0], c[1], c[2], span=span),
@@ -198,12 +214,18 @@ _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
     "heads": lambda c, span: t.Heads(c[0][0], c[0][1], tuple(c[1:]), span=span),
     "slice": lambda c, span: (c[0], c[1]),
     "attend": _attend,
+    "sources": lambda c, span: tuple(c),
     "option_line": lambda c, span: tuple(c),
-    "score": _option("score"),
-    "softcap": _option("softcap"),
-    "scale": _option("scale"),
-    "sink": _option("sink"),
-    "empty": lambda c, span: t.Empty(c[0], span=span),
+    "choice_line": lambda c, span: tuple(c),
+    **{kind: _option(kind) for kind in ("score", "softcap", "scale", "sink", "gain", "decay")},
+    **{kind: _option(kind) for kind in ("delta", "top", "above", "mass", "force")},
+    **{kind: _rule(kind) for kind in ("empty", "normalise", "share")},
+    "gather": lambda c, span: t.Gather(c[0], c[1], span=span),
+    "part": lambda c, span: t.Part(c[0], c[1], span=span),
+    "pool": lambda c, span: t.Pool(c[0], c[1], c[2], span=span),
+    "select": _select,
+    "assign": lambda c, span: t.Assign(c[0], c[1], span=span),
+    "result": lambda c, span: t.Result(c[0], span=span),
     "conditional": lambda c, span: t.Conditional(c[1], c[0], c[2], span=span),
     "disjunction": _flatten("or"),
     "conjunction": _flatten("and"),

@@ -23,8 +23,13 @@ STATEMENTS = (
     "attend",
     "paper",
     "fidelity",
+    "part",
+    "pool",
+    "select",
+    "return",
 )
-OPTIONS = ("score", "softcap", "scale", "sink", "empty")
+OPTIONS = ("score", "softcap", "scale", "sink", "empty", "normalise", "gain", "decay", "delta")
+CHOICES = ("score", "scale", "normalise", "top", "above", "mass", "force", "share", "gather")
 _EMPTY_BLOCK = "a block holds at least one statement, indented by 4 spaces"
 _READABLE = {
     "COLON": "`:`",
@@ -67,6 +72,12 @@ def explain_unexpected(token: Token, accepts: set[str], source: Source) -> Diagn
         span = Span(source, span.start, span.start + len(text))
     if text == "*" and source.text[span.start - 1 : span.start] == "*":
         span, text = Span(source, span.start - 1, span.end), "**"
+    first = re.search(r"^([ \t]*)(\w+)[ \t]*\Z", _line_before(source, span.start))
+    if accepts == {"EQUAL"} and first and first[2] not in ("part", "let"):
+        # `overs n`: a word that starts no statement may have been meant for a tensor's name.
+        at = span.start - len(_line_before(source, span.start)) + len(first[1])
+        span, text = Span(source, at, at + len(first[2])), first[2]
+        accepts = {"ATTEND"}
     label = ""
     if text in WORDS:
         help: str | None = WORDS[text]
@@ -157,6 +168,8 @@ def _line_too_short(span: Span, accepts: set[str], source: Source) -> Diagnostic
         return diagnostic("AL016", span, help=_EMPTY_BLOCK)
     elif "RETURN" in accepts:
         help = "a function ends in `return` and a value"
+    elif "WHERE" in accepts and "attend" in line:
+        help = "say which pairs: `attend where` and a condition over q and k"
     elif line[-1:] == ["empty"]:
         help = "say what such a row gives: `zero`, `self`, `full` or `passthrough`"
     elif {"NAME", "NUMBER"} <= accepts:
@@ -187,6 +200,11 @@ def _span(token: Token, source: Source) -> Span:
         start = len(source.text[:start].rstrip())
         return Span(source, start, start + 1)
     return Span(source, start, start + max(1, len(str(token))))
+
+
+def _line_before(source: Source, at: int) -> str:
+    """The text of a line before a place on it."""
+    return source.text[source.text.rfind("\n", 0, at) + 1 : at]
 
 
 def _line_above(span: Span) -> Span:

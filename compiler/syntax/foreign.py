@@ -18,7 +18,6 @@ WORDS = {
     "is": "equality is `==`",
     "not": "negate the whole: `not (q in cls)`",
     "mask": "pairs are chosen with `attend where ...`",
-    "return": "a pattern ends in `attend where ...`; only functions `return`",
     "**": "there is no power operator: `x * x`, `pow2(n)` or `exp2(x)`",
 }
 

@@ -116,8 +116,8 @@ def _return(node: t.Function) -> Row:
 
 def _statement(node: t.Statement, depth: int, commented: frozenset[int]) -> Iterator[Row]:
     match node:
-        case t.Attend():
-            yield from _attend(node, depth, commented)
+        case t.Attend() | t.Select() | t.Assign(value=t.Attend()):
+            yield from _clause(node, depth, commented)
         case t.Heads():
             doc = Group(("heads[", Nest((SOFT, _range(node.start, node.stop))), SOFT, "]:"))
             yield _row(
@@ -138,7 +138,17 @@ def _range(start: t.Expression | None, stop: t.Expression | None) -> str:
 
 
 def _simple(
-    node: t.Over | t.Extra | t.Input | t.Require | t.Let | t.Paper | t.Fidelity,
+    node: t.Over
+    | t.Extra
+    | t.Input
+    | t.Require
+    | t.Let
+    | t.Paper
+    | t.Fidelity
+    | t.Part
+    | t.Pool
+    | t.Assign
+    | t.Result,
 ) -> Doc:
     match node:
         case t.Over():
@@ -159,6 +169,16 @@ def _simple(
             return ("require ", statement_value(node.condition), message)
         case t.Let():
             return (f"let {node.name.id} = ", statement_value(node.value))
+        case t.Part():
+            return (f"part {node.name.id} = ", statement_value(node.value))
+        case t.Pool():
+            axes = ", ".join(a.id for a in node.axes)
+            return (f"pool {node.name.id}[{axes}] = ", statement_value(node.value))
+        case t.Assign():
+            assert not isinstance(node.value, t.Attend)
+            return (f"{node.name.id} = ", statement_value(node.value))
+        case t.Result():
+            return ("return ", statement_value(node.value))
         case t.Paper():
             return f"paper {_quoted(node.title)}" + "".join(_field(*f) for f in node.fields)
         case t.Fidelity():
@@ -172,26 +192,44 @@ def _field(name: str, value: str) -> str:
     return f" {name} {value if plain else _quoted(value)}"
 
 
-def _attend(node: t.Attend, depth: int, commented: frozenset[int]) -> Iterator[Row]:
+def _clause(
+    node: t.Attend | t.Select | t.Assign, depth: int, commented: frozenset[int]
+) -> Iterator[Row]:
     """The condition, and below it one row for each option; a lone ``empty`` stays on the line."""
-    where: Doc = ("attend where ", statement_value(node.where))
-    last = _closed(node.where.span)
-    if len(node.options) == 1 and isinstance(node.options[0], t.Empty):
-        rule = node.options[0]
-        flat = f"attend where {format_expression(node.where)} empty {rule.rule.id}"
+    clause = node.value if isinstance(node, t.Assign) else node
+    assert isinstance(clause, t.Attend | t.Select)
+    head = _opening(clause)
+    if isinstance(node, t.Assign):
+        head = f"{node.name.id} = {head}"
+    last = _closed(clause.where.span)
+    if len(clause.options) == 1 and isinstance(clause.options[0], t.Rule):
+        rule = clause.options[0]
+        flat = f"{head} where {format_expression(clause.where)} {rule.kind} {rule.rule.id}"
         between = range(last, rule.span.begin.line)
         if len(flat) + INDENT * depth <= WIDTH and not any(line in commented for line in between):
             yield _row(depth, flat, Role.STATEMENT, node.span)
             return
+    where: Doc = (f"{head} where ", statement_value(clause.where))
     yield _row(depth, where, Role.STATEMENT, node.span, last=last)
-    for option in node.options:
+    for option in clause.options:
         yield _row(depth + 1, _option(option), Role.PART, option.span)
 
 
-def _option(node: t.Option | t.Empty) -> Doc:
-    if isinstance(node, t.Empty):
-        return f"empty {node.rule.id}"
-    return (f"{node.kind} ", statement_value(node.value))
+def _opening(node: t.Attend | t.Select) -> str:
+    sources = ", ".join(format_expression(x) for x in node.sources)
+    if isinstance(node, t.Select):
+        return f"select {node.name.id}[{', '.join(d.id for d in node.dims)}] from {sources}"
+    words = ["attend", "linear" if node.linear else "", sources]
+    return " ".join(w for w in words if w)
+
+
+def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
+    if isinstance(node, t.Rule):
+        return f"{node.kind} {node.rule.id}"
+    if isinstance(node, t.Gather):
+        return (f"gather {node.rule.id} where ", statement_value(node.where))
+    per = f" per {', '.join(n.id for n in node.per)}" if node.per else ""
+    return (f"{node.kind} ", statement_value(node.value), per)
 
 
 _CLOSING_QUOTES = re.compile(r'"{2,}|"\Z')

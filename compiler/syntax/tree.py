@@ -3,6 +3,7 @@
 Expression  = Number | Name | Attribute | Subscript | Call | Negative | Not | Binary
             | Compare | Boolean | Member | Conditional | Tuple
 Statement   = Over | Extra | Input | Require | Let | Heads | Attend | Paper | Fidelity
+            | Part | Pool | Select | Assign | Result
 Declaration = Function | Pattern
 """
 
@@ -181,21 +182,86 @@ class Let(Node):
 
 @dataclass(frozen=True, slots=True)
 class Option(Node):
-    """A score, softcap, scale or sink clause of an ``attend``."""
+    """A clause with a value: of an ``attend`` (score to delta) or a ``select`` (top to force).
 
-    kind: Literal["score", "softcap", "scale", "sink"]
+    per: the dimensions each choice is made for, ``top 4 per head``.
+    """
+
+    kind: Literal[
+        "score", "softcap", "scale", "sink", "gain", "decay", "delta",
+        "top", "above", "mass", "force",
+    ]  # fmt: skip
     value: Expression
+    per: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Empty(Node):
+class Rule(Node):
+    """A clause that names one of a few rules: ``empty zero``, ``normalise sum``."""
+
+    kind: Literal["empty", "normalise", "share"]
     rule: Name
 
 
 @dataclass(frozen=True, slots=True)
-class Attend(Node):
+class Gather(Node):
+    """``gather max where ...``: scores of runs of keys from the scores of keys."""
+
+    rule: Name
     where: Expression
-    options: tuple[Option | Empty, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attend(Node):
+    """``attend where ...``, or with other tensors than q, k and v: ``attend q, kb, vb where``."""
+
+    where: Expression
+    options: tuple[Option | Rule, ...]
+    sources: tuple[Expression, ...] = ()
+    linear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Node):
+    """``part b = blocks(n, 64)``: an axis whose tokens are blocks of another's."""
+
+    name: Name
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Pool(Node):
+    """``pool kb[b] = mean(k)``: one vector for each token of the axes."""
+
+    name: Name
+    axes: tuple[Name, ...]
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Node):
+    """``select chosen[head, n, b] from q, kb where ...``: a set, and the rule that fills it."""
+
+    name: Name
+    dims: tuple[Name, ...]
+    sources: tuple[Expression, ...]
+    where: Expression
+    options: tuple[Option | Rule | Gather, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Node):
+    """``name = ...``: a tensor of the program, made by an attention or from other tensors."""
+
+    name: Name
+    value: Expression | Attend
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Node):
+    """``return ...``: what the program gives for each query."""
+
+    value: Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +284,22 @@ class Fidelity(Node):
     level: Name
 
 
-Statement: TypeAlias = Over | Extra | Input | Require | Let | Heads | Attend | Paper | Fidelity
+Statement: TypeAlias = (
+    Over
+    | Extra
+    | Input
+    | Require
+    | Let
+    | Heads
+    | Attend
+    | Paper
+    | Fidelity
+    | Part
+    | Pool
+    | Select
+    | Assign
+    | Result
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def refused(text: str) -> str:
     return f"{found.code} {found.message}"
 
 
-@pytest.mark.parametrize("word", ["overs n", "lety = 3", "attendwhere true", "headss[:]:"])
+@pytest.mark.parametrize("word", ["overs n", "lety 3", "attendwhere true", "headss[:]:"])
 def test_keywords_are_whole_words(word: str) -> None:
     first = word.split()[0].split("[")[0]
     assert refused(f"pattern p:\n    {word}\n") == f"AL010 unexpected `{first}`"

@@ -7,6 +7,7 @@ import inspect
 from hypothesis import strategies as st
 
 from attnlang.compiler.syntax import tree as t
+from attnlang.compiler.syntax.explain_syntax import STATEMENTS
 
 WORDS = ("n", "x", "window", "head", "score", "empty", "over", "prefix", "on", "where", "if", "_a1")
 names = st.builds(
@@ -60,8 +61,27 @@ parameters = st.lists(
     st.builds(t.Parameter, names, types, st.none() | expressions), max_size=4
 ).map(tuple)
 options = st.one_of(
-    st.builds(t.Option, st.sampled_from(["score", "softcap", "scale", "sink"]), expressions),
-    st.builds(t.Empty, names),
+    st.builds(
+        t.Option,
+        st.sampled_from(["score", "softcap", "scale", "sink", "decay", "delta"]),
+        expressions,
+    ),
+    st.builds(t.Rule, st.sampled_from(["empty", "normalise"]), names),
+)
+choices = st.one_of(
+    st.builds(t.Option, st.sampled_from(["score", "scale", "above", "force"]), expressions),
+    st.builds(
+        t.Option,
+        st.sampled_from(["top", "mass"]),
+        expressions,
+        st.lists(names, max_size=2).map(tuple),
+    ),
+    st.builds(t.Rule, st.sampled_from(["normalise", "share"]), names),
+    st.builds(t.Gather, names, expressions),
+)
+sources = st.lists(expressions, max_size=3).map(tuple)
+attends = st.builds(
+    t.Attend, expressions, st.lists(options, max_size=3).map(tuple), sources, st.booleans()
 )
 lets = st.builds(t.Let, names, expressions)
 fields = st.lists(
@@ -79,7 +99,20 @@ simple_statements = st.one_of(
     st.builds(t.Input, names, types, st.lists(names, max_size=2).map(tuple)),
     st.builds(t.Require, expressions, st.none() | strings),
     lets,
-    st.builds(t.Attend, expressions, st.lists(options, max_size=3).map(tuple)),
+    attends,
+    st.builds(t.Part, names, expressions),
+    st.builds(t.Pool, names, axes, expressions),
+    st.builds(
+        t.Select,
+        names,
+        axes,
+        sources.filter(bool),
+        expressions,
+        st.lists(choices, max_size=3).map(tuple),
+    ),
+    # A word that begins a statement cannot be the name of a tensor.
+    st.builds(t.Assign, names.filter(lambda n: n.id not in STATEMENTS), expressions | attends),
+    st.builds(t.Result, expressions),
     st.builds(t.Paper, strings, fields.map(tuple)),
     st.builds(t.Fidelity, names),
 )

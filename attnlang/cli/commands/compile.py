@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from attnlang.backends.support import REFUSES, refusals
 from attnlang.backends.triton import target
 from attnlang.cli.artifact import arrays_of, check_out, write_directory
 from attnlang.cli.console import Console
@@ -35,7 +36,7 @@ from attnlang.compiler.report.data import to_dict
 from attnlang.compiler.report.measure import missing_inputs
 from attnlang.compiler.report.words import count, scaled
 from attnlang.pattern import Pattern
-from attnlang.stdlib_info import BACKENDS, input_type, refusals
+from attnlang.stdlib_info import input_type
 
 SCHEMA = "attnlang.manifest/1"
 DESCRIPTION = """Writes pattern.attn (canonical, with every function it needs), manifest.json and
@@ -57,7 +58,7 @@ def configure(parser: Parser) -> None:
     add_sizes(parser)
     add_parameters(parser)
     add_inputs(parser)
-    parser.add_argument("--backend", choices=(AUTO, *BACKENDS), default=AUTO, help="default: auto")
+    parser.add_argument("--backend", choices=(AUTO, *REFUSES), default=AUTO, help="default: auto")
     parser.add_argument(
         "--target",
         action="append",

@@ -1,4 +1,4 @@
-"""AL401-AL412: values given to a pattern: parameters, sizes, inputs, heads."""
+"""AL401-AL414: values given to a pattern: parameters, sizes, inputs, heads."""
 
 from attnlang.compiler.diagnostics.catalogue.entry import Entry
 
@@ -71,5 +71,16 @@ ENTRIES = (
     Entry(
         "AL412", "unknown argument", "pattern `{pattern}` takes no `{name}`",
         "Only declared inputs and axes can be given to a call.",
+    ),
+    Entry(
+        "AL413", "several attentions", "pattern `{pattern}` is a program of several attentions",
+        "A plan, a mask and a picture are of one attention. Name the one that is meant: "
+        "`stdlib:nsa.local`, or `pattern.steps` in Python.",
+    ),
+    Entry(
+        "AL414", "growing decay", "this log-decay may be above 0",
+        "A state is multiplied by exp(decay) at every token: above 0 it grows without bound. Write "
+        "`-exp(x)` or `log(sigmoid(x))`, or declare the input `nonpositive`, which every call then "
+        "checks.",
     ),
 )  # fmt: skip

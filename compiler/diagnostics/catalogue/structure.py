@@ -1,6 +1,8 @@
-"""AL301-AL308: what a pattern must and must not say."""
+"""AL301-AL315: what a pattern must and must not say."""
 
 from attnlang.compiler.diagnostics.catalogue.entry import Entry
+
+_PARTS = "pattern p(block: int = 16):\n    over n\n    part b = blocks(n, block)\n    pool kb[b] = mean(k)\n"
 
 ENTRIES = (
     Entry(
@@ -58,5 +60,62 @@ ENTRIES = (
         "and suffixes are the same for all heads.",
         "pattern p:\n    over n\n    heads[:]:\n        require len(n) > 1\n        attend where true\n",
         "pattern p:\n    over n\n    require len(n) > 1\n    heads[:]:\n        attend where true\n",
+    ),
+    Entry(
+        "AL309", "not among these tokens", "`{read}` is not there in this step",
+        "A step of a program has tokens of its own: pooled keys lie on the parts they were pooled "
+        "to, and have no coordinate on the axis that was cut.",
+        _PARTS + "    let past = k.n <= q.n\n    select r[n, b] from q, kb where past\n        top 2\n"
+        "    attend where r[q.n, k.n // block] empty zero\n",
+        _PARTS + "    let past = k.n <= q.n\n"
+        "    select r[n, b] from q, kb where k.b * block <= q.n\n        top 2\n"
+        "    attend where r[q.n, k.n // block] empty zero\n",
+    ),
+    Entry(
+        "AL310", "tensor expression", "{what} cannot stand where tensors are meant",
+        "Tensors are q, k, v, pools and the results of earlier steps. They are combined feature by "
+        "feature with + - * / and functions such as `silu`; numbers beside them may vary with the "
+        "tensor's own token and head.",
+        "pattern p:\n    over n\n    a = attend where q.n == k.n\n    return a * k.n\n",
+        "pattern p:\n    over n\n    a = attend where q.n == k.n\n    return a * q.n\n",
+    ),
+    Entry(
+        "AL311", "tokens do not match", "`{first}` and `{second}` have different tokens",
+        "Tensors combined with each other, and keys with their values, have one vector each for "
+        "the same tokens.",
+        _PARTS + "    return q + kb\n",
+        "pattern p:\n    over n\n    a = attend where q.n == k.n\n    return q + a\n",
+    ),
+    Entry(
+        "AL312", "part or pool", "this is no part or pool",
+        "`part b = blocks(n, 64)` cuts an axis into blocks, `windows(n, 32, stride=16)` into runs "
+        "that overlap; `pool kb[b] = mean(k)` makes one vector of each.",
+        "pattern p:\n    over n\n    part b = halves(n)\n    attend where q.n == k.n\n",
+        "pattern p:\n    over n\n    part b = blocks(n, 2)\n    attend where q.n == k.n\n",
+    ),
+    Entry(
+        "AL313", "two results", "a program has one result",
+        "It is what `return` gives, or the one `attend` that has no name.",
+        "pattern p:\n    over n\n    a = attend where q.n == k.n\n    attend where q.n == k.n\n"
+        "    return a\n",
+        "pattern p:\n    over n\n    a = attend where q.n == k.n\n"
+        "    b = attend where q.n == k.n\n    return a + b\n",
+    ),
+    Entry(
+        "AL314", "selection", "this selection does not fit together: {why}",
+        "`select R[head, n, b] from q, kb where ...` fills a set over its dimensions: heads, the "
+        "axes of the queries, the axes of the keys. One rule says how many are chosen.",
+        _PARTS + "    select r[n, b] from q, kb where true\n"
+        "    attend where r[q.n, k.n // block] empty zero\n",
+        _PARTS + "    select r[n, b] from q, kb where true\n        top 2\n"
+        "    attend where r[q.n, k.n // block] empty zero\n",
+    ),
+    Entry(
+        "AL315", "linear attention", "this is not a linear attention: {why}",
+        "`attend linear where k.n <= q.n` keeps a sum over the past instead of its keys. `decay x` "
+        "multiplies it by exp(x) at every token, `delta b` writes by the delta rule; scores are "
+        "polynomials of s, and are not normalised or divided by their sum.",
+        "pattern p:\n    over n\n    attend linear where q.n - k.n < 4\n",
+        "pattern p:\n    over n\n    attend linear where k.n <= q.n\n        decay -0.5\n",
     ),
 )  # fmt: skip

@@ -1,0 +1,82 @@
+"""The chunkwise form: linear time and memory, trainable, exact."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from attnlang.backends.linear.additive import Additive
+from attnlang.backends.linear.bidirectional import all_pairs, both_ways
+from attnlang.backends.linear.delta import Delta
+from attnlang.backends.linear.form import State, Weights, initial_state, tokens
+from attnlang.backends.linear.normalise import divided, split, with_ones
+from attnlang.backends.linear.parts import run
+from attnlang.backends.linear.polynomial import check, feature_count
+
+Tensor = torch.Tensor
+
+
+def chunkwise(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    decay: Tensor | None = None,
+    beta: Tensor | None = None,
+    scale: float = 1.0,
+    segments: Tensor | None = None,
+    initial: State | None = None,
+    chunk: int = 64,
+    normalise: Literal["none", "sum"] = "none",
+    eps: float = 0.0,
+    causal: bool = True,
+    weights: Weights | None = None,
+    engine: Literal["torch", "triton"] = "torch",
+) -> tuple[Tensor, State]:
+    """Linear attention with decay, ``S = e^decay S + k v^T`` and ``out = scale q^T S`` per token.
+
+    A token reads after it writes, and its own write is not decayed. Any of the tensors may have
+    fewer heads than the most that any has, which it must divide; H is that most.
+
+    q, k: ``[B, H, N, K]``. v: ``[B, H, N, V]``.
+    decay: logarithm, at most 0 (-inf forgets everything): ``[H]`` constant, ``[B, H, N]`` per
+        token, ``[B, H, N, K]`` per channel of the state; None is no decay.
+    beta: ``[B, H, N]`` turns the write into the gated delta rule (Yang et al., arXiv 2412.06464):
+        the state decays, then beta times what k reads of it is taken away, then beta k v^T added.
+        Stable for keys of length 1 and beta in [0, 2].
+    segments: int ``[B, N]``, equal within a document: the state starts empty where it changes.
+        The first document starts from ``initial``; the final state is that of the last.
+    chunk: tokens weighed pair by pair at once; changes only speed and rounding. Decays per
+        channel round it up to a power of two.
+    normalise: "sum" divides by the sum of the weights plus ``eps``; a sum of 0 gives 0.
+    causal: False weighs both sides, by ``e^(decay |i - j|)`` with a constant decay.
+    weights: (c0, c1, c2) weighs a pair by ``c0 + c1 x + c2 x^2`` of its score x = scale q.k
+        instead of by x, with no decay or one per head or token.
+    engine: "triton" runs kernels, for scalar decays alone, with chunks of their own.
+
+    Returns the output ``[B, H, N, V]`` in v's dtype and the state after the last token.
+    Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that
+    do not fit and for combinations that are not defined, Unsupported for what has no kernels.
+    """
+    v, start = with_ones(v, initial, normalise)
+
+    def forward(q: Tensor, k: Tensor, v: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = tokens(q, k, v, decay, beta, segments)
+        check(x, weights)
+        width = k.shape[3] if weights is None else feature_count(k.shape[3])
+        first = initial_state(start, x, (q.shape[0], x.heads, width, v.shape[3]))
+        if engine == "triton":
+            from attnlang.backends.linear.triton.launch import run as launched
+
+            plain = normalise == "none" and causal
+            return launched(x, first, scale, weights, v.dtype if plain else x.dtype)
+        return run(x, first, chunk, Additive(scale, weights) if beta is None else Delta(scale))
+
+    if causal:
+        out, final = forward(q, k, v, segments)
+    elif decay is None and segments is None and beta is None and initial is None:
+        out, final = all_pairs(tokens(q, k, v, None, None, None), scale, weights)
+    else:
+        out, final = both_ways(forward, q, k, v, decay, beta, scale, segments, initial, weights)
+    return divided(out, normalise, eps, v.dtype), split(final, normalise)

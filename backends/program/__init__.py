@@ -1,0 +1,1 @@
+"""Runs programs: one attention after the other, and what lies between them."""

@@ -1,0 +1,155 @@
+"""Selections: scores, the rule, and the set as a table of truth values.
+
+Scores are made in float32 or better. Equal scores: the key that comes first is the better one.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from attnlang.backends.call import Inputs, accumulation_dtype
+from attnlang.backends.reference.attend import mask
+from attnlang.backends.reference.evaluate import Pairs
+from attnlang.compiler.ir.program import Normalise, Select, Share
+from attnlang.compiler.problem.problem import Problem
+
+
+def candidate_scores(
+    problem: Problem, q: torch.Tensor, k: torch.Tensor, inputs: Inputs, scale: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores ``[B, H, Nq, U]`` of all pairs, and which of them are candidates."""
+    dtype = accumulation_dtype(q.dtype)
+    repeat = q.shape[1] // k.shape[1]
+    raw = q.to(dtype) @ k.to(dtype).repeat_interleave(repeat, 1).transpose(-1, -2)
+    pairs = Pairs(problem, inputs, q.device)
+    allowed = mask(problem, inputs, q.device).expand(raw.shape)
+    attend = problem.groups[0].attend
+    default = scale if scale is not None else q.shape[-1] ** -0.5
+    factor = default if attend.scale is None else pairs.value(attend.scale).to(dtype)
+    pairs.score = raw * factor
+    scores = pairs.score if attend.score is None else pairs.value(attend.score).to(dtype)
+    return scores.expand(raw.shape), allowed
+
+
+def normalised(scores: torch.Tensor, allowed: torch.Tensor, how: Normalise) -> torch.Tensor:
+    """Scores of the candidates of each query, as the rule and other heads meet them."""
+    if how is Normalise.SOFTMAX:
+        shown = torch.where(allowed, scores, -torch.inf)
+        top = shown.amax(-1, keepdim=True)
+        weight = torch.exp(shown - torch.where(top.isinf(), 0.0, top))
+        return weight / weight.sum(-1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+    return scores
+
+
+def shared(
+    scores: torch.Tensor, allowed: torch.Tensor, step: Select, kv_heads: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One set for every head, for every key head, or for all: ``[B, Hs, Nq, U]``."""
+    if step.dims[0] == "head":
+        return scores, allowed
+    groups = kv_heads if step.dims[0] == "kv_head" else 1
+    scores, allowed = (x.unflatten(1, (groups, -1)) for x in (scores, allowed))
+    return reduced(scores, step.share, 2), allowed.all(2)
+
+
+def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
+    match how:
+        case Share.SUM:
+            return x.sum(dim)
+        case Share.MEAN:
+            return x.mean(dim)
+        case Share.MAX:
+            return x.amax(dim)
+
+
+def gathered(
+    scores: torch.Tensor, allowed: torch.Tensor, belongs: torch.Tensor, how: Share
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of runs from those of the candidates that belong to them. belongs: bool [R, U]."""
+    found = []
+    for run in belongs:  # one run at a time: the product of runs, queries and keys is too large
+        here = allowed & run
+        match how:
+            case Share.MAX:
+                found.append(torch.where(here, scores, -torch.inf).amax(-1))
+            case Share.SUM | Share.MEAN:
+                total = torch.where(here, scores, 0.0).sum(-1)
+                found.append(total if how is Share.SUM else total / here.sum(-1).clamp(min=1))
+    some = [(allowed & run).any(-1) for run in belongs]
+    return torch.stack(found, -1), torch.stack(some, -1)
+
+
+def chosen(
+    scores: torch.Tensor, allowed: torch.Tensor, forced: torch.Tensor, step: Select, amount: float
+) -> torch.Tensor:
+    """The set, bool ``[B, Hs, Nq, R]``. forced: members whatever their score, counted first."""
+    axes = _choice_dims(step)
+    rest = [i for i in range(4) if i not in axes]
+    order = [*rest, *axes]
+    kept = [scores.shape[i] for i in rest]
+    moved = [
+        x.expand(scores.shape).permute(order).reshape(*kept, -1) for x in (scores, allowed, forced)
+    ]
+    rows, candidates, always = moved
+    if step.normalise is Normalise.MINMAX:
+        rows = _minmax(rows, candidates | always)
+    match step.rule.kind:
+        case "top":
+            picked = _top(rows, candidates, always, int(amount))
+        case "above":
+            picked = candidates & (rows > amount)
+        case "mass":
+            picked = _mass(rows, candidates, always, amount)
+    picked = picked | always
+    back = [order.index(i) for i in range(4)]
+    return picked.view([scores.shape[i] for i in order]).permute(back)
+
+
+def _choice_dims(step: Select) -> list[int]:
+    """The dimensions of ``[B, Hs, Nq, R]`` among which one choice is made."""
+    keys = len(step.dims) - (step.dims[0] in ("head", "kv_head")) - len(step.pattern.q_axes)
+    names = step.dims
+    by_head = names[0] in ("head", "kv_head") and names[0] not in step.rule.per
+    by_query = not set(step.pattern.q_axes) <= set(step.rule.per)
+    by_key = not set(names[-keys:]) <= set(step.rule.per)
+    return [i for i, own in ((1, by_head), (2, by_query), (3, by_key)) if own]
+
+
+def _ranks(values: torch.Tensor) -> torch.Tensor:
+    """The indices of each row from the largest value down; of equal ones the first comes first."""
+    return torch.sort(values, dim=-1, descending=True, stable=True).indices
+
+
+def _top(
+    rows: torch.Tensor, candidates: torch.Tensor, always: torch.Tensor, amount: int
+) -> torch.Tensor:
+    ranked = torch.where(candidates, rows, -torch.inf)
+    ranked = torch.where(always, torch.inf, ranked)
+    index = _ranks(ranked)[..., : max(amount, 0)]
+    return torch.zeros_like(candidates).scatter(-1, index, True) & (candidates | always)
+
+
+def _minmax(rows: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    low = torch.where(counted, rows, torch.inf).amin(-1, keepdim=True)
+    high = torch.where(counted, rows, -torch.inf).amax(-1, keepdim=True)
+    spread = high - low
+    found = (rows - low) / torch.where(spread <= 1e-6, 1.0, spread)
+    return torch.where(counted, found, 0.0)
+
+
+def _mass(
+    rows: torch.Tensor, candidates: torch.Tensor, always: torch.Tensor, amount: float
+) -> torch.Tensor:
+    """The best candidates until, with what is forced, they hold ``amount`` of the whole; at least
+    one of them."""
+    free = candidates & ~always
+    total = torch.where(candidates | always, rows, 0.0).sum(-1, keepdim=True)
+    own = torch.where(always, rows, 0.0).sum(-1, keepdim=True)
+    safe = total + 1e-6
+    needed = (amount - own / safe).clamp(min=0.0)
+    index = _ranks(torch.where(free, rows, -torch.inf))
+    ordered = torch.where(free, rows, 0.0).gather(-1, index)
+    before = (ordered.cumsum(-1) - ordered) / safe
+    take = before < needed
+    take[..., 0] = True
+    return torch.zeros_like(free).scatter(-1, index, take) & free

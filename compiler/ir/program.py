@@ -1,0 +1,229 @@
+"""Programs: several attentions with the pools, selections and sums between them.
+
+A program is a list of steps in order. Every attention of it is a whole :class:`PatternIR` over
+the axes of its own queries and keys, so that analysis, plans and backends meet nothing new: sets
+that a ``select`` fills are run-time tables to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.vector import Space, Vector
+from attnlang.compiler.source import NOWHERE, Span
+
+if TYPE_CHECKING:
+    from attnlang.compiler.ir.pattern import PatternIR
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An axis whose tokens are runs of another axis.
+
+    axis: the axis that is cut, or "index" for all axes as one line. Token b of it covers the
+    positions ``b * stride <= x < b * stride + size``. whole: only runs that fit are there
+    (``windows``); otherwise the last may be short (``blocks``, whose stride is their size).
+    """
+
+    name: str
+    axis: str
+    size: Expr
+    stride: Expr
+    whole: bool
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+class Reduction(StrEnum):
+    MEAN = "mean"
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    FIRST = "first"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One vector for each token of ``space``: the tokens it covers, reduced.
+
+    divide: what a mean divides by, the ``tokens`` that are there or the ``size`` of a full run.
+    """
+
+    name: str
+    source: str
+    space: Space
+    reduction: Reduction
+    divide: Literal["tokens", "size"] = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Every query (key) times every vector of a table, made before the attention.
+
+    by_head: the table's first dimension is the head. A table by name:
+    ``[B, heads, tokens, dimensions of the table but the head and the last]``.
+    """
+
+    name: str
+    side: Side
+    table: str
+    by_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Attention of heads ``start <= head < stop`` (None: all), by a pattern of its own.
+
+    keys and values: one tensor, or several that stand one behind the other. products: tables
+    that its scores read.
+    """
+
+    query: str
+    keys: tuple[str, ...]
+    values: tuple[str, ...]
+    pattern: PatternIR
+    start: Expr | None = None
+    stop: Expr | None = None
+    products: tuple[Product, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """Linear attention: the weight of a key is its score times the decays between it and the query.
+
+    Per token ``S = exp(decay) S + k v^T`` and ``out = scale q^T S``; with ``delta`` b the write is
+    ``b k (v - k^T S)^T``. pattern: what its clauses say, as of any attention. segments: the input
+    by which documents are told apart. decay, delta: over one token (q), head and channel (k).
+    """
+
+    query: str
+    key: str
+    value: str
+    pattern: PatternIR
+    causal: bool
+    segments: str | None
+    decay: Expr | None
+    delta: Expr | None
+    start: Expr | None = None
+    stop: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """An attention; branches with heads of their own stand side by side."""
+
+    name: str
+    branches: tuple[Branch | Recurrence, ...]
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """A tensor made of others."""
+
+    name: str
+    value: Vector
+    space: Space
+
+
+class Share(StrEnum):
+    """How several scores become one."""
+
+    SUM = "sum"
+    MEAN = "mean"
+    MAX = "max"
+
+
+class Normalise(StrEnum):
+    """What is done to the scores of the candidates before the rule."""
+
+    NONE = "none"
+    SOFTMAX = "softmax"
+    MINMAX = "minmax"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How many are chosen.
+
+    top: the ``amount`` best. above: all with a score above ``amount``. mass: the best whose scores
+    make up the fraction ``amount`` of all. per: the dimensions each choice is made for.
+    """
+
+    kind: Literal["top", "above", "mass"]
+    amount: Expr
+    per: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """The score of a run is the largest (sum, mean) score of the keys that belong to it.
+
+    pattern: its ``where`` says which keys (k) belong to which run (q).
+    """
+
+    rule: Share
+    pattern: PatternIR
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A set: for every query of one tensor, some keys of another.
+
+    dims: of the table, ``head`` or ``kv_head`` (or neither), then the axes of queries and keys.
+    pattern: its ``where`` are the candidates, its score the score. force: pairs that are chosen
+    whatever their score, counted first. gather: how scores of keys become scores of what is
+    chosen, where dims name other axes than the keys'.
+    """
+
+    name: str
+    query: str
+    key: str
+    pattern: PatternIR
+    dims: tuple[str, ...]
+    rule: Rule
+    force: Expr | None
+    share: Share
+    normalise: Normalise
+    gather: Gather | None
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+Step: TypeAlias = Pool | Assign | Attention | Select
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """parts: in order, a part may cut an earlier one. result: what each query gets."""
+
+    parts: tuple[Part, ...]
+    steps: tuple[Step, ...]
+    result: Vector
+
+    @property
+    def patterns(self) -> tuple[tuple[str, PatternIR], ...]:
+        """The attention of every step under a name of its own."""
+        return tuple(_named(self.steps))
+
+
+def attentions(program: Program) -> Iterator[PatternIR]:
+    """The patterns of the softmax attentions: selections have no rows to be empty."""
+    for step in program.steps:
+        if isinstance(step, Attention):
+            yield from (b.pattern for b in step.branches if isinstance(b, Branch))
+
+
+def _named(steps: tuple[Step, ...]) -> Iterator[tuple[str, PatternIR]]:
+    for step in steps:
+        match step:
+            case Attention(branches=branches):
+                for branch in branches:
+                    yield branch.pattern.name.partition(".")[2], branch.pattern
+            case Select(pattern=pattern):
+                yield pattern.name.partition(".")[2], pattern
+            case _:
+                pass

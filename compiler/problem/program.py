@@ -1,0 +1,206 @@
+"""A program bound to one call: the lengths of its parts, and a problem for each of its steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from attnlang.compiler.diagnostics.report import failure
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import GRID, Expr, Side, SymbolName
+from attnlang.compiler.ir.intervals import Intervals
+from attnlang.compiler.ir.pattern import PatternIR, Segment
+from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recurrence, Select
+from attnlang.compiler.ir.scalar import Number, value_of
+from attnlang.compiler.ir.traverse import rewrite
+from attnlang.compiler.ir.values import read_entries, substitute_values
+from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.problem.bind import PYTHON, Sizes, bind, leaf_ranges
+from attnlang.compiler.problem.problem import Extent, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A part of one side: run b covers ``b * stride <= x < b * stride + size``, cut at length."""
+
+    length: int
+    size: int
+    stride: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class BoundProgram:
+    """frame: the pattern's own tokens. runs: every part on both sides."""
+
+    frame: Problem
+    known: dict[Expr, int]
+    runs: dict[tuple[Side, str], Runs]
+
+    @property
+    def program(self) -> Program:
+        made = self.frame.pattern.program
+        assert made is not None
+        return made
+
+    def length(self, side: Side, axis: str) -> int:
+        return self.known[e.Length(side, axis)]
+
+    def lengths(self, space: Space) -> tuple[int, ...]:
+        """Tokens of a space along its axes."""
+        return tuple(self.length(space.side, a) for a in space.axes)
+
+    def number(self, x: Expr) -> Number:
+        """The value of what does not vary within a call."""
+        value = value_of(self.close(x))
+        if value is None:
+            raise failure("AL406", x.span, what="an amount of this program", value="unknown")
+        return value
+
+    def close(self, x: Expr) -> Expr:
+        """An expression with parameters, lengths and counts put in."""
+
+        def rule(node: Expr) -> Expr | None:
+            return e.Int(self.known[node], span=node.span) if node in self.known else None
+
+        pattern = self.frame.pattern
+        return read_entries(rewrite(substitute_values(x, pattern), rule), pattern, self.frame.heads)
+
+    def extents(self, space: Space) -> tuple[Extent, ...]:
+        """The tokens of a space as a problem has them."""
+        if space.whole:
+            return self.frame.extents(space.side)
+        lengths = self.lengths(space)
+        return (Extent(Segment(GRID, "grid"), space.axes, lengths, 0, (0,) * len(lengths)),)
+
+    def heads_of(self, branch: Branch | Recurrence) -> tuple[int, int]:
+        """The query heads of one branch."""
+        if branch.start is None or branch.stop is None:
+            return 0, self.frame.heads
+        start, stop = int(self.number(branch.start)), int(self.number(branch.stop))
+        return max(start, 0), min(stop, self.frame.heads)
+
+    def bound(
+        self,
+        pattern: PatternIR,
+        query: Space,
+        keys: dict[str, Space],
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+    ) -> Problem:
+        """The problem of one step. keys: the tensors that stand one behind the other."""
+        sizes: dict[str, int] = {}
+        key = next((s for s in keys.values() if s.whole), list(keys.values())[-1])
+        for side, space in ((Side.Q, query), (Side.K, key)):
+            for axis in space.axes:
+                sizes[f"{side}.{axis}"] = self.length(space.side, axis)
+            if space.whole:
+                for x in self.frame.extents(space.side):
+                    if not x.segment.is_grid:
+                        sizes[f"{side}.{x.segment.name}"] = x.size
+        for name, space in keys.items():
+            if space is not key:
+                sizes[f"{Side.K}.{name}"] = self.tokens(space)
+        grid = next(x for x in self.extents(query) if x.segment.is_grid)
+        return bind(
+            self._with_sets_from(pattern, query, grid.origin[0]),
+            sizes,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            q_offset=grid.origin[0],
+            outer=self.known,
+        )
+
+    def _with_sets_from(self, pattern: PatternIR, query: Space, origin: int) -> PatternIR:
+        """The pattern where it reads sets by the query's place among the queries of the call: a set
+        has rows for these alone, and while decoding the first has another coordinate than 0."""
+        rows = {
+            s.name: s.dims.index(query.axes[0])
+            for s in self.program.steps
+            if isinstance(s, Select) and query.whole and query.axes[0] in s.dims
+        }
+        if not origin or not any(i.name in rows for i in pattern.inputs):
+            return pattern
+
+        def rule(x: Expr) -> Expr | None:
+            if not isinstance(x, e.Table) or x.name not in rows:
+                return None
+            indices = list(x.indices)
+            at = rows[x.name]
+            indices[at] = e.Arith("-", indices[at], e.Int(origin))
+            return replace(x, indices=tuple(indices))
+
+        groups = [
+            replace(g, attend=replace(g.attend, where=rewrite(g.attend.where, rule)))
+            for g in pattern.groups
+        ]
+        return replace(pattern, groups=tuple(groups))
+
+    def tokens(self, space: Space) -> int:
+        """How many tokens a tensor of this space has."""
+        return sum(x.size for x in self.extents(space))
+
+
+def bind_program(
+    pattern: PatternIR,
+    sizes: Sizes,
+    *,
+    heads: int,
+    kv_heads: int | None = None,
+    head_dim: int = 64,
+    q_offset: int = 0,
+) -> BoundProgram:
+    """Lengths and parts of one call. Raises PatternError (AL404-AL411)."""
+    assert pattern.program is not None
+    frame = bind(
+        pattern, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
+    )
+    known: dict[Expr, int] = {
+        e.Symbol(SymbolName.HEADS): heads,
+        e.Symbol(SymbolName.KV_HEADS): frame.kv_heads,
+        e.Symbol(SymbolName.HEAD_DIM): head_dim,
+    }
+    for side in Side:
+        for x in frame.extents(side):
+            known.update({e.Length(side, a): n for a, n in zip(x.axes, x.lengths, strict=True)})
+    made = BoundProgram(frame, known, {})
+    for part in pattern.program.parts:
+        for side in Side:
+            length = _length(part, side, made)
+            if length is not None:
+                runs = _runs(part, length, made)
+                made.runs[side, part.name] = runs
+                known[e.Length(side, part.name)] = runs.count
+    for step in pattern.program.steps:
+        for branch in step.branches if isinstance(step, Attention) else ():
+            if isinstance(branch, Recurrence) and branch.decay is not None:
+                _check_decay(branch.decay, made)
+    return made
+
+
+def _check_decay(decay: Expr, made: BoundProgram) -> None:
+    """AL414 unless the log-decay is proved never to be above 0."""
+    frame = made.frame
+    ranges = leaf_ranges(frame.pattern, frame.k, frame.k, frame.heads, frame.kv_heads)
+    _, high = Intervals(PYTHON, ranges).of(made.close(decay))
+    if not high <= 0:
+        shown = "any value" if high == math.inf else f"{float(high):.3g}"
+        raise failure("AL414", decay.span, f"may reach {shown}")
+
+
+def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
+    if part.axis == "index":
+        grid = next(x for x in made.frame.extents(side) if x.segment.is_grid)
+        return grid.size
+    return made.known.get(e.Length(side, part.axis))
+
+
+def _runs(part: Part, length: int, made: BoundProgram) -> Runs:
+    size, stride = int(made.number(part.size)), int(made.number(part.stride))
+    for value, what in ((size, "size"), (stride, "stride")):
+        if value < 1:
+            raise failure("AL406", part.span, what=f"the {what} of part `{part.name}`", value=value)
+    count = (length - size) // stride + 1 if part.whole else -(-length // stride)
+    return Runs(length, size, stride, max(count, 0))

@@ -1,0 +1,185 @@
+"""``attend linear``: attention whose state is a sum over the past, with decay.
+
+Its condition is one of a few: all pairs, the past (``k.n <= q.n``), and within equal documents.
+"""
+
+from __future__ import annotations
+
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
+from attnlang.compiler.ir.linear import difference
+from attnlang.compiler.ir.pattern import Attend, HeadGroup, Normaliser
+from attnlang.compiler.ir.program import Recurrence
+from attnlang.compiler.ir.traverse import rewrite, walk
+from attnlang.compiler.sema.attends import attend_clause
+from attnlang.compiler.sema.draft import Draft
+from attnlang.compiler.sema.expressions import typed
+from attnlang.compiler.sema.scope import ValueName
+from attnlang.compiler.sema.stage import check_leaves, shifted, step_pattern
+from attnlang.compiler.source import Span
+from attnlang.compiler.syntax import tree as t
+
+CHANNEL = "channel"
+"""The feature of a key that a decay may vary with."""
+PER_TOKEN = ("decay", "delta")
+
+
+def recurrence(
+    node: t.Attend,
+    inner: Draft,
+    names: tuple[str, str, str],
+    step: str,
+    heads: tuple[Expr, Expr] | None,
+) -> Recurrence | None:
+    """One linear attention. Mistakes are reported (AL315)."""
+    own = [o for o in node.options if isinstance(o, t.Option) and o.kind in PER_TOKEN]
+    rest = tuple(o for o in node.options if o not in own)
+    attend = attend_clause(t.Attend(node.where, rest, span=node.span), inner)
+    if attend is None:
+        return None
+    shape = _shape(attend.where, inner, node.where.span)
+    if shape is None or not _plain(attend, inner):
+        return None
+    causal, segments = shape
+    values: dict[str, Expr] = {}
+    for option in own:
+        if option.kind in values:
+            inner.ctx.error("AL303", option.span, "said again", what=f"`{option.kind}`")
+            return None
+        value = _per_token(option, inner, heads)
+        if value is None:
+            return None
+        values[option.kind] = value
+    group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), attend)
+    if heads is not None:
+        group = shifted(group, heads[0], dict(inner.values))
+    pattern = step_pattern(inner, step, [group], ())
+    if pattern is None:
+        return None
+    start, stop = heads or (None, None)
+    decay, delta = values.get("decay"), values.get("delta")
+    return Recurrence(*names, pattern, causal, segments, decay, delta, start, stop)
+
+
+def _shape(where: Expr, inner: Draft, span: Span) -> tuple[bool, str | None] | None:
+    """Is it causal, and which input tells documents apart? None (AL315) for other conditions."""
+    parts = where.operands if isinstance(where, e.And) else (where,)
+    causal, segments = False, None
+    for part in parts:
+        match part:
+            case e.Bool(value=True):
+                pass
+            case e.Compare(
+                op="==", left=e.TokenInput(name=a, side=x), right=e.TokenInput(name=b, side=y)
+            ) if a == b and x != y and segments in (None, a):
+                segments = a
+            case e.Compare() if _is_past(part, inner):
+                causal = True
+            case _:
+                inner.ctx.error(
+                    "AL315",
+                    span,
+                    "not a prefix of the sequence",
+                    why="its condition is `true` or `k.n <= q.n`, and `q.doc == k.doc` beside it",
+                )
+                return None
+    return causal, segments
+
+
+def _is_past(part: e.Compare, inner: Draft) -> bool:
+    """``k <= q`` on the only axis, or on the index, however it is written."""
+    flipped = part.op in (">=", ">")
+    left, right = (part.right, part.left) if flipped else (part.left, part.right)
+    if part.op not in ("<=", ">=", "<", ">"):
+        return False
+    found = difference(left, right)
+    slack = 0 if part.op in ("<=", ">=") else -1
+    axes = inner.axes[Side.Q]
+    pairs: list[tuple[Expr, Expr]] = [(e.Index(Side.Q), e.Index(Side.K))]
+    if len(axes) == 1:
+        pairs.append((e.Coord(Side.Q, axes[0]), e.Coord(Side.K, axes[0])))
+    return any(set(found.terms) == {(k, 1), (q, -1)} and found.constant == slack for q, k in pairs)
+
+
+def _plain(attend: Attend, inner: Draft) -> bool:
+    """Scores are polynomials of s, weights are not normalised or divided by their sum."""
+    why = None
+    if attend.sink is not None or attend.empty is not None:
+        why = "it has no sink and no rule for empty rows: those give 0"
+    elif attend.normaliser not in (Normaliser.SUM, Normaliser.NONE, Normaliser.SOFTMAX):
+        why = "its weights are not normalised, or by their `sum`"
+    elif attend.score is not None and _degree(attend.score) is None:
+        why = "its score is a polynomial of s of degree 2 at most, such as `1.0 + s + s * s / 2.0`"
+    if why is not None:
+        inner.ctx.error("AL315", attend.span, why=why)
+    return why is None
+
+
+def _degree(x: Expr) -> int | None:
+    """The degree of a polynomial in the score with constant coefficients; None for others."""
+    match x:
+        case e.Symbol(name=SymbolName.SCORE):
+            return 1
+        case e.Arith(op="+" | "-", left=a, right=b):
+            one, two = _degree(a), _degree(b)
+            return None if one is None or two is None else max(one, two)
+        case e.Arith(op="*", left=a, right=b):
+            one, two = _degree(a), _degree(b)
+            return None if one is None or two is None or one + two > 2 else one + two
+        case e.Arith(op="/", left=a, right=b):
+            one, two = _degree(a), _degree(b)
+            return one if two == 0 else None
+        case e.Neg(operand=a):
+            return _degree(a)
+        case _:
+            fixed = (e.Int, e.Float, e.Param, e.Apply, e.Length)
+            counts = (SymbolName.HEADS, SymbolName.KV_HEADS, SymbolName.HEAD_DIM)
+            constant = all(
+                isinstance(n, fixed)
+                or (isinstance(n, e.Symbol) and n.name in counts)
+                or isinstance(n, e.Arith | e.Neg)
+                for n in walk(x)
+            )
+            return 0 if constant else None
+
+
+def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) -> Expr | None:
+    """A decay or a delta: of the key's token, head and channel. The token is the query of the
+    expression that is made, the channel its key."""
+    channel = e.Coord(Side.K, CHANNEL)
+    ctx = inner.ctx
+    if CHANNEL not in ctx.names:
+        ctx = ctx.with_names(**{CHANNEL: ValueName(channel)})
+    value = typed(node.value, ctx, (Kind.FLOAT,), f"`{node.kind}`")
+    if value is None or not check_leaves(_without(value, channel), inner, node.span):
+        return None
+    for x in walk(value):
+        q_side = isinstance(x, e.Coord | e.Index | e.TokenInput) and x.side is Side.Q
+        if q_side or x == e.Symbol(SymbolName.SCORE):
+            why = f"`{node.kind}` is a number of each key: it reads `k.`, the head and `channel`"
+            ctx.error("AL315", x.span, why=why)
+            return None
+    if node.kind == "delta" and any(x == channel for x in walk(value)):
+        ctx.error("AL315", node.span, why="`delta` has one value for all channels of a token")
+        return None
+    if heads is not None:
+        group = HeadGroup(e.Int(0), heads[1], Attend(e.TRUE, score=value))
+        value = shifted(group, heads[0], dict(inner.values)).attend.score
+        assert value is not None
+
+    def swap(x: Expr) -> Expr | None:
+        match x:
+            case e.Coord(side=Side.K, axis=axis) if axis != CHANNEL:
+                return e.Coord(Side.Q, axis, span=x.span)
+            case e.Index(side=Side.K):
+                return e.Index(Side.Q, span=x.span)
+            case e.TokenInput(side=Side.K, name=name, kind=kind):
+                return e.TokenInput(Side.Q, name, kind, span=x.span)
+            case _:
+                return None
+
+    return rewrite(value, swap)
+
+
+def _without(root: Expr, leaf: Expr) -> Expr:
+    return rewrite(root, lambda x: e.Int(0) if x == leaf else None)

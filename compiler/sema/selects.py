@@ -1,0 +1,190 @@
+"""``select``: which keys of a tensor are chosen for which queries of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
+from attnlang.compiler.ir.pattern import Attend, HeadGroup, InputDecl
+from attnlang.compiler.ir.program import Gather, Normalise, Rule, Select, Share
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.sema.attends import attend_clause
+from attnlang.compiler.sema.draft import Draft
+from attnlang.compiler.sema.expressions import boolean, typed
+from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.programs import own_tensors
+from attnlang.compiler.sema.scope import TableName
+from attnlang.compiler.sema.stage import check_leaves, stage, step_pattern
+from attnlang.compiler.syntax import tree as t
+
+HEADS = ("head", "kv_head")
+RULES = ("top", "above", "mass")
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def select(node: t.Select, draft: Draft) -> None:
+    """Check one ``select`` and let its name stand for the set it fills."""
+    made = _select(node, draft)
+    if not draft.define(node.name):
+        return
+    name = node.name.id
+    draft.ctx = draft.ctx.with_names(**{name: TableName(name, Kind.BOOL, len(node.dims))})
+    if made is not None:
+        draft.sets[name] = _declaration(made)
+        draft.steps.append(made)
+
+
+def _declaration(made: Select) -> InputDecl:
+    """The set as the patterns that read it see it: a run-time table."""
+    heads: dict[str, str | Expr] = {"head": "head", "kv_head": e.Symbol(SymbolName.KV_HEADS)}
+    dims = ("batch", *(heads.get(d, d) for d in made.dims))
+    return InputDecl(made.name, Kind.BOOL, dims, (), False, False, span=made.span)
+
+
+def _select(node: t.Select, draft: Draft) -> Select | None:
+    spaces = _spaces(node, draft)
+    if spaces is None:
+        return None
+    query, key, runs = spaces
+    inner = stage(draft, query, [("keys", key)])
+    scored = [o for o in node.options if isinstance(o, t.Option) and o.kind in ("score", "scale")]
+    attend = attend_clause(t.Attend(node.where, tuple(scored), span=node.span), inner)
+    group = None if attend is None else HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), attend)
+    pattern = None
+    if group is not None:
+        pattern = step_pattern(inner, node.name.id, [group], draft.sets.values())
+    chosen = stage(draft, query, [("keys", runs)])
+    rule = _rule(node, chosen)
+    force, gather, good = None, None, True
+    said: set[str] = set()
+    for option in node.options:
+        kind: str = "gather" if isinstance(option, t.Gather) else option.kind
+        if kind in said and kind != "score":
+            draft.ctx.error("AL303", option.span, "said again", what=f"`{kind}`")
+            good = False
+        said.add(kind)
+        if isinstance(option, t.Option) and option.kind == "force":
+            force = boolean(option.value, chosen.ctx, "`force`")
+            good &= force is not None and check_leaves(force, chosen, option.span)
+        elif isinstance(option, t.Gather):
+            gather = _gather(option, draft, runs, key)
+            good &= gather is not None
+    share = _word(node, "share", Share, Share.SUM, draft)
+    normalise = _word(node, "normalise", Normalise, Normalise.NONE, draft)
+    if gather is None and runs.axes != key.axes and good:
+        draft.ctx.error(
+            "AL314",
+            node.dims[-1].span,
+            "not the axes of the keys",
+            why=f"the scores are of `{', '.join(key.axes)}`",
+            help="say how they become scores of these: `gather max where ...`",
+        )
+        return None
+    if not good or pattern is None or rule is None or share is None or normalise is None:
+        return None
+    names = [s.id for s in node.sources if isinstance(s, t.Name)]
+    dims = tuple(d.id for d in node.dims)
+    return Select(
+        node.name.id, names[0], names[1], pattern, dims, rule, force, share, normalise, gather,
+        span=node.span,
+    )  # fmt: skip
+
+
+def _spaces(node: t.Select, draft: Draft) -> tuple[Space, Space, Space] | None:
+    """Where the queries, the scored keys and the chosen keys lie."""
+    found: list[Space] = []
+    for source in node.sources:
+        name = source.id if isinstance(source, t.Name) else source.span.text
+        if name not in draft.spaces:
+            hint = did_you_mean(name, draft.spaces)
+            draft.ctx.error("AL310", source.span, "not a tensor", what=f"`{name}`", help=hint)
+            return None
+        found.append(draft.spaces[name])
+    if len(found) != 2:
+        why = f"it chooses from two tensors, not {len(found)}"
+        draft.ctx.error("AL314", node.span, why=why, help="`select R[n, b] from q, kb where ...`")
+        return None
+    query, key = found
+    dims = [d.id for d in node.dims]
+    rest = dims[1:] if dims and dims[0] in HEADS else dims
+    known = {*draft.parts, *(a for s in own_tensors(draft).values() for a in s.axes)}
+    for d in node.dims:
+        if d.id not in known and d.id not in HEADS:
+            hint = did_you_mean(d.id, [*known, *HEADS])
+            draft.ctx.error("AL101", d.span, "no axis of that name", name=d.id, help=hint)
+            return None
+    if tuple(rest[: len(query.axes)]) != query.axes or len(rest) <= len(query.axes):
+        shown = ", ".join((*query.axes, *key.axes))
+        draft.ctx.error(
+            "AL314",
+            node.name.span,
+            why="its dimensions are the axes of its queries, then those of its keys",
+            help=f"`{node.name.id}[{shown}]`, with `head` or `kv_head` before them",
+        )
+        return None
+    axes = tuple(rest[len(query.axes) :])
+    return query, key, Space(axes, key.side, axes == key.axes and key.whole, key.heads)
+
+
+def _rule(node: t.Select, chosen: Draft) -> Rule | None:
+    rules = [o for o in node.options if isinstance(o, t.Option) and o.kind in RULES]
+    if len(rules) != 1:
+        chosen.ctx.error(
+            "AL314",
+            node.name.span,
+            why=f"it has {len(rules)} rules",
+            help="one of `top 4`, `above 0.01` and `mass 0.9`",
+        )
+        return None
+    rule = rules[0]
+    kind = Kind.INT if rule.kind == "top" else Kind.FLOAT
+    amount = typed(rule.value, chosen.ctx, (kind,), f"`{rule.kind}`")
+    if amount is None or not check_level(amount, "a dimension", frozenset(), chosen.ctx):
+        return None
+    dims = [d.id for d in node.dims]
+    for name in rule.per:
+        if name.id not in dims:
+            hint = did_you_mean(name.id, dims)
+            chosen.ctx.error("AL101", name.span, "not a dimension", name=name.id, help=hint)
+            return None
+    keys = chosen.axes[Side.K]
+    per = tuple(n.id for n in rule.per) or tuple(d for d in dims if d not in keys)
+    return Rule(rule.kind, amount, per)  # type: ignore[arg-type]
+
+
+def _gather(node: t.Gather, draft: Draft, runs: Space, key: Space) -> Gather | None:
+    rule = _named(node.rule, Share, draft)
+    inner = stage(draft, runs, [("keys", key)])
+    where = boolean(node.where, inner.ctx, "`gather ... where`")
+    if where is None or rule is None:
+        return None
+    if any(isinstance(x, e.TokenInput | e.Symbol) for x in walk(where)):
+        why = "which keys belong together may vary with their places alone"
+        draft.ctx.error("AL314", node.where.span, why=why)
+        return None
+    group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), Attend(where, span=node.span))
+    pattern = step_pattern(inner, "gather", [group], ())
+    return None if pattern is None else Gather(rule, pattern)
+
+
+def _word(
+    node: t.Select, kind: str, words: type[Choice], default: Choice, draft: Draft
+) -> Choice | None:
+    for option in node.options:
+        if isinstance(option, t.Rule) and option.kind == kind:
+            return _named(option.rule, words, draft)
+    return default
+
+
+def _named(name: t.Name, words: type[Choice], draft: Draft) -> Choice | None:
+    known: Sequence[str] = [str(w) for w in words]
+    if name.id in known:
+        return words(name.id)
+    hint = did_you_mean(name.id, known) or "one of: " + ", ".join(known)
+    draft.ctx.error("AL206", name.span, name=name.id, help=hint)
+    return None
