@@ -77,7 +77,8 @@ def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> 
     anchor = Name("anchor")
     end = block.let(f"end{suffix}", op("maximum")(last - anchor + STEP - 1, 0) // STEP)
     if suffix:
-        end = block.let(end.text, op("maximum")(begin, end))
+        # An empty span may lie within a step.
+        end = block.let(end.text, op("where")(first < last, end, begin))
     if not interval.whole:
         return Span(begin, end, end, end)
     inner = (full_first - anchor + STEP - 1) // STEP
@@ -145,8 +146,10 @@ def _fields(s: Span) -> tuple[X, X, X, X]:
 
 
 def visit(block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None]) -> None:
-    """Several runs of steps, one after another. (One loop over all, with a choice of the step in it,
-    takes more registers.)"""
+    """Several runs of steps, one after another.
+
+    One loop over all, with a choice of the step in it, takes more registers.
+    """
     if not pieces:
         return
     body = Block()
