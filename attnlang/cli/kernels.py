@@ -13,11 +13,12 @@ from attnlang.pattern import Pattern
 
 
 def kernels(
-    pattern: Pattern, sizes: Mapping[str, int], args: Namespace, given: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """A manifest entry for every kernel and target, and the files by name.
+    pattern: Pattern, sizes: Mapping[str, int], args: Namespace
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the manifest says of the kernels, for every target, and of how they are launched; and
+    the files by name.
 
-    Tiles are those of the plan for ``sizes``; the kernels serve other lengths of that layout too.
+    Tiles are those of the plan for ``sizes``, whatever the run-time tensors.
     """
     if os.environ.get("TRITON_INTERPRET") == "1":
         raise UsageError("Triton interprets here", "unset TRITON_INTERPRET to compile")
@@ -25,12 +26,13 @@ def kernels(
     from attnlang.backends.triton.attend import form_of
     from attnlang.backends.triton.choices import Shape
     from attnlang.backends.triton.module import write
+    from attnlang.backends.triton.package import package
     from attnlang.backends.triton.tables import in_order
     from attnlang.backends.triton.target import target
     from attnlang.compiler.ir.expr import Kind, Side
     from attnlang.compiler.layout.cost import slots
 
-    plan = pattern.plan(sizes, args.heads, kv_heads=args.kv_heads, head_dim=args.head_dim, **given)
+    plan = pattern.plan(sizes, args.heads, kv_heads=args.kv_heads, head_dim=args.head_dim)
     sides = {Side.Q: plan.layout.q, Side.K: plan.layout.k}
     blocks = slots(sides[Side.Q].capacity), slots(sides[Side.K].capacity)
     gathered = frozenset(
@@ -40,9 +42,11 @@ def kernels(
     learned = frozenset(i.name for i in pattern.ir.inputs if i.kind is Kind.FLOAT)
     entries: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
+    parts = []
     for group in plan.problem.groups:
         form = form_of(plan.problem, group, gathered, frozenset(), learned)
         made = write(pattern.ir, group.index, form)
+        parts.append((group, form, made))
         module = f"group{group.index}.py"
         files[module] = made.text.encode()
         for name in args.machines:
@@ -55,7 +59,8 @@ def kernels(
                 report = {k: v for k, v in asdict(one).items() if k not in ("text", "binary")}
                 report["dropped"] = [{**asdict(c), "why": why} for c, why in one.dropped]
                 entries.append({"module": module, **report, **asdict(shape), "files": names})
-    return entries, files
+    launch, more = package(plan, sizes, parts, shape)
+    return {"kernels": entries, "launch": launch}, files | more
 
 
 def described(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:

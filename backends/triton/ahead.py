@@ -17,7 +17,7 @@ from attnlang.backends.triton.writer import Kernel
 from attnlang.compiler.ir.expr import Kind
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
-_ROWS = ("lse", "delta", "sink", "d_leaf")
+_FLOAT32 = ("lse", "delta", "sink", "d_leaf", "part_out", "part_lse")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -78,6 +78,7 @@ def _compile(
 
     signature, aligned = _signature(kernel, shape)
     fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
+    fixed = {p.name: fixed[p.name] for p in kernel.function.parameters if p.constant}
     arch = int(target.arch) if target.backend == "cuda" else target.arch
     source = ASTSource(
         getattr(load(text), kernel.function.name), signature, constexprs=fixed, attrs=aligned
@@ -119,9 +120,9 @@ def _signature(
             kind = "constexpr"
         elif name in tensors:
             kind = _POINTERS[tensors[name].kind]
-        elif name.startswith(_ROWS):
+        elif name.startswith(_FLOAT32):
             kind = "*fp32"
-        elif name == "met":
+        elif name in ("met", "part_met"):
             kind = "*i8"
         elif name in ("scale", "scale_log2"):
             kind = "fp32"

@@ -21,9 +21,11 @@ from attnlang.backends.triton.told import told
 from attnlang.backends.triton.widths import closed_sides, largest
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
@@ -129,7 +131,26 @@ def form_of(
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
     wide = largest(problem, group) > LARGEST_INT32
-    return Form(gathered, wide, sink, absent, own, learned, marks, closed_sides(problem, group))
+    closed = closed_sides(problem, group)
+    return Form(
+        gathered, wide, sink, absent, own, learned, marks, closed, reads_head(problem, group)
+    )
+
+
+def reads_head(problem: Problem, group: BoundGroup) -> bool:
+    """Does anything but q and the sink differ between the query heads of a key head?"""
+    shared = problem.heads // problem.kv_heads
+    if group.start % shared or group.stop % shared:
+        return True
+    by_head = {i.name for i in problem.pattern.inputs if "head" in i.dims and i.sides}
+    read = (group.attend.where, group.attend.score, group.attend.scale)
+    return any(
+        (isinstance(x, e.Symbol) and x.name is e.SymbolName.HEAD)
+        or (isinstance(x, e.TokenInput) and x.name in by_head)
+        for root in read
+        if root is not None
+        for x in walk(root)
+    )
 
 
 class _Attention(torch.autograd.Function):

@@ -28,6 +28,7 @@ from attnlang.backends.triton.writer import (
     element,
     head_pointer,
     kernel,
+    key_head,
     row_pointer,
     tile_of_queries,
 )
@@ -117,11 +118,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w = Writer(pattern, attend, form, Side.K)
     begin, loops, end = Block(), Block(), Block()
     begin.let("tile_k", op("program_id")(0))
-    begin.let(
-        "kv_head",
-        Name("first_head") // Name("group") + op("program_id")(1) % Name("launched_kv_heads"),
-    )
-    begin.let("batch", op("program_id")(1) // Name("launched_kv_heads"))
+    key_head(begin)
     for tensor in ("k", "v", "d_k", "d_v"):
         head_pointer(begin, tensor, Name("kv_head"))
     dims(begin)

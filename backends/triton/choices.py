@@ -55,6 +55,11 @@ _BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
         256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
     },
 }
+_BY_WIDTH["split_forward"] = {
+    128: (Choice(64, 64, 4, 3), Choice(64, 32, 4, 2), Choice(32, 32, 4, 1)),
+    256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
+}
+_BY_WIDTH["merge"] = {256: (Choice(16, 16, 4, 1),)}
 _BY_WIDTH["table_gradient"] = _BY_WIDTH["query_gradient"]
 
 

@@ -96,7 +96,8 @@ def run(args: Namespace, console: Console) -> int:
     if args.machines:
         refuse("triton", pattern)
         with working(f"compiling kernels for {', '.join(args.machines)}", console):
-            manifest["kernels"], more = kernels(pattern, sizes, args, given)
+            known, more = kernels(pattern, sizes, args)
+        manifest.update(known)
         manifest["files"] += sorted(more)
     text = standalone(module, select(module, name))
     write_directory(out, text, manifest, arrays, more, replace=args.force)
@@ -159,6 +160,7 @@ def _plan(
         "paper": {"title": meta.paper, "year": meta.year, "arxiv": meta.arxiv},
         "fidelity": meta.fidelity,
         "kernels": [],
+        "launch": None,
         "verified": None,
         "files": ["manifest.json", "pattern.attn", "plan.npz"],
     }
