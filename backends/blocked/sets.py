@@ -63,7 +63,9 @@ def set_read(call: Call) -> SetRead | None:
     if len(problem.groups) != 1 or len(problem.q) != 1 or len(problem.k) != 1:
         return None
     attend = problem.groups[0].attend
-    if attend.score is not None or attend.sink is not None or attend.empty is not EmptyRule.ZERO:
+    if (attend.score, attend.sink, attend.gain) != (None, None, None):
+        return None
+    if attend.empty is not EmptyRule.ZERO:
         return None
     if attend.normaliser is not Normaliser.SOFTMAX:
         return None

@@ -31,7 +31,18 @@ def _function(name: str, x: Any) -> Any:
     return np.where(np.isnan(x), x, y) if name in ("log", "log2", "sqrt") else y
 
 
-ARRAYS = Ops(minimum=np.minimum, maximum=np.maximum, where=np.where, function=_function)
+def _truth(x: Any) -> Any:
+    return int(x) if isinstance(x, bool) else x.astype(np.int8)
+
+
+ARRAYS = Ops(
+    minimum=np.minimum,
+    maximum=np.maximum,
+    where=np.where,
+    function=_function,
+    truth=_truth,
+    some=lambda x: bool(np.any(x)),
+)
 
 
 def may_and_must(

@@ -3,7 +3,8 @@
 1. Factors per axis (:mod:`separable`), or closed intervals of keys per query on long sequences
    (:mod:`rows`): exact by construction.
 2. Interval arithmetic on tiles (:mod:`boxes`) for what does not fall apart.
-3. Element by element (:mod:`elements`) on the tiles that are still undecided.
+3. Element by element (:mod:`elements`) on the tiles that are still undecided, once for all tokens
+   and tiles that the predicate cannot tell apart (:mod:`alike`).
 
 A tile is live when the predicate holds somewhere on it, and full when the complement holds
 nowhere: one question asked of two predicates. Where run-time tensors are not known yet, or the
@@ -18,18 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlang.compiler.analysis import boxes, rows
+from attnlang.compiler.analysis.alike import cells, distinct
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import clauses, complement
+from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.analysis.separable import any_strips, factor_table, split, spread
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_entries
 
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
 ELEMENT_BUDGET = 1 << 28
 """Elements the last layer may evaluate for one pair of segments."""
+
+TILE_BUDGET = 1 << 24
+"""Tile pairs that may be listed one by one."""
 
 DENSE_AXIS = 2048
 """Up to this length an axis is enumerated; longer sequences are solved for key intervals."""
@@ -60,16 +67,38 @@ def _refined(
     predicate: Expr, table: RunTable, q: ExtentTiling, k: ExtentTiling, known: Known
 ) -> Classified:
     """A table of tiles that may be live, made exact element by element where that is affordable."""
-    area = int((table.stops - table.starts)[~table.full].sum()) * q.capacity * k.capacity
-    if not known.covers(predicate) or area > ELEMENT_BUDGET:
+    doubtful = int((table.stops - table.starts)[~table.full].sum())
+    if doubtful > TILE_BUDGET:
         return Classified(table, False)
     r, c, full = table.entries()
+    found = _by_element(predicate, q, k, known, r[~full], c[~full])
+    if found is None:
+        return Classified(table, False)
     some, every = full.copy(), full.copy()
-    doubtful = ~full
-    some[doubtful], every[doubtful] = Elements(q, k, known).any_and_all(
-        predicate, r[doubtful], c[doubtful]
-    )
+    some[~full], every[~full] = found
     return Classified(from_entries(r[some], c[some], every[some], q.tiles, k.tiles), True)
+
+
+def _by_element(
+    predicate: Expr,
+    q: ExtentTiling,
+    k: ExtentTiling,
+    known: Known,
+    rows: IntArray,
+    columns: IntArray,
+) -> tuple[BoolArray, BoolArray] | None:
+    """Does any pair of these tiles attend, and do all? None where asking would cost too much."""
+    if not known.covers(predicate):
+        return None
+    a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
+    moved = a.kinds is None and b.kinds is None
+    r, c, copies = (
+        representatives(predicate, q, k, rows, columns) if moved else distinct(a, b, rows, columns)
+    )
+    if len(r) * a.width * b.width > ELEMENT_BUDGET:
+        return None
+    some, every = Elements(a, b, known).any_and_all(predicate, r, c)
+    return some[copies], every[copies]
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:
@@ -83,10 +112,10 @@ def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Kn
     exact = True
     if undecided.any():
         r, c = np.nonzero(undecided)
-        if known.covers(predicate) and len(r) * q.capacity * k.capacity <= ELEMENT_BUDGET:
-            some, every = Elements(q, k, known).any_and_all(predicate, r, c)
+        found = _by_element(predicate, q, k, known, r, c)
+        if found is not None:
             live, broken = live.copy(), broken.copy()
-            live[r, c], broken[r, c] = some, ~every
+            live[r, c], broken[r, c] = found[0], ~found[1]
         else:
             live, broken, exact = live | undecided, broken | undecided, False
     return Classified(from_dense(live, live & ~broken), exact)

@@ -27,6 +27,7 @@ ALLOWED: dict[str, Level] = {
     "where": _ALL,
     "score": _ALL | Level.SCORE,
     "sink": _ALL & ~Level.KEY,
+    "gain": _ALL,
     "scale": _ALL & ~(Level.KEY | Level.QUERY),
     "softcap": _ALL & ~(Level.KEY | Level.QUERY),
     "require": Level.LENGTHS | Level.HEADS,

@@ -41,6 +41,7 @@ from attnlang.compiler.sema.programs import (
 )
 from attnlang.compiler.sema.rows import check_empty_rule
 from attnlang.compiler.sema.scope import (
+    ARGUMENTS,
     RESERVED,
     AxisName,
     Binding,
@@ -230,7 +231,7 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Extra():
             _extra(node, draft)
         case t.Input():
-            if node.name.id == "index":
+            if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
             made = declare_input(node, draft.ctx) if draft.define(node.name) else None
             if made is None:

@@ -12,6 +12,8 @@ from tests.oracles import (
     multimodal,
     neighborhoods,
     partitions,
+    poses,
+    space_time,
     spans,
 )
 from tests.oracles.loops import Mask
@@ -64,8 +66,27 @@ MASKS: dict[str, MaskOracle] = {
         partitions.maxvit_block,
         partitions.maxvit_grid,
         partitions.halo_2d,
+        partitions.davit_window,
+        partitions.gcvit_global,
+        partitions.poly_window,
+        neighborhoods.gna_extra,
+        neighborhoods.local_corr_2d,
+        neighborhoods.mvar,
+        neighborhoods.msa_conv,
+        space_time.factorized_st,
+        space_time.divided_st_cls,
+        space_time.tesa,
+        space_time.swap_ca_3d,
+        space_time.radial_token,
+        space_time.radial,
+        poses.skateformer,
+        poses.dsta,
+        poses.paab,
     )
 }
 
 FULL_WHEN_EMPTY = frozenset({"agile_click"})
-"""Patterns whose rows see every key where their mask is empty; all others then give 0."""
+"""Patterns whose rows see every key where their mask is empty."""
+
+KEPT_WHEN_EMPTY = frozenset({"paab"})
+"""Patterns whose rows give the query itself where their mask is empty; all others then give 0."""

@@ -272,3 +272,57 @@ def test_linear_attention_of_some_heads() -> None:
             same(out[:, h], weights @ v[:, h] / math.sqrt(8))
         whole = attnlang.compile("stdlib:causal", backend="reference")(q, k, v)
         same(out[:, 0], whole[:, 0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_readouts_are_numbers_of_tokens(backend: str) -> None:
+    p = parse(
+        "    over n\n    first = attend where causal(n)\n    mass = column_sum(first)\n"
+        "    z = lse(first)\n    second = attend where causal(n)\n"
+        "        score s * k.mass + q.z\n        gain 1.0 / float(k.n + 1)\n    return second * q.z\n"
+    )
+    q, k, v = qkv(17, 17)
+    out = p.compile(backend)(q, k, v)
+    wide = [x.repeat_interleave(2, 1) for x in (k, v)]
+    past = torch.tril(torch.ones(17, 17, dtype=torch.bool))
+    s = torch.where(past, 8**-0.5 * q @ wide[0].mT, -torch.inf)
+    mass, z = s.softmax(-1).sum(2), s.logsumexp(-1)
+    mass, z = mass.detach(), z.detach()
+    edited = torch.where(
+        past, 8**-0.5 * q @ wide[0].mT * mass[:, :, None] + z[..., None], -torch.inf
+    )
+    weights = edited.softmax(-1) / torch.arange(1.0, 18).double()
+    expected = weights @ wide[1] * z[..., None]
+    same(out, expected)
+    for a, b in zip(
+        *(torch.autograd.grad(x.square().sum(), (q, k, v)) for x in (out, expected)), strict=True
+    ):
+        same(a, b)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("rule", ["softmax", "sum", "count", "none"])
+def test_weights_and_gains(backend: str, rule: str) -> None:
+    p = attnlang.parse(
+        "pattern p:\n    over n\n    input g: float[batch, n]\n    attend where causal(n)\n"
+        f"        score s * s + 0.1\n        normalise {rule}\n        gain q.g - k.g\n"
+    )
+    q, k, v = qkv(17, 17)
+    g = torch.randn(2, 17, dtype=torch.float64, requires_grad=True)
+    out = p.compile(backend)(q, k, v, g=g)
+    past = torch.tril(torch.ones(17, 17, dtype=torch.bool))
+    s = (8**-0.5 * q @ k.repeat_interleave(2, 1).mT) ** 2 + 0.1
+    plain = torch.where(past, s, 0.0)
+    weights = {
+        "softmax": torch.where(past, s, -torch.inf).softmax(-1),
+        "sum": plain / plain.sum(-1, keepdim=True),
+        "count": plain / past.sum(-1, keepdim=True),
+        "none": plain,
+    }[rule]
+    gain = g[:, None, :, None] - g[:, None, None]
+    expected = (weights * gain) @ v.repeat_interleave(2, 1)
+    same(out, expected)
+    for a, b in zip(
+        *(torch.autograd.grad(x.square().sum(), (q, k, v, g)) for x in (out, expected)), strict=True
+    ):
+        same(a, b)

@@ -31,6 +31,13 @@ class Case:
         return attnlang.load(f"stdlib:{self.name}", **self.params)
 
     @property
+    def attention(self) -> attnlang.Pattern:
+        """The pattern, or the only attention of its program."""
+        steps = list(self.pattern.steps.values()) or [self.pattern]
+        (only,) = steps
+        return only
+
+    @property
     def tensors(self) -> dict[str, torch.Tensor | None]:
         return {n: None if x is None else torch.tensor(x) for n, x in self.inputs.items()}
 

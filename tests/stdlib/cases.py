@@ -6,6 +6,7 @@ import numpy as np
 
 import attnlang
 from tests.stdlib.case import EDGES, PACKED, Case, images, lines
+from tests.stdlib.cases_of_grids import GRIDS
 from tests.stdlib.cases_of_roles import ROLES
 from tests.stdlib.cases_of_spans import SPANS
 
@@ -116,6 +117,7 @@ ALL: list[Case] = [
     ),
     *SPANS,
     *ROLES,
+    *GRIDS,
 ]
 CASES = [case for case in ALL if case.name in attnlang.stdlib.names()]
 
@@ -126,4 +128,4 @@ def smallest(name: str) -> Case:
         case for case in CASES if case.name == name and int(np.prod([*case.sizes.values()])) >= 8
     ]
     found = min(mine, key=lambda case: int(np.prod([*case.sizes.values()])))
-    return Case(found.name, found.sizes, found.params, 2, found.inputs)
+    return Case(found.name, found.sizes, found.params, max(found.heads, 2), found.inputs)
