@@ -47,9 +47,14 @@ def shared(
     """One set for every head, for every key head, or for all: ``[B, Hs, Nq, U]``."""
     if step.dims[0] == "head":
         return scores, allowed
-    groups = kv_heads if step.dims[0] == "kv_head" else 1
-    scores, allowed = (x.unflatten(1, (groups, -1)) for x in (scores, allowed))
+    scores, allowed = (by_set(x, step, kv_heads) for x in (scores, allowed))
     return reduced(scores, step.share, 2), allowed.all(2)
+
+
+def by_set(x: torch.Tensor, step: Select, kv_heads: int) -> torch.Tensor:
+    """``[B, H, ...]`` with the heads that share a set in a dimension of their own."""
+    groups = x.shape[1] if step.dims[0] == "head" else kv_heads if step.by_head else 1
+    return x.unflatten(1, (groups, -1))
 
 
 def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
@@ -80,17 +85,27 @@ def gathered(
 
 
 def chosen(
-    scores: torch.Tensor, allowed: torch.Tensor, forced: torch.Tensor, step: Select, amount: float
+    scores: torch.Tensor,
+    allowed: torch.Tensor,
+    forced: torch.Tensor | None,
+    step: Select,
+    amount: float,
+    lengths: tuple[int, ...],
 ) -> torch.Tensor:
-    """The set, bool ``[B, Hs, Nq, R]``. forced: members whatever their score, counted first."""
-    axes = _choice_dims(step)
-    rest = [i for i in range(4) if i not in axes]
-    order = [*rest, *axes]
-    kept = [scores.shape[i] for i in rest]
-    moved = [
-        x.expand(scores.shape).permute(order).reshape(*kept, -1) for x in (scores, allowed, forced)
-    ]
-    rows, candidates, always = moved
+    """The set, bool ``[B, (Hs,) *lengths]``, of scores ``[B, Hs, Nq, R]``.
+
+    forced: members whatever their score, counted first. lengths: of the queries' and keys' axes.
+    """
+    shape = (*scores.shape[: 1 + step.by_head], *lengths)
+    among = [i for i in range(1, len(shape)) if i - 1 not in step.rule.per]
+    kept = [i for i in range(len(shape)) if i not in among]
+    order = [*kept, *among]
+    if forced is None:
+        forced = torch.zeros_like(allowed)
+    rows, candidates, always = (
+        x.expand(scores.shape).reshape(shape).permute(order).flatten(len(kept))
+        for x in (scores, allowed, forced)
+    )
     if step.normalise is Normalise.MINMAX:
         rows = _minmax(rows, candidates | always)
     match step.rule.kind:
@@ -100,19 +115,8 @@ def chosen(
             picked = candidates & (rows > amount)
         case "mass":
             picked = _mass(rows, candidates, always, amount)
-    picked = picked | always
-    back = [order.index(i) for i in range(4)]
-    return picked.view([scores.shape[i] for i in order]).permute(back)
-
-
-def _choice_dims(step: Select) -> list[int]:
-    """The dimensions of ``[B, Hs, Nq, R]`` among which one choice is made."""
-    keys = len(step.dims) - (step.dims[0] in ("head", "kv_head")) - len(step.pattern.q_axes)
-    names = step.dims
-    by_head = names[0] in ("head", "kv_head") and names[0] not in step.rule.per
-    by_query = not set(step.pattern.q_axes) <= set(step.rule.per)
-    by_key = not set(names[-keys:]) <= set(step.rule.per)
-    return [i for i, own in ((1, by_head), (2, by_query), (3, by_key)) if own]
+    picked = (picked | always).view([shape[i] for i in order])
+    return picked.permute([order.index(i) for i in range(len(shape))])
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
 from attnlang.backends.program.choose import (
+    by_set,
     candidate_scores,
     chosen,
     gathered,
@@ -21,12 +22,10 @@ from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
 from attnlang.backends.program.vectors import Value, Vectors
 from attnlang.backends.reference.attend import mask
-from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
 from attnlang.compiler.ir.vector import Space
-from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -60,12 +59,6 @@ class Runner:
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
         self.values = {name: Value(x) for name, x in (("q", call.q), ("k", call.k), ("v", call.v))}
-        frame = bound.frame.pattern
-        self.spaces = {
-            "q": Space(frame.q_axes, Side.Q, True, Side.Q),
-            "k": Space(frame.k_axes, Side.K, True, Side.K),
-            "v": Space(frame.k_axes, Side.K, True, Side.K),
-        }
         self.sets: dict[str, torch.Tensor] = {}
 
     def steps(self) -> None:
@@ -73,11 +66,11 @@ class Runner:
         for step in self.bound.program.steps:
             match step:
                 case Pool():
-                    source = self.spaces[step.source]
+                    source = self.bound.spaces[step.source]
                     x = pooled(self.values[step.source].x, step, source, self.bound)
                     self.values[step.name] = Value(x)
                 case Assign():
-                    vectors = Vectors(self.bound, step.space, self.values, self.inputs)
+                    vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
                     self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
                 case Attention():
@@ -85,14 +78,12 @@ class Runner:
                 case Select():
                     with torch.no_grad():
                         self.sets[step.name] = self._select(step)
-                    continue
                 case _:
                     assert_never(step)
-            self.spaces[step.name] = step.space
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
-        vectors = Vectors(self.bound, self.spaces["q"], self.values, self.inputs)
+        vectors = Vectors(self.bound, self.bound.spaces["q"], self.values, self._visible())
         made = vectors.value(self.bound.program.result)
         return made.x.to(self.values["q"].x.dtype), made.lse
 
@@ -112,7 +103,9 @@ class Runner:
         name = step.pattern.name.partition(".")[2]
         q = self.values[step.query].x[:, start:stop]
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
-        made = Linear(self.bound, step, self.spaces[step.key], self.inputs, slice(start, stop))
+        made = Linear(
+            self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
+        )
         out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
         self.states[name] = state
         return Value(out)
@@ -120,8 +113,8 @@ class Runner:
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
         q = self.values[branch.query].x[:, start:stop]
-        keys = {name: self.spaces[name] for name in branch.keys}
-        query = self.spaces[branch.query]
+        keys = {name: self.bound.spaces[name] for name in branch.keys}
+        query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
         heads = max(k.shape[1], v.shape[1])
@@ -176,6 +169,12 @@ class Runner:
                     tables[decl.name] = found
         return Inputs(tokens, tables)
 
+    def _visible(self) -> Inputs:
+        """What expressions beside tensors read: the call's tensors, and the sets made so far."""
+        own = {i.name: self._as_table(i.name) for i in self.bound.frame.pattern.inputs if i.sides}
+        tables = {name: x for name, x in own.items() if x is not None}
+        return Inputs(self.inputs.tokens, {**tables, **self.inputs.tables, **self.sets})
+
     def _as_table(self, name: str) -> torch.Tensor | None:
         """A token input of the whole pattern, read as a table where its tokens are others."""
         decl = next((i for i in self.bound.frame.pattern.inputs if i.name == name), None)
@@ -193,49 +192,38 @@ class Runner:
 
     def _select(self, step: Select) -> torch.Tensor:
         """The set as a table: ``[B, (heads,) queries' axes..., keys' axes...]``."""
-        query, key = self.spaces[step.query], self.spaces[step.key]
+        query, key = self.bound.spaces[step.query], self.bound.spaces[step.key]
         q, k = self.values[step.query].x, self.values[step.key].x
-        heads = step.dims[0] in ("head", "kv_head")
-        axes = step.dims[1:] if heads else step.dims
-        names = axes[len(query.axes) :]
-        runs = key if tuple(names) == key.axes else Space(tuple(names), key.side, False, key.heads)
-        counts = self.bound.lengths(runs)
-        shape = (*self.bound.lengths(query), *counts)
-        if 0 in shape or 0 in self.bound.lengths(key):
-            lead = (1, 1)[: 1 + heads]
-            return torch.zeros((*lead, *shape), dtype=torch.bool, device=q.device)
-        kv_heads = k.shape[1]
-        problem = self.bound.bound(
-            step.pattern, query, {"keys": key}, q.shape[1], kv_heads, q.shape[3]
-        )
-        inputs = self._inputs(step.pattern, query, {"keys": key}, 0, q.shape[1])
+        axes = step.dims[step.by_head + len(query.axes) :]
+        runs = key if axes == key.axes else Space(axes, key.side, False, key.heads)
+        lengths = (*self.bound.lengths(query), *self.bound.lengths(runs))
+        if 0 in lengths or 0 in self.bound.lengths(key):
+            none = (1,) * (1 + step.by_head)
+            return torch.zeros((*none, *lengths), dtype=torch.bool, device=q.device)
+        heads, kv_heads = q.shape[1], k.shape[1]
+        problem = self.bound.bound(step.pattern, query, {"keys": key}, heads, kv_heads, q.shape[3])
+        inputs = self._inputs(step.pattern, query, {"keys": key}, 0, heads)
         scores, allowed = candidate_scores(problem, q, k, inputs, self.scale)
+        scores, allowed = (self._on_axes(x, query, key) for x in (scores, allowed))
         scores = normalised(scores, allowed, step.normalise)
         scores, allowed = shared(scores, allowed, step, self.bound.frame.kv_heads)
         if step.gather is not None:
-            inner = self.bound.bound(step.gather.pattern, runs, {"keys": key}, 1, 1, 1)
-            belongs = mask(inner, Inputs(), q.device)[0, 0]
+            belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
             scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
-        forced = torch.zeros((), dtype=torch.bool, device=q.device)
+        forced = None
         if step.force is not None:
-            forced = self._forced(step, query, runs, inputs, scores.shape[1])
+            pairs = self._pairs(step.force, query, runs, heads)
+            forced = by_set(pairs, step, self.bound.frame.kv_heads).any(2)
         amount = float(self.bound.number(step.rule.amount))
-        found = chosen(scores, allowed, forced.expand(scores.shape), step, amount)
-        found = found.reshape(*found.shape[:2], *shape)
-        return found if heads else found[:, 0]
+        return chosen(scores, allowed, forced, step, amount, lengths)
 
-    def _forced(
-        self, step: Select, query: Space, runs: Space, inputs: Inputs, heads: int
-    ) -> torch.Tensor:
-        assert step.force is not None
-        frame = self.bound.frame
-        problem = Problem(
-            frame.pattern,
-            heads,
-            min(heads, frame.kv_heads),
-            frame.head_dim,
-            self.bound.extents(query),
-            self.bound.extents(runs),
-            (),
-        )
-        return Pairs(problem, inputs, self.values["q"].x.device).value(self.bound.close(step.force))
+    def _pairs(self, pattern: PatternIR, query: Space, key: Space, heads: int) -> torch.Tensor:
+        """Where a condition holds: bool ``[B or 1, heads, queries, keys]``."""
+        problem = self.bound.bound(pattern, query, {"keys": key}, heads, heads, 1)
+        inputs = self._inputs(pattern, query, {"keys": key}, 0, heads)
+        return self._on_axes(mask(problem, inputs, self.values["q"].x.device), query, key)
+
+    def _on_axes(self, x: torch.Tensor, query: Space, key: Space) -> torch.Tensor:
+        """``[B, H, queries, keys]`` without the tokens of prefixes and suffixes."""
+        q, k = (next(e for e in self.bound.extents(s) if e.segment.is_grid) for s in (query, key))
+        return x[:, :, q.start : q.stop, k.start : k.stop]

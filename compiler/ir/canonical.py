@@ -167,8 +167,10 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
                     tensors = f"{b.query} {','.join(b.keys)} {','.join(b.values)}"
                     yield f"attention {step.name} {heads} {tensors} {content_hash(b.pattern)}"
             case Select():
-                rule = f"{step.rule.kind} {numbers.of(step.rule.amount)} {','.join(step.rule.per)}"
-                words = f"{step.share} {step.normalise} {numbers.of(step.force)}"
+                per = ",".join(map(str, step.rule.per))
+                rule = f"{step.rule.kind} {numbers.of(step.rule.amount)} {per}"
+                forced = "-" if step.force is None else content_hash(step.force)
+                words = f"{step.share} {step.normalise} {forced}"
                 gather = step.gather
                 runs = "-" if gather is None else f"{gather.rule} {content_hash(gather.pattern)}"
                 tensors = f"{step.query} {step.key} {','.join(step.dims)}"

@@ -151,12 +151,13 @@ class Rule:
     """How many are chosen.
 
     top: the ``amount`` best. above: all with a score above ``amount``. mass: the best whose scores
-    make up the fraction ``amount`` of all. per: the dimensions each choice is made for.
+    make up the fraction ``amount`` of all. per: the dimensions of the set, counted from 0, each
+    choice is made for; a choice never goes beyond one element of the batch.
     """
 
     kind: Literal["top", "above", "mass"]
     amount: Expr
-    per: tuple[str, ...]
+    per: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +176,9 @@ class Select:
     """A set: for every query of one tensor, some keys of another.
 
     dims: of the table, ``head`` or ``kv_head`` (or neither), then the axes of queries and keys.
-    pattern: its ``where`` are the candidates, its score the score. force: pairs that are chosen
-    whatever their score, counted first. gather: how scores of keys become scores of what is
-    chosen, where dims name other axes than the keys'.
+    pattern: its ``where`` are the candidates, its score the score. force: its ``where`` are the
+    pairs that are chosen whatever their score, counted first. gather: how scores of keys become
+    scores of what is chosen, where dims name other axes than the keys'.
     """
 
     name: str
@@ -186,12 +187,20 @@ class Select:
     pattern: PatternIR
     dims: tuple[str, ...]
     rule: Rule
-    force: Expr | None
+    force: PatternIR | None
     share: Share
     normalise: Normalise
     gather: Gather | None
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
+    @property
+    def by_head(self) -> bool:
+        """Is the set's first dimension one of heads?"""
+        return self.dims[0] in SET_HEADS
+
+
+SET_HEADS = ("head", "kv_head")
+"""The dimensions of sets that are no axes."""
 
 Step: TypeAlias = Pool | Assign | Attention | Select
 

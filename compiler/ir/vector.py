@@ -35,6 +35,12 @@ class Space:
         return (self.axes, self.side, self.whole) == (other.axes, other.side, other.whole)
 
 
+def own_spaces(q_axes: tuple[str, ...], k_axes: tuple[str, ...]) -> dict[str, Space]:
+    """The tensors of every call."""
+    key = Space(k_axes, Side.K, True, Side.K)
+    return {"q": Space(q_axes, Side.Q, True, Side.Q), "k": key, "v": key}
+
+
 @dataclass(frozen=True, slots=True)
 class Tensor:
     name: str

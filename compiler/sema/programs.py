@@ -19,7 +19,7 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Reduction,
 )
-from attnlang.compiler.ir.vector import Space, Tensor
+from attnlang.compiler.ir.vector import Space, Tensor, own_spaces
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
@@ -62,9 +62,7 @@ def _multiplies(node: t.Attend) -> bool:
 
 def own_tensors(draft: Draft) -> dict[str, Space]:
     """The tensors of every call."""
-    q, k = draft.axes[Side.Q], draft.axes[Side.K]
-    query, key = Space(q, Side.Q, True, Side.Q), Space(k, Side.K, True, Side.K)
-    return {"q": query, "k": key, "v": key}
+    return own_spaces(draft.axes[Side.Q], draft.axes[Side.K])
 
 
 def part(node: t.Part, draft: Draft) -> None:

@@ -9,8 +9,8 @@ from typing import TypeVar
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.pattern import Attend, HeadGroup, InputDecl
-from attnlang.compiler.ir.program import Gather, Normalise, Rule, Select, Share
+from attnlang.compiler.ir.pattern import Attend, HeadGroup, InputDecl, PatternIR
+from attnlang.compiler.ir.program import SET_HEADS, Gather, Normalise, Rule, Select, Share
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.sema.attends import attend_clause
@@ -19,10 +19,9 @@ from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.programs import own_tensors
 from attnlang.compiler.sema.scope import TableName
-from attnlang.compiler.sema.stage import check_leaves, stage, step_pattern
+from attnlang.compiler.sema.stage import stage, step_pattern
 from attnlang.compiler.syntax import tree as t
 
-HEADS = ("head", "kv_head")
 RULES = ("top", "above", "mass")
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -69,8 +68,9 @@ def _select(node: t.Select, draft: Draft) -> Select | None:
             good = False
         said.add(kind)
         if isinstance(option, t.Option) and option.kind == "force":
-            force = boolean(option.value, chosen.ctx, "`force`")
-            good &= force is not None and check_leaves(force, chosen, option.span)
+            where = boolean(option.value, chosen.ctx, "`force`")
+            force = None if where is None else _pairs(where, "force", chosen, draft)
+            good &= force is not None
         elif isinstance(option, t.Gather):
             gather = _gather(option, draft, runs, key)
             good &= gather is not None
@@ -111,11 +111,11 @@ def _spaces(node: t.Select, draft: Draft) -> tuple[Space, Space, Space] | None:
         return None
     query, key = found
     dims = [d.id for d in node.dims]
-    rest = dims[1:] if dims and dims[0] in HEADS else dims
+    rest = dims[1:] if dims and dims[0] in SET_HEADS else dims
     known = {*draft.parts, *(a for s in own_tensors(draft).values() for a in s.axes)}
     for d in node.dims:
-        if d.id not in known and d.id not in HEADS:
-            hint = did_you_mean(d.id, [*known, *HEADS])
+        if d.id not in known and d.id not in SET_HEADS:
+            hint = did_you_mean(d.id, [*known, *SET_HEADS])
             draft.ctx.error("AL101", d.span, "no axis of that name", name=d.id, help=hint)
             return None
     if tuple(rest[: len(query.axes)]) != query.axes or len(rest) <= len(query.axes):
@@ -147,14 +147,23 @@ def _rule(node: t.Select, chosen: Draft) -> Rule | None:
     if amount is None or not check_level(amount, "a dimension", frozenset(), chosen.ctx):
         return None
     dims = [d.id for d in node.dims]
-    for name in rule.per:
-        if name.id not in dims:
-            hint = did_you_mean(name.id, dims)
-            chosen.ctx.error("AL101", name.span, "not a dimension", name=name.id, help=hint)
-            return None
-    keys = chosen.axes[Side.K]
-    per = tuple(n.id for n in rule.per) or tuple(d for d in dims if d not in keys)
-    return Rule(rule.kind, amount, per)  # type: ignore[arg-type]
+    per = [*range(len(dims) - len(chosen.axes[Side.K]))]
+    if rule.per:
+        named = [n for n in rule.per if n.id != "batch"]
+        for name in named:
+            if name.id not in dims:
+                hint = did_you_mean(name.id, [*dims, "batch"])
+                chosen.ctx.error("AL101", name.span, "not a dimension", name=name.id, help=hint)
+                return None
+        per = sorted({dims.index(n.id) for n in named})  # of a query and a key alike, the query's
+    return Rule(rule.kind, amount, tuple(per))  # type: ignore[arg-type]
+
+
+def _pairs(where: Expr, name: str, inner: Draft, draft: Draft) -> PatternIR | None:
+    """A condition over the tokens of a stage as a pattern."""
+    attend = Attend(where, span=where.span)
+    group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), attend)
+    return step_pattern(inner, name, [group], draft.sets.values())
 
 
 def _gather(node: t.Gather, draft: Draft, runs: Space, key: Space) -> Gather | None:
@@ -163,12 +172,11 @@ def _gather(node: t.Gather, draft: Draft, runs: Space, key: Space) -> Gather | N
     where = boolean(node.where, inner.ctx, "`gather ... where`")
     if where is None or rule is None:
         return None
-    if any(isinstance(x, e.TokenInput | e.Symbol) for x in walk(where)):
+    if any(isinstance(x, e.TokenInput | e.Table | e.Symbol) for x in walk(where)):
         why = "which keys belong together may vary with their places alone"
         draft.ctx.error("AL314", node.where.span, why=why)
         return None
-    group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), Attend(where, span=node.span))
-    pattern = step_pattern(inner, "gather", [group], ())
+    pattern = _pairs(where, "gather", inner, draft)
     return None if pattern is None else Gather(rule, pattern)
 
 
