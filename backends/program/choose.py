@@ -54,7 +54,8 @@ def shared(
 def by_set(x: torch.Tensor, step: Select, kv_heads: int) -> torch.Tensor:
     """``[B, H, ...]`` with the heads that share a set in a dimension of their own."""
     groups = x.shape[1] if step.dims[0] == "head" else kv_heads if step.by_head else 1
-    return x.unflatten(1, (groups, -1))
+    found: torch.Tensor = x.unflatten(1, (groups, -1))
+    return found
 
 
 def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
