@@ -53,9 +53,13 @@ def shared(
 
 def by_set(x: torch.Tensor, step: Select, kv_heads: int) -> torch.Tensor:
     """``[B, H, ...]`` with the heads that share a set in a dimension of their own."""
-    groups = x.shape[1] if step.dims[0] == "head" else kv_heads if step.by_head else 1
-    found: torch.Tensor = x.unflatten(1, (groups, -1))
+    found: torch.Tensor = x.unflatten(1, (set_heads(step, x.shape[1], kv_heads), -1))
     return found
+
+
+def set_heads(step: Select, heads: int, kv_heads: int) -> int:
+    """How many sets there are beside each other, of queries with so many heads."""
+    return heads if step.dims[0] == "head" else kv_heads if step.by_head else 1
 
 
 def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:

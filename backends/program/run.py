@@ -16,6 +16,7 @@ from attnlang.backends.program.choose import (
     chosen,
     gathered,
     normalised,
+    set_heads,
     shared,
 )
 from attnlang.backends.program.linear import Linear
@@ -25,7 +26,7 @@ from attnlang.backends.reference.attend import mask
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
-from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -44,6 +45,11 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
     flat = flat if by_head else flat[:, None]
     found = x.to(dtype) @ flat.transpose(-1, -2)
     return found.reshape(*found.shape[:3], *middle)
+
+
+def is_number(step: Assign) -> bool:
+    """Is it a readout, which later steps read as a number of their tokens?"""
+    return isinstance(step.value, Map) and step.value.function in READOUTS
 
 
 class Runner:
@@ -69,6 +75,8 @@ class Runner:
                     source = self.bound.spaces[step.source]
                     x = pooled(self.values[step.source].x, step, source, self.bound)
                     self.values[step.name] = Value(x)
+                case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
+                    self.values[step.name] = Value(self._column_sum(name))
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
@@ -80,6 +88,10 @@ class Runner:
                         self.sets[step.name] = self._select(step)
                 case _:
                     assert_never(step)
+            if isinstance(step, Assign) and is_number(step):
+                number = self.values[step.name].x[..., 0]
+                tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
+                self.inputs = Inputs(tokens, self.inputs.tables)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
@@ -97,6 +109,24 @@ class Runner:
         logs = [p.lse for p in parts if p.lse is not None]
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
+
+    def _column_sum(self, name: str) -> torch.Tensor:
+        """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
+        by values of one feature, whatever the backend."""
+        step = next(s for s in self.bound.program.steps if s.name == name)
+        assert isinstance(step, Attention)
+        branch = step.branches[0]
+        assert isinstance(branch, Branch)
+        with torch.enable_grad():
+            heads, k = self.bound.frame.heads, self.values[branch.keys[0]].x
+            ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
+            given = self.values
+            self.values = {n: Value(v.x.detach()) for n, v in given.items()}
+            self.values[branch.values[0]] = Value(ones)
+            out = self._branch(branch).x
+            self.values = given
+            (found,) = torch.autograd.grad(out.sum(), ones)
+        return found
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
@@ -193,29 +223,40 @@ class Runner:
     def _select(self, step: Select) -> torch.Tensor:
         """The set as a table: ``[B, (heads,) queries' axes..., keys' axes...]``."""
         query, key = self.bound.spaces[step.query], self.bound.spaces[step.key]
-        q, k = self.values[step.query].x, self.values[step.key].x
+        q = self.values[step.query].x
         axes = step.dims[step.by_head + len(query.axes) :]
         runs = key if axes == key.axes else Space(axes, key.side, False, key.heads)
         lengths = (*self.bound.lengths(query), *self.bound.lengths(runs))
-        if 0 in lengths or 0 in self.bound.lengths(key):
+        if 0 in lengths:
             none = (1,) * (1 + step.by_head)
             return torch.zeros((*none, *lengths), dtype=torch.bool, device=q.device)
+        if 0 in self.bound.lengths(key):  # nothing to score: what is forced is chosen all the same
+            groups = set_heads(step, q.shape[1], self.bound.frame.kv_heads)
+            pairs = (math.prod(self.bound.lengths(x)) for x in (query, runs))
+            allowed = q.new_zeros((q.shape[0], groups, *pairs), dtype=torch.bool)
+            scores = allowed.to(accumulation_dtype(q.dtype))
+        else:
+            scores, allowed = self._scored(step, query, key)
+            if step.gather is not None:
+                belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
+                scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
+        forced = None
+        if step.force is not None:
+            always = self._pairs(step.force, query, runs, q.shape[1])
+            forced = by_set(always, step, self.bound.frame.kv_heads).any(2)
+        amount = float(self.bound.number(step.rule.amount))
+        return chosen(scores, allowed, forced, step, amount, lengths)
+
+    def _scored(self, step: Select, query: Space, key: Space) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores ``[B, heads of the set, queries, keys]`` and which of them are candidates."""
+        q, k = self.values[step.query].x, self.values[step.key].x
         heads, kv_heads = q.shape[1], k.shape[1]
         problem = self.bound.bound(step.pattern, query, {"keys": key}, heads, kv_heads, q.shape[3])
         inputs = self._inputs(step.pattern, query, {"keys": key}, 0, heads)
         scores, allowed = candidate_scores(problem, q, k, inputs, self.scale)
         scores, allowed = (self._on_axes(x, query, key) for x in (scores, allowed))
         scores = normalised(scores, allowed, step.normalise)
-        scores, allowed = shared(scores, allowed, step, self.bound.frame.kv_heads)
-        if step.gather is not None:
-            belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
-            scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
-        forced = None
-        if step.force is not None:
-            pairs = self._pairs(step.force, query, runs, heads)
-            forced = by_set(pairs, step, self.bound.frame.kv_heads).any(2)
-        amount = float(self.bound.number(step.rule.amount))
-        return chosen(scores, allowed, forced, step, amount, lengths)
+        return shared(scores, allowed, step, self.bound.frame.kv_heads)
 
     def _pairs(self, pattern: PatternIR, query: Space, key: Space, heads: int) -> torch.Tensor:
         """Where a condition holds: bool ``[B or 1, heads, queries, keys]``."""

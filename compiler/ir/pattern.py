@@ -122,7 +122,8 @@ class Attend:
 
     where: bool over the pair. score: float over the pair and the scaled score ``s``; None is ``s``.
     scale: factor of q.k; None is head_dim ** -0.5. sink: float over the query whose exponential
-    joins the denominator alone; None is no sink. empty: the rule for rows with no key.
+    joins the denominator alone; None is no sink. empty: the rule for rows with no key. gain: float
+    over the pair that multiplies the weight at last; None is 1.
     """
 
     where: Expr
@@ -131,6 +132,7 @@ class Attend:
     sink: Expr | None = None
     empty: EmptyRule | None = None
     normaliser: Normaliser = Normaliser.SOFTMAX
+    gain: Expr | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
@@ -156,6 +158,7 @@ def map_clauses(group: HeadGroup, change: Callable[[Expr], Expr]) -> HeadGroup:
         score=changed(a.score),
         scale=changed(a.scale),
         sink=changed(a.sink),
+        gain=changed(a.gain),
     )
     return replace(group, attend=made)
 

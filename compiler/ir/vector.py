@@ -81,6 +81,9 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
+READOUTS = ("column_sum", "lse")
+"""Numbers of an attention: for each key the weights that queries gave it, summed; for each query
+the log-sum-exp. They have no gradient."""
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
 
 
@@ -97,3 +100,22 @@ def tensors(root: Vector) -> Iterator[str]:
         case Map(arguments=arguments):
             for argument in arguments:
                 yield from tensors(argument)
+
+
+def scalars(root: Vector) -> Iterator[Expr]:
+    """The numbers and conditions beside the tensors."""
+    match root:
+        case Tensor():
+            pass
+        case Scalar(value=value):
+            yield value
+        case Combine(left=left, right=right):
+            yield from scalars(left)
+            yield from scalars(right)
+        case Choose(condition=condition, then=then, otherwise=otherwise):
+            yield condition
+            yield from scalars(then)
+            yield from scalars(otherwise)
+        case Map(arguments=arguments):
+            for argument in arguments:
+                yield from scalars(argument)

@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from tests.oracles.routing import Call, Oracle, Sets, Tensor, best, row
+from tests.stdlib.routing.oracle import Call, Oracle, Sets, Tensor, best, row
 
 
 def grid(call: Call, *axes: str) -> list[tuple[int, ...]]:

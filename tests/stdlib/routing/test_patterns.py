@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import attnlang
-from tests.oracles.routing import Call
-from tests.stdlib.routing_cases import CASES, ORACLES, Case
+from tests.stdlib.routing.cases import CASES, ORACLES, Case
+from tests.stdlib.routing.oracle import Call
 
 NAMES = [n for n in attnlang.stdlib.names() if attnlang.stdlib.family(n) == "routing"]
 BACKENDS = ("reference", "blocked")

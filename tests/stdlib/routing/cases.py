@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 import attnlang
-from tests.oracles import routing_blocks, routing_grids
-from tests.oracles.routing import Call, Oracle
+from tests.stdlib.routing import grids, sequences
+from tests.stdlib.routing.oracle import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
-    **routing_blocks.ORACLES,
-    **routing_grids.ORACLES,
+    **sequences.ORACLES,
+    **grids.ORACLES,
 }
 
 

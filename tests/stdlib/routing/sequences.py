@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from tests.oracles.routing import (
+from tests.stdlib.routing.oracle import (
     Call,
     Oracle,
     Sets,
@@ -50,7 +50,7 @@ def _nsa_blocks(call: Call, b: int, h: int, i: int) -> tuple[Tensor, Tensor]:
     size = call.params["block"]
     passed = (call.offset + i + 1) // size
     keys, values = (x[b, h // call.group][: passed * size] for x in (call.k, call.v))
-    return tuple(x.view(passed, size, -1).sum(1) / size for x in (keys, values))  # type: ignore[return-value]
+    return tuple(x.view(passed, size, x.shape[1]).sum(1) / size for x in (keys, values))  # type: ignore[return-value]
 
 
 def nsa_select(call: Call) -> Sets:
