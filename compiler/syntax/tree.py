@@ -199,16 +199,18 @@ class Option(Node):
 class Rule(Node):
     """A clause that names one of a few rules: ``empty zero``, ``normalise sum``."""
 
-    kind: Literal["empty", "normalise", "share"]
+    kind: Literal["empty", "normalise", "share", "ties", "search"]
     rule: Name
 
 
 @dataclass(frozen=True, slots=True)
 class Gather(Node):
-    """``gather max where ...``: scores of runs of keys from the scores of keys."""
+    """``gather max where ...``: scores of runs of keys from the scores of keys; ``gather rows max``
+    does so for queries."""
 
     rule: Name
     where: Expression
+    rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
