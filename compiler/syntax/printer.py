@@ -228,7 +228,8 @@ def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
     if isinstance(node, t.Rule):
         return (f"{node.kind} ", statement_value(node.rule))
     if isinstance(node, t.Gather):
-        return (f"gather {node.rule.id} where ", statement_value(node.where))
+        rows = "rows " if node.rows else ""
+        return (f"gather {rows}{node.rule.id} where ", statement_value(node.where))
     per = f" per {', '.join(n.id for n in node.per)}" if node.per else ""
     return (f"{node.kind} ", statement_value(node.value), per)
 

@@ -202,16 +202,18 @@ class Rule(Node):
     The rule is a name; that of ``normalise`` may be chosen, ``sum if kind == a else none``.
     """
 
-    kind: Literal["empty", "normalise", "share"]
+    kind: Literal["empty", "normalise", "share", "ties", "search"]
     rule: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class Gather(Node):
-    """``gather max where ...``: scores of runs of keys from the scores of keys."""
+    """``gather max where ...``: scores of runs of keys from the scores of keys; ``gather rows max``
+    does so for queries."""
 
     rule: Name
     where: Expression
+    rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

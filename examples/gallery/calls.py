@@ -183,6 +183,7 @@ SHOWN: dict[str, Shown] = {
     "khop_groups": Shown(
         {"hops": (1, 2)}, {"n": 17}, {"n": 17}, (2, (0, 1)), inputs=chain, tile=(4, 4)
     ),
+    "dcal_pwca": Shown(small={"n": 32, "other": 32}, large={"n": 196, "other": 196}),
     # Images and video.
     "neighborhood_1d": Shown({"window": 13}),
     "neighborhood_2d": Shown({"window": 3}, tile=(2, 4)),
