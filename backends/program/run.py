@@ -115,12 +115,18 @@ class Runner:
         parts = [
             self._recurrence(b) if isinstance(b, Recurrence) else self._branch(b)
             for b in step.branches
+            if not self._empty(b)
         ]
         if len(parts) == 1:
             return parts[0]
         logs = [p.lse for p in parts if p.lse is not None]
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
+
+    def _empty(self, branch: Branch | Recurrence) -> bool:
+        """A group without heads, as parameters may have it."""
+        start, stop = self.bound.heads_of(branch)
+        return start >= stop
 
     def _column_sum(self, name: str) -> torch.Tensor:
         """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
