@@ -10,6 +10,7 @@ import torch
 
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
+from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.choose import (
     candidate_scores,
     chosen,
@@ -19,7 +20,7 @@ from attnlang.backends.program.choose import (
 )
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
-from attnlang.backends.program.vectors import Value, Vectors
+from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Side
@@ -146,10 +147,14 @@ class Runner:
             (found,) = torch.autograd.grad(out.sum(), ones)
         return found
 
+    def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """A tensor with a vector for every query head, some of the heads."""
+        return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
         name = step.pattern.name.partition(".")[2]
-        q = self.values[step.query].x[:, start:stop]
+        q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(self.bound, step, self.spaces[step.key], self.inputs, slice(start, stop))
         out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
@@ -158,11 +163,12 @@ class Runner:
 
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self.values[branch.query].x[:, start:stop]
+        q = self._queries(branch.query, start, stop)
         keys = {name: self.spaces[name] for name in branch.keys}
         query = self.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
+        check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if k.shape[2] == 0:

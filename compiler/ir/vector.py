@@ -32,7 +32,9 @@ class Space:
     heads: Side = Side.Q
 
     def same_tokens(self, other: Space) -> bool:
-        return (self.axes, self.side, self.whole) == (other.axes, other.side, other.whole)
+        """May the two have the same tokens? Queries and keys of the same axes do where a call has
+        as many of both, which is checked when it runs."""
+        return (self.axes, self.whole) == (other.axes, other.whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ JOINS = ("merge", "concat")
 features of one behind those of the other."""
 READOUTS = ("column_sum", "lse")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp. They have no gradient."""
+the log-sum-exp. The sums have no gradient."""
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
 
 

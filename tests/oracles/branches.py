@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tests.oracles.composed import Call, Floats, Oracle, attended, mean, softmax, weighted
+from tests.oracles.composed import Call, Floats, Oracle, attended, largest, mean, softmax, weighted
 
 
 def music_relative(call: Call) -> Floats:
@@ -85,7 +85,50 @@ def hilo(call: Call) -> Floats:
     return out
 
 
+def combiner_fixed(call: Call) -> Floats:
+    """Combiner, section 4.1: own segment so far and every earlier segment's abstraction."""
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    n, size = call.q.shape[2], call.params["segment"]
+    regions = [range(a, min(a + size, n)) for a in range(0, n, size)]
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        region_keys = [largest([k[j] for j in r]) for r in regions]
+        region_values = [
+            attended(largest([q[j] for j in r]), [k[j] for j in r], [v[j] for j in r], call.scale)
+            for r in regions
+        ]
+        for i in range(n):
+            own = i // size
+            direct = [j for j in regions[own] if j <= i]
+            keys = [*region_keys[:own], *(k[j] for j in direct)]
+            values = [*region_values[:own], *(v[j] for j in direct)]
+            out[b, h, i] = attended(q[i], keys, values, call.scale)
+    return out
+
+
+def cca_core(call: Call) -> Floats:
+    """Core tokens of the groups that the window has left behind, and every token after these."""
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    n, size, window = call.q.shape[2], call.params["group"], call.params["window"]
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        core_keys, core_values = [], []
+        for first in range(0, n - size + 1, size):
+            members = range(first, first + size)
+            weights = softmax([call.scale * float(q[members[-1]] @ k[j]) for j in members])
+            core_keys.append(weighted(weights, [k[j] for j in members]))
+            core_values.append(weighted(weights, [v[j] for j in members]))
+        for i in range(n):
+            old = max(0, math.floor((i + 1 - window) / size))
+            keys = [*core_keys[:old], *(k[j] for j in range(old * size, i + 1))]
+            values = [*core_values[:old], *(v[j] for j in range(old * size, i + 1))]
+            out[b, h, i] = attended(q[i], keys, values, call.scale)
+    return out
+
+
 ORACLES: dict[str, Oracle] = {
+    "combiner_fixed": combiner_fixed,
+    "cca_core": cca_core,
     "music_relative": music_relative,
     "rcmha": rcmha,
     "vstar_tar": vstar_tar,

@@ -29,6 +29,11 @@ class Call:
     def key_head(self, head: int) -> int:
         return head // (self.q.shape[1] // self.k.shape[1])
 
+    def sequence(self, row: int, head: int) -> tuple[Floats, Floats, Floats]:
+        """Queries, keys and values ``[N, D]`` of one sequence and query head."""
+        at = self.key_head(head)
+        return self.q[row, head], self.k[row, at], self.v[row, at]
+
     def rows(self) -> Iterable[tuple[int, int]]:
         """Every sequence of the batch and query head."""
         return np.ndindex(self.q.shape[0], self.q.shape[1])

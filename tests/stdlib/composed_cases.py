@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 import attnlang
-from tests.oracles import branches
+from tests.oracles import branches, dense
 from tests.oracles.composed import Call, Oracle
 
-ORACLES: dict[str, Oracle] = {**branches.ORACLES}
+ORACLES: dict[str, Oracle] = {**branches.ORACLES, **dense.ORACLES}
 Shape = tuple[int, ...]
 
 
@@ -89,5 +89,23 @@ CASES: list[Case] = [
             (4, 2, 2, 1.0, 2),
             (2, 3, 1, 0.5, 2),
         )
+    ),
+    *(
+        Case("combiner_fixed", {"n": n}, {"segment": size}, 4)
+        for n, size in ((13, 4), (12, 4), (5, 8), (6, 1))
+    ),
+    *(
+        Case("cca_core", {"n": n}, {"group": g, "window": w}, 4)
+        for n, g, w in ((17, 3, 4), (16, 4, 4), (16, 4, 1), (9, 2, 20), (7, 1, 3), (3, 4, 1))
+    ),
+    *(Case("ista", {"n": n}, learned={"M": (2, n, n), "alpha": (2,)}) for n in (1, 9)),
+    *(
+        Case("dependency_vit", {"n": n}, {}, 4, learned={"chosen": (2, n, 4), "message": (2, n)})
+        for n in (1, 9)
+    ),
+    *(Case("pam", {"y": y, "x": x}, kv_heads=kv) for y, x, kv in ((3, 4, 2), (1, 5, 1))),
+    *(
+        Case("lama_pool", {"n": 7}, {}, 3, inputs=pad, shapes=((3, 1, 2), (3, 7, 2), (3, 7, 5)))
+        for pad in ({}, {"pad": [[False] * 5 + [True] * 2, [True] * 7]})
     ),
 ]

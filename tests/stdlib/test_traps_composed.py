@@ -76,3 +76,77 @@ def test_an_image_that_windows_do_not_fit_is_refused() -> None:
     q, k, v = qkv(9)
     with pytest.raises(PatternError, match="windows fit the image"):
         load("stdlib:hilo", window=2).compile()(q, k, v, {"y": 3, "x": 3})
+
+
+# -- Combiner and CCA -----------------------------------------------------------------------------
+
+
+def changed(op: attnlang.Op, inputs: list[Tensor], which: int, place: int) -> list[int]:
+    """The queries whose output moves with one token of q, k or v."""
+    moved = [x.clone() for x in inputs]
+    moved[which][:, :, place] += 1.0
+    apart = (op(*inputs) - op(*moved)).abs().amax((0, 1, 3))
+    return (apart > 1e-9).nonzero().flatten().tolist()
+
+
+def test_the_own_segment_has_no_summary_yet() -> None:
+    """Strictly earlier segments alone: a later token of the own one must not leak into it."""
+    op = load("stdlib:combiner_fixed", segment=4).compile()
+    assert changed(op, qkv(12), 2, 6) == [6, 7, *range(8, 12)]
+    assert changed(op, qkv(12), 1, 7) == [7, *range(8, 12)]
+
+
+def test_a_region_counts_once_however_long_it_is() -> None:
+    """With equal keys a segment weighs as much as a token."""
+    q, k, v = qkv(8, 1)
+    op = load("stdlib:combiner_fixed", segment=4).compile()
+    out = op(q, torch.zeros_like(k), v)
+    torch.testing.assert_close(out[0, 0, 4], (v[0, 0, :4].mean(0) + v[0, 0, 4]) / 2)
+
+
+def test_groups_are_seen_once_the_window_has_left_them() -> None:
+    """window % group need not be 0: a query sees between window and window + group - 1 tokens."""
+    step = load("stdlib:cca_core", group=4, window=6).steps["attended"]
+    mask = step.mask({"k.core_key": 5, "n": 18})[0]
+    tokens, groups = mask[:, 5:].sum(1), mask[:, :5].sum(1)
+    assert tokens[9:].tolist() == [6, 7, 8, 9, 6, 7, 8, 9, 6]
+    assert (tokens + 4 * groups).tolist() == list(range(1, 19))
+
+
+def test_within_the_window_core_context_is_causal_attention() -> None:
+    q, k, v = qkv(9)
+    out = load("stdlib:cca_core", group=4, window=9).compile()(q, k, v)
+    torch.testing.assert_close(out, attnlang.compile("stdlib:causal")(q, k, v))
+
+
+# -- reversed attention and ISTA-Net --------------------------------------------------------------
+
+
+def test_what_a_token_sends_sums_to_one() -> None:
+    q, k, _ = qkv(6)
+    v = torch.eye(6, dtype=torch.float64).expand(1, 2, 6, 6)
+    ones = torch.ones(1, 6, 2).double()
+    out = load("stdlib:dependency_vit").compile()(q, k, v, chosen=ones, message=ones[..., 0])
+    torch.testing.assert_close(out.sum(2), torch.ones(1, 2, 6).double())
+    assert not torch.allclose(out.sum(3), torch.ones(1, 2, 6).double())
+
+
+def test_gates_are_the_senders() -> None:
+    q, k, v = qkv(6)
+    message = torch.ones(1, 6).double()
+    message[0, 2] = 0.0
+    silent = v.clone()
+    silent[:, :, 2] = 0.0
+    op, chosen = load("stdlib:dependency_vit").compile(), torch.ones(1, 6, 2).double()
+    torch.testing.assert_close(
+        op(q, k, v, chosen=chosen, message=message),
+        op(q, k, silent, chosen=chosen, message=torch.ones(1, 6).double()),
+    )
+
+
+def test_weights_of_ista_are_no_softmax() -> None:
+    """With alpha 0 the map alone mixes tokens, and its first index is the token of q."""
+    q, k, v = qkv(5)
+    learned = torch.randn(2, 5, 5, dtype=torch.float64)
+    out = load("stdlib:ista").compile()(q, k, v, M=learned, alpha=torch.zeros(2).double())
+    torch.testing.assert_close(out, learned.mT @ v)
