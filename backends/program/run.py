@@ -11,6 +11,7 @@ import torch
 
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
+from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.choose import (
     by_set,
     candidate_scores,
@@ -22,7 +23,7 @@ from attnlang.backends.program.choose import (
 )
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
-from attnlang.backends.program.vectors import Value, Vectors
+from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
@@ -138,12 +139,18 @@ class Runner:
         parts = [
             self._recurrence(b) if isinstance(b, Recurrence) else self._branch(b)
             for b in step.branches
+            if not self._empty(b)
         ]
         if len(parts) == 1:
             return parts[0]
         logs = [p.lse for p in parts if p.lse is not None]
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
+
+    def _empty(self, branch: Branch | Recurrence) -> bool:
+        """A group without heads, as parameters may have it."""
+        start, stop = self.bound.heads_of(branch)
+        return start >= stop
 
     def _column_sum(self, name: str) -> torch.Tensor:
         """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
@@ -186,10 +193,14 @@ class Runner:
             out, _ = self.run(Call(problem, q, k, v, inputs, None, False))
             return torch.autograd.grad(out.sum(), v)[0] if of_keys else out
 
+    def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """A tensor with a vector for every query head, some of the heads."""
+        return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
         name = step.pattern.name.partition(".")[2]
-        q = self.values[step.query].x[:, start:stop]
+        q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(
             self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
@@ -200,11 +211,12 @@ class Runner:
 
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self.values[branch.query].x[:, start:stop]
+        q = self._queries(branch.query, start, stop)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
         query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
+        check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if k.shape[2] == 0:
