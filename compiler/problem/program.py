@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir import expr as e
@@ -103,7 +103,7 @@ class BoundProgram:
             if space is not key:
                 sizes[f"{Side.K}.{name}"] = self.tokens(space)
         grid = next(x for x in self.extents(query) if x.segment.is_grid)
-        return bind(
+        made = bind(
             pattern,
             sizes,
             heads=heads,
@@ -112,6 +112,7 @@ class BoundProgram:
             q_offset=grid.origin[0],
             outer=self.known,
         )
+        return replace(made, outer=self)
 
     def tokens(self, space: Space) -> int:
         """How many tokens a tensor of this space has."""
