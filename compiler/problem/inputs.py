@@ -32,11 +32,15 @@ def _dimension(
     if isinstance(dim, str):
         sides = (side,) if side is not None else (Side.K, Side.Q)
         return next(n for s in sides for n in _lengths(dim, s, problem))
-    known: dict[Expr, int] = dict(outer.known) if outer is not None else {
-        e.Symbol(SymbolName.HEADS): problem.heads,
-        e.Symbol(SymbolName.KV_HEADS): problem.kv_heads,
-        e.Symbol(SymbolName.HEAD_DIM): problem.head_dim,
-    }
+    known: dict[Expr, int] = (
+        dict(outer.known)
+        if outer is not None
+        else {
+            e.Symbol(SymbolName.HEADS): problem.heads,
+            e.Symbol(SymbolName.KV_HEADS): problem.kv_heads,
+            e.Symbol(SymbolName.HEAD_DIM): problem.head_dim,
+        }
+    )
     for node in walk(dim):
         if isinstance(node, e.Length):
             known[node] = _lengths(node.axis, node.side, problem)[0]

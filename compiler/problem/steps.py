@@ -127,9 +127,7 @@ def rebind(problem: Problem, sizes: Sizes, head_dim: int) -> Problem:
     pattern = problem.pattern
     if problem.outer is not None:
         pattern = replace(pattern, outer=whole.pattern)
-    return problem_of(
-        pattern, sizes, heads=whole.heads, kv_heads=whole.kv_heads, head_dim=head_dim
-    )
+    return problem_of(pattern, sizes, heads=whole.heads, kv_heads=whole.kv_heads, head_dim=head_dim)
 
 
 def whole_of(problem: Problem) -> Problem:
@@ -146,7 +144,7 @@ def problem_of(
     head_dim: int = 64,
     q_offset: int = 0,
 ) -> Problem:
-    """The problem of any pattern: of a program, its own tokens. Raises PatternError (AL404-AL411)."""
+    """The problem of any pattern; of a program, its own tokens. Raises PatternError as they do."""
     if pattern.program is not None:
         made = bind_program(
             pattern, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from attnlang.compiler.diagnostics.model import PatternError
+from attnlang.compiler.ir.expr import Expr, Length
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.steps import rebind, whole_of
 from attnlang.compiler.report.dense import keys_at
@@ -117,9 +119,15 @@ def _grid(problem: Problem) -> Lengths:
     return lengths
 
 
+def _follows(size: Expr | None) -> bool:
+    """Is the number of a segment's tokens computed from lengths?"""
+    return size is not None and any(isinstance(x, Length) for x in walk(size))
+
+
 def _count(problem: Problem, sizes: Lengths, head_dim: int, mean: _Mean) -> Counted | None:
     whole = whole_of(problem)
-    extras = {x.segment.name: x.size for x in (*whole.q, *whole.k) if not x.segment.is_grid}
+    given = (x for x in (*whole.q, *whole.k) if not x.segment.is_grid)
+    extras = {x.segment.name: x.size for x in given if not _follows(x.segment.size)}
     try:
         scaled = rebind(problem, {**extras, **sizes}, head_dim)
     except PatternError:  # a requirement that this length does not meet

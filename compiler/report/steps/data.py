@@ -1,4 +1,4 @@
-"""A report on a program as JSON-ready data; the schema's name changes when a field's meaning does."""
+"""A report on a program as JSON-ready data; the schema is renamed when a field changes meaning."""
 
 from __future__ import annotations
 

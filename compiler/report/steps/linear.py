@@ -109,9 +109,7 @@ def _at_head(decay: Expr, head: int, made: BoundProgram) -> float | None:
     numbers = {SymbolName.HEAD: head, SymbolName.KV_HEAD: head // group}
 
     def put(x: Expr) -> Expr | None:
-        known = isinstance(x, e.Symbol) and x.name in numbers
-        return e.Int(numbers[x.name]) if known else None  # type: ignore[union-attr]
+        return e.Int(numbers[x.name]) if isinstance(x, e.Symbol) and x.name in numbers else None
 
     value = value_of(made.close(rewrite(decay, put)))
     return None if value is None else float(value)
-

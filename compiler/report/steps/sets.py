@@ -126,9 +126,7 @@ def _inside(read: e.Table, found: Chosen) -> Expr:
     queries, members = found.indices(read)
     places = zip((*queries, *members), (*found.q.lengths, *found.k.lengths), strict=True)
     inside = [
-        c
-        for i, n in places
-        for c in (e.Compare("<=", e.Int(0), i), e.Compare("<", i, e.Int(n)))
+        c for i, n in places for c in (e.Compare("<=", e.Int(0), i), e.Compare("<", i, e.Int(n)))
     ]
     return FALSE if found.must == FALSE else e.And((found.put(read, found.must), *inside))
 

@@ -55,7 +55,7 @@ def _section(step: StepReport, report: ProgramReport) -> tuple[str, *tuple[Line,
         case TensorStep(name=name, reads=reads):
             return (f"{name}: made of {' and '.join(reads)}", ("tokens", count(step.tokens)))
         case SelectStep():
-            return (f"{step.name}: selection of {step.key} for {step.query}", *_select(step, report))
+            return (f"{step.name}: selection of {step.key} for {step.query}", *_select(step))
         case AttentionStep():
             title = f"{step.name}: attention of {step.query} to {', '.join(step.keys)}"
             return (title + _heads(step.heads, report), *_attention(step))
@@ -77,13 +77,12 @@ def _ranges(heads: tuple[int, ...]) -> str:
     return f"head{'s' if len(heads) > 1 else ''} {', '.join(map(str, heads))}"
 
 
-def _select(step: SelectStep, report: ProgramReport) -> Iterator[Line]:
+def _select(step: SelectStep) -> Iterator[Line]:
     per = ", ".join(step.per)
     yield "rule", f"{step.rule} per {per}: {plural(step.choices, 'choice')}"
-    if step.candidates is None:
-        yield "candidates", "not counted"
-    else:
-        yield "candidates", f"{count(step.candidates.total)} pairs scored{_sampled(step.candidates)}"
+    found = step.candidates
+    scored = "not counted" if found is None else f"{count(found.total)} pairs{_sampled(found)}"
+    yield "candidates", scored
     if step.members is not None:
         most, mean = count(step.members.most), three(step.members.mean)
         more = f", {mean} on average" if step.members.mean < step.members.most else ""
@@ -136,13 +135,23 @@ def _sampled(amount: Amount) -> str:
     return "" if amount.sample is None else f", estimated from {amount.sample} queries"
 
 
+def _bounded(step: StepReport) -> bool:
+    """Is its cost a bound rather than a count?"""
+    match step:
+        case AttentionStep(report=report, sets=sets):
+            return bool(sets) or report.pairs.count is None
+        case SelectStep():
+            return True
+        case _:
+            return False
+
+
 def _whole(report: ProgramReport) -> Iterator[Line]:
     if report.forward is not None:
-        less = f", {three(report.dense / report.forward)}× that" if report.forward else ""
-        dense = f"dense attention {scaled(report.dense, 'FLOP')}{less}"
-        bounded = any(isinstance(s, AttentionStep) and s.report.pairs.count is None or
-                      isinstance(s, SelectStep) for s in report.steps)  # fmt: skip
-        word = "at most " if bounded else ""
+        dense = f"dense attention {scaled(report.dense, 'FLOP')}"
+        if report.forward:
+            dense += f", {three(report.dense / report.forward)} times as much"
+        word = "at most " if any(map(_bounded, report.steps)) else ""
         yield "forward", f"{word}{scaled(report.forward, 'FLOP')} ({dense})"
     depends = ", ".join(report.depends)
     yield "data-dependent", depends or "nothing: the same pairs for all inputs"
