@@ -21,12 +21,11 @@ SCHEMA = "attnlang.explain.program/1"
 
 def program_dict(report: ProgramReport) -> dict[str, Any]:
     """Plain dicts, lists, numbers and text; None where something was not counted."""
-    params = {name: list(v) if isinstance(v, tuple) else v for name, v in report.params}
     cache = report.cache
-    return {
+    data = {
         "schema": SCHEMA,
         "pattern": report.pattern,
-        "params": params,
+        "params": dict(report.params),
         "sizes": dict(report.sizes),
         "queries": report.queries,
         "keys": report.keys,
@@ -36,12 +35,14 @@ def program_dict(report: ProgramReport) -> dict[str, Any]:
         "steps": [_step(s) for s in report.steps],
         "forward": report.forward,
         "dense_forward": report.dense,
-        "data_dependent": list(report.depends),
+        "data_dependent": report.depends,
         "cache": None if cache is None else {c.name: c.tokens for c in cache},
         "state": report.state,
         "planning_ms": report.planning_ms,
-        "notes": list(report.notes),
+        "notes": report.notes,
     }
+    plain: dict[str, Any] = _plain(data)
+    return plain
 
 
 def _step(step: StepReport) -> dict[str, Any]:
@@ -51,11 +52,22 @@ def _step(step: StepReport) -> dict[str, Any]:
         case TensorStep():
             return {"step": "tensor", **asdict(step)}
         case SelectStep():
-            return {"step": "select", "data_dependent": True, **asdict(step)}
+            return {"step": "select", **asdict(step)}
         case AttentionStep():
-            plain = {k: v for k, v in asdict(step).items() if k != "report"}
-            return {"step": "attention", **plain, "report": to_dict(step.report)}
+            own = {k: v for k, v in asdict(step).items() if k != "report"}
+            return {"step": "attention", **own, "report": to_dict(step.report)}
         case LinearStep():
             return {"step": "linear", **asdict(step)}
         case _:
             assert_never(step)
+
+
+def _plain(x: Any) -> Any:
+    """With lists for tuples, as JSON has them."""
+    match x:
+        case dict():
+            return {k: _plain(v) for k, v in x.items()}
+        case tuple() | list():
+            return [_plain(v) for v in x]
+        case _:
+            return x

@@ -34,8 +34,8 @@ def linear(step: BoundStep, owner: Recurrence, made: BoundProgram) -> LinearStep
         query=owner.query,
         key=owner.key,
         heads=(step.start, step.stop),
-        kind=kind_of_decay(owner),
-        decays=owner.decay is not None,
+        decay=kind_of_decay(owner),
+        delta=owner.delta is not None,
         causal=owner.causal,
         reads=tuple(sorted(_inputs(owner))),
         state=STATE_BYTES * entries,
@@ -45,16 +45,14 @@ def linear(step: BoundStep, owner: Recurrence, made: BoundProgram) -> LinearStep
 
 
 def kind_of_decay(owner: Recurrence) -> DecayKind:
-    """C3 the delta rule; C2 per token and channel, C1 per token; C0 constant."""
-    if owner.delta is not None:
-        return "C3"
+    """What the decay varies with."""
     if owner.decay is None:
-        return "C0"
+        return "none"
     leaves = list(walk(owner.decay))
     if e.Coord(Side.K, CHANNEL) in leaves:
-        return "C2"
+        return "channel"
     places = (e.Coord, e.Index, e.TokenInput)
-    return "C1" if any(isinstance(x, places) for x in leaves) else "C0"
+    return "token" if any(isinstance(x, places) for x in leaves) else "constant"
 
 
 def _inputs(owner: Recurrence) -> Iterator[str]:
@@ -92,7 +90,7 @@ def _is_multiple(score: Expr) -> bool:
 
 def _horizons(step: BoundStep, owner: Recurrence, made: BoundProgram) -> Iterator[Horizon]:
     """Heads with a constant decay, by how far back they see."""
-    if owner.decay is None or kind_of_decay(owner) not in ("C0", "C3"):
+    if owner.decay is None or kind_of_decay(owner) != "constant":
         return
     found: dict[int, list[int]] = {}
     for head in range(step.heads):

@@ -9,13 +9,14 @@ from typing import TypeAlias
 
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
     Pool,
+    Product,
     Recurrence,
     Rule,
     Select,
@@ -23,6 +24,7 @@ from attnlang.compiler.ir.program import (
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import tensors
 from attnlang.compiler.plan.make import make
+from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.problem.steps import BoundStep, bound_steps, spaces
@@ -95,6 +97,31 @@ def measure_program(
         state=sum(s.state * (s.heads[1] - s.heads[0]) for s in states),
         planning_ms=planning_ms,
         notes=tuple(dict.fromkeys(state.notes)),
+    )
+
+
+def of_step(report: ProgramReport, name: str) -> ProgramReport:
+    """What the report says of one attention or selection. name: as of its pattern, whole."""
+    own = name.partition(".")[2]
+    step = next(s for s in report.steps if s.name == own)
+    costs = list(_cost(step, report.head_dim))
+    match step:
+        case AttentionStep(sets=sets):
+            depends = sets
+        case SelectStep():
+            depends = (own,)
+        case LinearStep(reads=reads):
+            depends = reads
+        case _:
+            depends = ()
+    return replace(
+        report,
+        pattern=name,
+        steps=(step,),
+        forward=costs[0] if costs else None,
+        depends=depends,
+        cache=None,
+        state=step.state * (step.heads[1] - step.heads[0]) if isinstance(step, LinearStep) else 0,
     )
 
 
@@ -182,9 +209,21 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
         state.readings.append(_reading(branch.keys[0], problem, state))
     else:
         state.causal = False
+    products = sum(_products(x, branch, here, state.bound) for x in branch.products)
+    heads = here.start, here.stop
     return AttentionStep(
-        here.name, branch.query, branch.keys, (here.start, here.stop), sets, report, by_rule
+        here.name, branch.query, branch.keys, heads, sets, report, by_rule, products
     )
+
+
+def _products(made: Product, branch: Branch, here: BoundStep, bound: BoundProgram) -> int:
+    """FLOPs of every token of a side times every vector of a table."""
+    frame = bound.frame
+    decl = next(i for i in frame.pattern.inputs if i.name == made.table)
+    shape = input_shape(decl, None, frame, 1)[decl.dims[:1] == ("batch",) :]
+    vectors = math.prod(shape[made.by_head : -1])
+    spaces = [here.query] if made.side is Side.Q else list(here.keys.values())
+    return 2 * frame.head_dim * vectors * here.heads * sum(bound.tokens(s) for s in spaces)
 
 
 def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> Report:
@@ -231,9 +270,9 @@ def _unknown(problem: Problem, known: Known, state: _Made) -> Iterator[str]:
 
 def _cost(step: StepReport, head_dim: int) -> Iterator[int | None]:
     match step:
-        case AttentionStep(report=report, by_rule=by_rule):
+        case AttentionStep(report=report, by_rule=by_rule, products=products):
             pairs = report.pairs.at_most if by_rule is None else by_rule.total
-            yield 4 * head_dim * pairs
+            yield 4 * head_dim * pairs + products
         case SelectStep(forward=forward):
             yield forward
         case LinearStep(forward=forward):

@@ -73,7 +73,8 @@ class AttentionStep:
     """A softmax attention. heads: first and last but one. sets: the selections it reads.
 
     report: of its step; where it reads sets, of every pair that the selections may allow.
-    by_rule: how many of these attend at most, given how many are chosen.
+    by_rule: how many of these attend at most, given how many are chosen. products: FLOPs of
+    products with tables, made before.
     """
 
     name: str
@@ -83,6 +84,7 @@ class AttentionStep:
     sets: tuple[str, ...]
     report: Report
     by_rule: Amount | None
+    products: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +95,25 @@ class Horizon:
     tokens: int
 
 
-DecayKind: TypeAlias = Literal["C0", "C1", "C2", "C3"]
+DecayKind: TypeAlias = Literal["none", "constant", "token", "channel"]
+"""One for each head, for each token, or for each token and feature of the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinearStep:
     """A linear attention.
 
-    kind: of decay. C0 constant (or none), C1 one per token, C2 one per token and channel, C3 the
-    delta rule. decays: is there any? reads: run-time tensors that decays, writes and documents
-    depend on. state: bytes in float32 of one head and sequence. forward: FLOPs of the recurrence.
-    horizons: of heads whose decay is constant, by the number of tokens.
+    decay: what it varies with. delta: is it the delta rule? reads: run-time tensors that decays,
+    writes and documents depend on. state: bytes in float32 of one head and sequence. forward: FLOPs
+    of the recurrence. horizons: of heads whose decay is constant, by the number of tokens.
     """
 
     name: str
     query: str
     key: str
     heads: tuple[int, int]
-    kind: DecayKind
-    decays: bool
+    decay: DecayKind
+    delta: bool
     causal: bool
     reads: tuple[str, ...]
     state: int

@@ -8,6 +8,7 @@ from typing import assert_never
 from attnlang.compiler.report.steps.model import (
     Amount,
     AttentionStep,
+    DecayKind,
     Horizon,
     LinearStep,
     PoolStep,
@@ -19,11 +20,11 @@ from attnlang.compiler.report.steps.model import (
 from attnlang.compiler.report.text import Line, fact_line, pair_lines, tile_lines, wrapped
 from attnlang.compiler.report.words import count, parameter, percent, plural, scaled, three
 
-KINDS = {
-    "C0": "C0, constant",
-    "C1": "C1, one per token",
-    "C2": "C2, one per token and channel",
-    "C3": "C3, the delta rule",
+_DECAYS: dict[DecayKind, str] = {
+    "none": "none",
+    "constant": "constant",
+    "token": "one for each token",
+    "channel": "one for each token and feature of the key",
 }
 
 
@@ -105,15 +106,19 @@ def _attention(step: AttentionStep) -> Iterator[Line]:
         yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
     word = "" if report.pairs.count is not None and not step.sets else "at most "
     yield "forward", f"{word}{scaled(4 * report.shape.head_dim * pairs, 'FLOP')}"
+    if step.products:
+        yield "products", f"{scaled(step.products, 'FLOP')} of tokens with vectors of tables"
     if not step.sets:
         yield from tile_lines(report.tiles)
-    for name in ("rows_nonempty", "causal"):
-        yield fact_line(report.fact(name), report.shape)
+    yield fact_line(report.fact("rows_nonempty"), report.shape)
+    causal = report.fact("causal")
+    if causal.holds is not None:  # between tokens of different axes there is no order
+        yield fact_line(causal, report.shape)
     yield from (("note", note) for note in report.notes)
 
 
 def _linear(step: LinearStep) -> Iterator[Line]:
-    yield "decay", KINDS[step.kind] if step.decays or step.kind == "C3" else "none (C0)"
+    yield "decay", _DECAYS[step.decay] + (", written by the delta rule" if step.delta else "")
     heads = step.heads[1] - step.heads[0]
     yield "state", f"{scaled(step.state, 'B')} for each of {plural(heads, 'head')}, at any length"
     yield "forward", f"{scaled(step.forward, 'FLOP')}, linear in the length"
@@ -160,8 +165,8 @@ def _whole(report: ProgramReport) -> Iterator[Line]:
         yield "kv cache", f"at most {', '.join(kept)}" if kept else "none: states alone"
     if report.state:
         yield "state", f"{scaled(report.state, 'B')} a sequence, in place of a cache"
-    names = [s.name for s in report.steps if isinstance(s, AttentionStep)]
-    if names:
+    names = [s.name for s in report.steps if isinstance(s, AttentionStep) and not s.sets]
+    if names and "." not in report.pattern:
         full = ", ".join(f"{report.pattern}.{n}" for n in names)
         yield "in full", f"by the names {full}" if len(names) > 1 else f"by the name {full}"
     yield from (("note", note) for note in report.notes)
