@@ -94,8 +94,8 @@ JOINS = ("merge", "concat")
 features of one behind those of the other."""
 READOUTS = ("column_sum", "lse", "count", "column_count")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends, how many queries each key. Sums and counts have no
-gradient."""
+the log-sum-exp; how many keys each query attends, how many queries each key. Sums and counts have
+no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)

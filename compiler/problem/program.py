@@ -142,7 +142,7 @@ class BoundProgram:
             if space is not key:
                 sizes[f"{Side.K}.{name}"] = self.tokens(space)
         grid = next(x for x in self.extents(query) if x.segment.is_grid)
-        return bind(
+        made = bind(
             pattern,
             sizes,
             heads=heads,
@@ -151,6 +151,7 @@ class BoundProgram:
             q_offset=grid.origin[0],
             outer=self.known,
         )
+        return replace(made, outer=self)
 
     def tokens(self, space: Space) -> int:
         """How many tokens a tensor of this space has."""
