@@ -22,8 +22,11 @@ def kernels(
     """
     if os.environ.get("TRITON_INTERPRET") == "1":
         raise UsageError("Triton interprets here", "unset TRITON_INTERPRET to compile")
+    import torch
+
     from attnlang.backends.triton.ahead import compile_kernels
     from attnlang.backends.triton.attend import form_of
+    from attnlang.backends.triton.boxes import box_walk
     from attnlang.backends.triton.choices import Shape
     from attnlang.backends.triton.module import write
     from attnlang.backends.triton.package import package
@@ -38,13 +41,15 @@ def kernels(
     gathered = frozenset(
         s for s, block in zip(Side, blocks, strict=True) if not in_order(sides[s], block)
     )
+    boxes = [g.boxes for g in plan.heads if g.boxes is not None]
+    walk = box_walk(boxes, torch.device("cpu")) if len(boxes) == len(plan.heads) else None
     shape = Shape(args.dtype, args.head_dim, args.head_dim, blocks)
     learned = frozenset(i.name for i in pattern.ir.inputs if i.kind is Kind.FLOAT)
     entries: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
     parts = []
     for group in plan.problem.groups:
-        form = form_of(plan.problem, group, gathered, frozenset(), learned)
+        form = form_of(plan.problem, group, gathered, frozenset(), learned, boxed=walk is not None)
         made = write(pattern.ir, group.index, form)
         parts.append((group, form, made))
         module = f"group{group.index}.py"
@@ -52,7 +57,7 @@ def kernels(
         for name in args.machines:
             to = target(name)
             suffixes = ("ptx", "cubin") if to.backend == "cuda" else ("amdgcn", "hsaco")
-            for one in compile_kernels(made, to, shape):
+            for one in compile_kernels(made, to, shape, walk):
                 stem = f"group{group.index}.{one.kernel}.{to.label}"
                 names = [f"{stem}.{s}" for s in suffixes]
                 files[names[0]], files[names[1]] = one.text.encode(), one.binary

@@ -76,10 +76,11 @@ def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]
     there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     learned = _learned(call)
     gathered = frozenset(tables.tokens if tables is not None else ())
+    boxed = tables is not None and tables.boxed is not None
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
-        form = form_of(call.problem, group, gathered, absent, learned)
+        form = form_of(call.problem, group, gathered, absent, learned, boxed=boxed)
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
         launches.append(
@@ -123,17 +124,17 @@ def _learned(call: Call) -> frozenset[str]:
 
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
-    learned: frozenset[str] = frozenset(),
+    learned: frozenset[str] = frozenset(), *, boxed: bool = False,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
-    those that gradients are asked of."""
+    those that gradients are asked of. boxed: is the plan one of boxes?"""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
     wide = largest(problem, group) > LARGEST_INT32
     closed = closed_sides(problem, group)
     return Form(
-        gathered, wide, sink, absent, own, learned, marks, closed, reads_head(problem, group)
+        gathered, wide, sink, absent, own, learned, marks, closed, reads_head(problem, group), boxed
     )
 
 

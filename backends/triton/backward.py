@@ -64,7 +64,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
             moving, steep = query_step(w, block, w.whole(partial))
-            seen = w.seen(block, moving) if partial else None
+            seen = w.let_in(block, moving, partial)
             add_leaves(block, mine, moving, seen)
             block.let("slope_s", masked(Name("flow"), steep, seen))
             block.let(

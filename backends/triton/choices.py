@@ -14,12 +14,16 @@ LARGEST_TILE = 128
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile."""
+    """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile.
+
+    whole: have tiles of keys that every pair attends no empty slots? Of kernels that walk boxes.
+    """
 
     dtype: str
     head_dim: int
     value_dim: int
     blocks: tuple[int, int]
+    whole: bool = False
 
     @property
     def widest(self) -> int:
@@ -98,4 +102,5 @@ def constants(
         "PADDED_DV": padded(shape.value_dim),
         "ROWS": choice.rows,
         "STEP": choice.step,
+        "WHOLE": shape.whole,
     }

@@ -80,13 +80,11 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
             moving = w.lowering(block)
             block.let("dots", dot(Name("query"), across(Name("key"))))
             w.score(block, Name("dots"), moving)
-            if partial:
-                seen = w.seen(block, moving)
+            seen = w.let_in(block, moving, partial)
+            if seen is not None:
                 block.let("score", op("where")(seen, Name("score"), Literal(float("-inf"))))
-                here: X = op("max")(seen.to(INT32), 1)
-            else:
-                here = Literal(1)
             if w.form.marks:
+                here = op("max")(seen.to(INT32), 1) if seen is not None and partial else Literal(1)
                 block.let("keys", Name("keys") | here)
             block.let("higher", op("maximum")(Name("highest"), op("max")(Name("score"), 1)))
             block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))

@@ -161,11 +161,15 @@ class Launch:
         call = self.call
         given: dict[str, Any] = {**tensors, **rows}
         queries = call.problem.q_len * (self.group if kernel.packed else 1)
+        whole = False
         if kernel.closed:
             blocks = open_blocks(queries, call.problem.k_len)
         else:
             assert self.tables is not None
-            blocks = (self.tables.blocks[Side.Q], self.tables.blocks[Side.K])
+            boxed = self.tables.boxed if kernel.boxed else None
+            key_block = self.tables.blocks[Side.K] if boxed is None else boxed.block
+            blocks = (self.tables.blocks[Side.Q], key_block)
+            whole = boxed is not None and boxed.whole
             given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
@@ -185,7 +189,7 @@ class Launch:
             "splits": splits,
             "batches": call.q.shape[0],
         }
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks)
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole)
         choice = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
         fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
         given |= fixed

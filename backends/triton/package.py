@@ -54,11 +54,13 @@ def package(
         "inputs": [_declared(i) for i in problem.pattern.inputs if i.name in read],
         "values": _values(problem),
         "groups": [_group(problem, part, tables) for part in parts],
-        "tables": {name: len(x) for name, x in stored.items()},
+        "tables": {name: x.numel() for name, x in stored.items()},
     }
     files = {"attention.py": LAUNCHER.read_bytes()}
     if stored:
-        files["tables.bin"] = torch.cat(list(stored.values())).numpy().astype("<i4").tobytes()
+        files["tables.bin"] = (
+            torch.cat([x.ravel() for x in stored.values()]).numpy().astype("<i4").tobytes()
+        )
     return described, files
 
 
@@ -108,7 +110,10 @@ def _kernel(kernel: Kernel, tables: Tables | None) -> dict[str, Any]:
     if not kernel.closed and tables is not None:
         known["tables"] = f"by_{standing}"
         known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]
-        known["blocks"] = [tables.blocks[standing], tables.blocks[moving]]
+        boxed = tables.boxed if kernel.boxed else None
+        block = tables.blocks[moving] if boxed is None else boxed.block
+        known["blocks"] = [tables.blocks[standing], block]
+        known["whole"] = boxed is not None and boxed.whole
     return known
 
 

@@ -190,6 +190,7 @@ def _run(
         numbers |= {n.removeprefix(own): x for n, x in tables.items() if n.startswith(own)}
         block = kernel["blocks"]
         numbers |= {"PARTS": block[0] // rows, "STEPS": block[1] // step, "rows": kernel["rows"]}
+        numbers["WHOLE"] = kernel["whole"]
         tiles = kernel["rows"] * numbers["PARTS"]
     for tensor, x in given.items():
         if isinstance(x, torch.Tensor) and x.dim() == 4:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
+from attnlang.backends.triton.boxes import BoxWalk, box_walk
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.layout.tiling import SideTiling
@@ -45,8 +46,13 @@ class Tables:
     blocks: dict[Side, int]
     tokens: dict[Side, torch.Tensor]
     classes: torch.Tensor
-    by_query: Walk
+    by_query: Walk | BoxWalk
     by_key: Walk
+
+    @property
+    def boxed(self) -> BoxWalk | None:
+        """The walk of queries, if it goes over boxes of keys."""
+        return self.by_query if isinstance(self.by_query, BoxWalk) else None
 
 
 _made: weakref.WeakKeyDictionary[Problem, dict[torch.device, Tables]] = weakref.WeakKeyDictionary()
@@ -74,12 +80,15 @@ def build(plan: Plan, device: torch.device) -> Tables:
     classes = np.zeros(plan.problem.heads, dtype=np.int64)
     for i, group in enumerate(plan.heads):
         classes[list(group.heads)] = i
+    boxes = [g.boxes for g in plan.heads if g.boxes is not None]
     ragged = plan.layout.k.counts < blocks[Side.K]
     return Tables(
         blocks,
         tokens,
         _int32(classes, device),
-        _walk([g.table for g in plan.heads], ragged, device),
+        box_walk(boxes, device)
+        if len(boxes) == len(plan.heads)
+        else _walk([g.table for g in plan.heads], ragged, device),
         _walk([g.columns for g in plan.heads], np.zeros(plan.layout.q.tiles, dtype=bool), device),
     )
 
@@ -89,8 +98,8 @@ def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
     walk = tables.by_key if by_key else tables.by_query
     given: dict[str, torch.Tensor | int] = {"classes": tables.classes, "rows": walk.rows}
     for kind, runs in (("partial", walk.partial), ("full", walk.full)):
-        for name in ("offsets", "starts", "stops"):
-            given[f"{kind}_{name}"] = getattr(runs, name)
+        for field in fields(runs):
+            given[f"{kind}_{field.name}"] = getattr(runs, field.name)
     return given | {f"tokens_{side}": tokens for side, tokens in tables.tokens.items()}
 
 

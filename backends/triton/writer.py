@@ -13,6 +13,7 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope
+from attnlang.backends.triton.odometer import box_places, load_box
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -48,7 +49,8 @@ class Form:
     own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
     standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
-    but the tensors differ between the query heads of a key head?
+    but the tensors differ between the query heads of a key head? boxed: do walks of queries that
+    read tables go over boxes of keys?
     """
 
     gathered: frozenset[Side]
@@ -60,18 +62,20 @@ class Form:
     marks: bool = False
     closed: frozenset[Side] = frozenset()
     by_head: bool = True
+    boxed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """closed: does it read no tables? packed: does a program stand on queries of all heads that
-    share a key head?"""
+    share a key head? boxed: does it walk boxes?"""
 
     function: Function
     extra: tuple[a.Argument, ...]
     stands_on_keys: bool
     closed: bool
     packed: bool = False
+    boxed: bool = False
 
 
 @dataclass(slots=True)
@@ -107,6 +111,16 @@ class Writer:
         )
 
     @property
+    def boxed(self) -> bool:
+        """Does the walk go over boxes of keys?"""
+        return self.form.boxed and self.fixed is Side.Q and self.fixed not in self.form.closed
+
+    @property
+    def axes(self) -> int:
+        """Axes of a box: those of the keys' grid."""
+        return len(self.pattern.axes(Side.K))
+
+    @property
     def spans(self) -> tuple[Interval, ...] | None:
         """What the walk is worked out from; None where it is read from tables."""
         if self.fixed not in self.form.closed:
@@ -133,6 +147,8 @@ class Writer:
                 block.let(place.text, slots)
                 block.let(f"real_{side}", place < length)
                 block.let(place.text, op("minimum")(place, length - 1))
+        elif self.boxed and side is not self.fixed:
+            box_places(block, self.axes)
         elif side in self.form.gathered:
             block.let(place.text, op("load")(Name(f"tokens_{side}") + slots))
             block.let(f"real_{side}", place >= 0)
@@ -194,6 +210,17 @@ class Writer:
             return block.let("seen", real if where.value else real & False)
         return block.let("seen", real & moving.matrix(where))
 
+    def let_in(self, block: Block, moving: Lowering, partial: bool) -> X | None:
+        """Which pairs of a step attend; None: all."""
+        if partial:
+            return self.seen(block, moving)
+        if self.boxed:
+            # Slots beyond the last key: the compiler drops the mask where there are none.
+            return block.let(
+                "seen", (Name(f"real_{OTHER[self.fixed]}") | Name("WHOLE"))[(NEW, ALL)]
+            )
+        return None
+
     def row(self, block: Block) -> None:
         """Names the row of the tables that the standing tile has."""
         if self.fixed in self.form.closed:
@@ -207,16 +234,19 @@ class Writer:
         if found is not None:
             span_walk(block, self.lowering(Block()), found, step, self.steps)
             return
+        runs = self.boxes if self.boxed else self.runs
         block.remark("Tiles where the predicate decides pair by pair.")
-        self.runs(block, "partial", Name("row"), step(True))
+        runs(block, "partial", Name("row"), step(True))
         block.remark("Tiles where every pair attends.")
-        self.runs(block, "full", Name("row"), step(False))
+        runs(block, "full", Name("row"), step(False))
 
     def steps(self, first: X, last: X) -> X:
         """A run of steps; where programs share them, step ``t`` is for program ``t % splits``."""
         if not self.split:
             return Name("range")(first, last)
         splits = Name("splits")
+        if first == Literal(0):
+            return Name("range")(Name("split"), last, splits)
         begin = first + (Name("split") + splits - first % splits) % splits
         return Name("range")(begin, last, splits)
 
@@ -229,9 +259,21 @@ class Writer:
         first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
         last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
         outer.loop("step", self.steps(first, last), inner)
+        self.over(block, kind, row, outer)
+
+    def boxes(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
+        """Loops over the boxes of one kind in a row of the table, a part of a tile at a time."""
+        inner, outer = Block(), Block()
+        step(inner)
+        steps = load_box(outer, kind, self.axes)
+        outer.loop("step", self.steps(Literal(0), steps), inner)
+        self.over(block, kind, row, outer)
+
+    def over(self, block: Block, kind: str, row: X, body: Block) -> None:
+        """Loops over what the table has of one kind in a row."""
         begin = op("load")(Name(f"{kind}_offsets") + row)
         end = op("load")(Name(f"{kind}_offsets") + row + 1)
-        block.loop("run", Name("range")(begin, end), outer)
+        block.loop("run", Name("range")(begin, end), body)
 
 
 def element(tensor: str) -> X:
@@ -294,7 +336,8 @@ def kernel(
     """A kernel with those parameters that it reads. more: numbers that it alone is given."""
     for part in (w.scalars.block, w.standing.block, loops, end):
         begin.extend(part)
-    runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in ("offsets", "starts", "stops")]
+    numbered = ("offsets", "starts", "stops", "boxes")
+    runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in numbered]
     tables = ["classes", *runs, *(f"tokens_{side}" for side in Side)]
     strides = [f"{t}_stride_{d}" for t in strided for d in ("batch", "head", "token")]
     extra = tuple(w.used)
@@ -302,7 +345,7 @@ def kernel(
         "scale", "scale_log2", "length_q", "length_k", "rows", "group", "first_head",
         "launched_heads", "launched_kv_heads", "num_heads", *more,
     ]  # fmt: skip
-    constants = ["D", "DV", "PADDED_D", "PADDED_DV", "ROWS", "STEP", "PARTS", "STEPS"]
+    constants = ["D", "DV", "PADDED_D", "PADDED_DV", "ROWS", "STEP", "PARTS", "STEPS", "WHOLE"]
     numbers = [x for x in numbers if x not in {y.name for y in extra}]
     read = frozenset(names(begin.done()))
     parameters = [*pointers, *tables, *strides, *(x.name for x in extra), *numbers]
@@ -317,4 +360,5 @@ def kernel(
         tuple(x for x in fixed if x in read),
         begin.done(),
     )
-    return Kernel(function, extra, w.fixed is Side.K, not read & set(tables), w.packed)
+    closed = not read & set(tables)
+    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, w.boxed and not closed)

@@ -68,6 +68,10 @@ DOCUMENTS = """pattern documents:
     attend where causal(n) and q.doc == k.doc and (q.n - k.n) % 3 == 0
         score s + bias[head, min(q.n - k.n, 7)]
 """
+NEAR = """pattern near:
+    over y, x
+    attend where abs(q.y - k.y) <= 2 and abs(q.x - k.x) <= 1
+"""
 GROUPS = """pattern groups:
     over n
     heads[0:1]:
@@ -86,6 +90,7 @@ CASES = {
         DOCUMENTS, ("--size", "n=50"), 50, 50, (2, 2),
         {"doc": torch.arange(50)[None] // 17, "bias": torch.randn(2, 8)},
     ),
+    "boxes": Written(NEAR, ("--size", "y=9", "--size", "x=7"), 63, 63, (2, 2), {}),
 }  # fmt: skip
 
 
@@ -133,7 +138,8 @@ def test_the_directory_runs_by_itself(name: str, tmp_path: Path) -> None:
     if case.sink is not None:
         leaves.append(given["sinks"].requires_grad_())
     op = attnlang.parse(case.text).compile("reference")
-    exact, lse = op(q, k, v, q_offset=offset, return_lse=True, **given)
+    sizes = {"y": 9, "x": 7} if name == "boxes" else None
+    exact, lse = op(q, k, v, sizes, q_offset=offset, return_lse=True, **given)
     weights = torch.linspace(-1, 1, exact.numel(), dtype=torch.float64).view_as(exact)
     grads = torch.autograd.grad((exact * weights).sum() + lse.sum(), leaves)
     for a, b in zip((exact, lse, *grads), found, strict=True):
