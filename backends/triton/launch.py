@@ -12,7 +12,7 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import Shape, choices, constants, open_blocks
+from attnlang.backends.triton.choices import LARGEST_TILE, Shape, choices, constants, open_blocks
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
@@ -169,6 +169,9 @@ class Launch:
             boxed = self.tables.boxed if kernel.boxed else None
             key_block = self.tables.blocks[Side.K] if boxed is None else boxed.block
             blocks = (self.tables.blocks[Side.Q], key_block)
+            if self.tables.listed:
+                wide = LARGEST_TILE
+                blocks = (wide, blocks[1]) if kernel.stands_on_keys else (blocks[0], wide)
             whole = boxed is not None and boxed.whole
             given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():

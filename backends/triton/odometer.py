@@ -1,8 +1,10 @@
-"""The text of walks over boxes of keys: see :mod:`attnlang.backends.triton.boxes`."""
+"""The text of walks whose steps are no tiles of a layout: over boxes of keys, see
+:mod:`attnlang.backends.triton.boxes`, and over lists, see :mod:`attnlang.backends.triton.lists`."""
 
 from __future__ import annotations
 
 from attnlang.backends.triton.source.tree import Block, Name, X, op
+from attnlang.compiler.ir.expr import Side
 
 STEP = Name("STEP")
 
@@ -43,3 +45,16 @@ def box_places(block: Block, axes: int) -> None:
         if not last:
             tile, slot = block.let("tile_k", tile // tiles), block.let("slot_k", slot // extent)
     block.let("place_k", op("where")(Name("real_k"), place, 0))
+
+
+def list_places(block: Block, side: Side) -> None:
+    """``place_q`` or ``place_k`` of one step, and which of its slots have a token: granules that
+    ``listed`` names, one after another."""
+    grain = Name("GRAIN")
+    slot = block.let("slot", Name("step") * STEP + op("arange")(0, STEP))
+    inside = block.let("inside", slot < Name("slots_listed"))
+    which = block.let("grain", op("load")(Name("listed") + slot // grain, mask=inside, other=0))
+    at = Name("grain_tokens") + which * grain + slot % grain
+    place = block.let(f"place_{side}", op("load")(at, mask=inside, other=-1))
+    block.let(f"real_{side}", place >= 0)
+    block.let(f"place_{side}", op("maximum")(place, 0))

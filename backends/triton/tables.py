@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from attnlang.backends.call import Call
 from attnlang.backends.triton.boxes import BoxWalk, box_walk
+from attnlang.backends.triton.lists import ListWalk, Prepared, walks
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.layout.tiling import SideTiling
@@ -46,13 +48,18 @@ class Tables:
     blocks: dict[Side, int]
     tokens: dict[Side, torch.Tensor]
     classes: torch.Tensor
-    by_query: Walk | BoxWalk
-    by_key: Walk
+    by_query: Walk | BoxWalk | ListWalk
+    by_key: Walk | ListWalk
 
     @property
     def boxed(self) -> BoxWalk | None:
         """The walk of queries, if it goes over boxes of keys."""
         return self.by_query if isinstance(self.by_query, BoxWalk) else None
+
+    @property
+    def listed(self) -> bool:
+        """Do walks go over lists of granules?"""
+        return isinstance(self.by_query, ListWalk)
 
 
 _made: weakref.WeakKeyDictionary[Problem, dict[torch.device, Tables]] = weakref.WeakKeyDictionary()
@@ -93,6 +100,12 @@ def build(plan: Plan, device: torch.device) -> Tables:
     )
 
 
+def of_set(call: Call, one: Prepared) -> Tables:
+    """The tables of a call of one batch element whose condition reads a set."""
+    classes, by_query, by_key = walks(call, one)
+    return Tables(one.blocks, one.standing, classes, by_query, by_key)
+
+
 def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
     """What the kernels of one direction are given."""
     walk = tables.by_key if by_key else tables.by_query
@@ -100,6 +113,8 @@ def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
     for kind, runs in (("partial", walk.partial), ("full", walk.full)):
         for field in fields(runs):
             given[f"{kind}_{field.name}"] = getattr(runs, field.name)
+    if isinstance(walk, ListWalk):
+        given |= {"grain_tokens": walk.grain_tokens, "GRAIN": walk.grain}
     return given | {f"tokens_{side}": tokens for side, tokens in tables.tokens.items()}
 
 

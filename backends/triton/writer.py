@@ -13,7 +13,7 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope
-from attnlang.backends.triton.odometer import box_places, load_box
+from attnlang.backends.triton.odometer import box_places, list_places, load_box
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -50,7 +50,7 @@ class Form:
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
     standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
     but the tensors differ between the query heads of a key head? boxed: do walks of queries that
-    read tables go over boxes of keys?
+    read tables go over boxes of keys? listed: do walks go over lists of granules?
     """
 
     gathered: frozenset[Side]
@@ -63,6 +63,7 @@ class Form:
     closed: frozenset[Side] = frozenset()
     by_head: bool = True
     boxed: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,8 @@ class Writer:
                 block.let(place.text, op("minimum")(place, length - 1))
         elif self.boxed and side is not self.fixed:
             box_places(block, self.axes)
+        elif self.form.listed and side is not self.fixed:
+            list_places(block, side)
         elif side in self.form.gathered:
             block.let(place.text, op("load")(Name(f"tokens_{side}") + slots))
             block.let(f"real_{side}", place >= 0)
@@ -214,7 +217,7 @@ class Writer:
         """Which pairs of a step attend; None: all."""
         if partial:
             return self.seen(block, moving)
-        if self.boxed:
+        if self.boxed or self.form.listed:
             # Slots beyond the last key: the compiler drops the mask where there are none.
             return block.let(
                 "seen", (Name(f"real_{OTHER[self.fixed]}") | Name("WHOLE"))[(NEW, ALL)]
@@ -234,7 +237,7 @@ class Writer:
         if found is not None:
             span_walk(block, self.lowering(Block()), found, step, self.steps)
             return
-        runs = self.boxes if self.boxed else self.runs
+        runs = self.boxes if self.boxed else self.lists if self.form.listed else self.runs
         block.remark("Tiles where the predicate decides pair by pair.")
         runs(block, "partial", Name("row"), step(True))
         block.remark("Tiles where every pair attends.")
@@ -268,6 +271,17 @@ class Writer:
         steps = load_box(outer, kind, self.axes)
         outer.loop("step", self.steps(Literal(0), steps), inner)
         self.over(block, kind, row, outer)
+
+    def lists(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
+        """Loops over the granules that a row lists of one kind, a step full at a time."""
+        inner = Block()
+        step(inner)
+        first = block.let("first", op("load")(Name(f"{kind}_offsets") + row))
+        last = op("load")(Name(f"{kind}_offsets") + row + 1)
+        block.let("listed", Name(f"{kind}_list") + first)
+        slots = block.let("slots_listed", (last - first) * Name("GRAIN"))
+        steps = (slots + Name("STEP") - 1) // Name("STEP")
+        block.loop("step", self.steps(Literal(0), steps), inner)
 
     def over(self, block: Block, kind: str, row: X, body: Block) -> None:
         """Loops over what the table has of one kind in a row."""
@@ -336,16 +350,27 @@ def kernel(
     """A kernel with those parameters that it reads. more: numbers that it alone is given."""
     for part in (w.scalars.block, w.standing.block, loops, end):
         begin.extend(part)
-    numbered = ("offsets", "starts", "stops", "boxes")
+    numbered = ("offsets", "starts", "stops", "boxes", "list")
     runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in numbered]
-    tables = ["classes", *runs, *(f"tokens_{side}" for side in Side)]
+    tables = ["classes", *runs, *(f"tokens_{side}" for side in Side), "grain_tokens"]
     strides = [f"{t}_stride_{d}" for t in strided for d in ("batch", "head", "token")]
     extra = tuple(w.used)
     numbers = [
         "scale", "scale_log2", "length_q", "length_k", "rows", "group", "first_head",
         "launched_heads", "launched_kv_heads", "num_heads", *more,
     ]  # fmt: skip
-    constants = ["D", "DV", "PADDED_D", "PADDED_DV", "ROWS", "STEP", "PARTS", "STEPS", "WHOLE"]
+    constants = [
+        "D",
+        "DV",
+        "PADDED_D",
+        "PADDED_DV",
+        "ROWS",
+        "STEP",
+        "PARTS",
+        "STEPS",
+        "WHOLE",
+        "GRAIN",
+    ]
     numbers = [x for x in numbers if x not in {y.name for y in extra}]
     read = frozenset(names(begin.done()))
     parameters = [*pointers, *tables, *strides, *(x.name for x in extra), *numbers]
