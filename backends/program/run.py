@@ -18,6 +18,7 @@ from attnlang.backends.program.choose import (
     normalised,
     set_heads,
     shared,
+    weights,
 )
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
@@ -52,6 +53,13 @@ def is_number(step: Assign) -> bool:
     return isinstance(step.value, Map) and step.value.function in READOUTS
 
 
+def vectors_of(x: torch.Tensor, space: Space, batch: int) -> torch.Tensor:
+    """An input ``[B or 1, (heads,) axes..., D]`` as a tensor ``[B, heads or 1, tokens, D]``."""
+    if x.dim() == 2 + len(space.axes):
+        x = x.unsqueeze(1)
+    return x.flatten(2, -2).expand(batch, -1, -1, -1)
+
+
 class Runner:
     """One call of a program.
 
@@ -66,6 +74,8 @@ class Runner:
         self.states: dict[str, State] = {}
         self.values = {name: Value(x) for name, x in (("q", call.q), ("k", call.k), ("v", call.v))}
         self.sets: dict[str, torch.Tensor] = {}
+        for name, space in bound.program.given:
+            self.values[name] = Value(vectors_of(call.inputs.tables[name], space, call.q.shape[0]))
 
     def steps(self) -> None:
         """Run every step in order."""
@@ -77,6 +87,8 @@ class Runner:
                     self.values[step.name] = Value(x)
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(self._column_sum(name))
+                case Assign(value=Map(function="count", arguments=(Tensor(name=name),))):
+                    self.values[step.name] = Value(self._count(name, step.space))
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
@@ -128,6 +140,15 @@ class Runner:
             (found,) = torch.autograd.grad(out.sum(), ones)
         return found
 
+    def _count(self, name: str, space: Space) -> torch.Tensor:
+        """For every query how many keys a set has ``[B, Hq or 1, Nq, 1]``."""
+        chosen = self.sets[name].to(accumulation_dtype(self.values["q"].x.dtype))
+        by_head = space.heads is Side.Q
+        chosen = chosen if by_head else chosen.unsqueeze(1)
+        found = chosen.flatten(2 + len(space.axes)).sum(-1).flatten(2)
+        repeat = self.bound.frame.heads // found.shape[1] if by_head else 1
+        return found.repeat_interleave(repeat, 1)[..., None]
+
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
         name = step.pattern.name.partition(".")[2]
@@ -142,13 +163,14 @@ class Runner:
 
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self.values[branch.query].x[:, start:stop]
+        q = self._joined((branch.query,), start, stop)
+        q = q.to(self.values["q"].x.dtype).expand(-1, stop - start, -1, -1)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
         query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
         heads = max(k.shape[1], v.shape[1])
-        k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+        k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if k.shape[2] == 0:
             wide = accumulation_dtype(q.dtype)
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)
@@ -239,7 +261,9 @@ class Runner:
             scores, allowed = self._scored(step, query, key)
             if step.gather is not None:
                 belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
-                scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
+                problem = self.bound.bound(step.gather.pattern, runs, {"keys": key}, 1, 1, 1)
+                weight = self._on_axes(weights(problem, scores), runs, key)[0, 0]
+                scores, allowed = gathered(scores, allowed, belongs, weight, step.gather.rule)
         forced = None
         if step.force is not None:
             always = self._pairs(step.force, query, runs, q.shape[1])

@@ -23,13 +23,14 @@ class Space:
     """Where the tokens of a tensor lie.
 
     side: whose lengths its axes have. whole: it is that side's own sequence, prefixes and all.
-    heads: it has a vector for every query head (q) or every key head (k).
+    heads: it has a vector for every query head (q) or every key head (k); None is a number of
+    heads of its own.
     """
 
     axes: tuple[str, ...]
     side: Side
     whole: bool = False
-    heads: Side = Side.Q
+    heads: Side | None = Side.Q
 
     def same_tokens(self, other: Space) -> bool:
         return (self.axes, self.side, self.whole) == (other.axes, other.side, other.whole)
@@ -81,9 +82,9 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
-READOUTS = ("column_sum", "lse")
+READOUTS = ("column_sum", "lse", "count")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp. They have no gradient."""
+the log-sum-exp; and of a set, for each query how many it has. They have no gradient."""
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
 
 

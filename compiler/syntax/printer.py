@@ -227,7 +227,8 @@ def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
     if isinstance(node, t.Rule):
         return f"{node.kind} {node.rule.id}"
     if isinstance(node, t.Gather):
-        return (f"gather {node.rule.id} where ", statement_value(node.where))
+        times = () if node.weight is None else ("weight ", statement_value(node.weight), " ")
+        return (f"gather {node.rule.id} ", *times, "where ", statement_value(node.where))
     per = f" per {', '.join(n.id for n in node.per)}" if node.per else ""
     return (f"{node.kind} ", statement_value(node.value), per)
 

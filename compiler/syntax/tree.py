@@ -208,6 +208,7 @@ class Gather(Node):
     """``gather max where ...``: scores of runs of keys from the scores of keys."""
 
     rule: Name
+    weight: Expression | None
     where: Expression
 
 
