@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 
 from attnlang.backends.call import Inputs, accumulation_dtype
+from attnlang.backends.program.search import halved
 from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
-from attnlang.compiler.ir.program import Normalise, Select, Share
+from attnlang.compiler.ir.program import Normalise, Search, Select, Share, SizeOf, Ties
 from attnlang.compiler.problem.problem import Problem
 
 
@@ -72,12 +73,12 @@ def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
             return x.amax(dim)
 
 
-def weights(problem: Problem, scores: torch.Tensor) -> torch.Tensor:
+def weights(problem: Problem, device: torch.device) -> torch.Tensor:
     """What the scores of candidates are multiplied with for each run: ``[1, 1, R, U]``."""
     factor = problem.groups[0].attend.score
-    found = torch.ones((), dtype=scores.dtype, device=scores.device)
+    found = torch.ones((), device=device)
     if factor is not None:
-        found = Pairs(problem, Inputs(), scores.device).value(factor).to(scores.dtype)
+        found = Pairs(problem, Inputs(), device).value(factor)
     return found.expand(1, 1, problem.q_len, problem.k_len)
 
 
@@ -88,10 +89,12 @@ def gathered(
     weight: torch.Tensor,
     how: Share,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of runs from those of the candidates that belong to them, times their weights.
+    """Scores ``[B, H, Nq, R]`` of runs, from those of the candidates that belong to them, times
+    their weights.
 
-    belongs, weight: ``[R, U]``.
+    belongs, weight: ``[R, U]``. Runs of queries come the same way with queries and keys exchanged.
     """
+    weight = weight.to(scores.dtype)
     members = allowed.to(scores.dtype) @ belongs.to(scores.dtype).T
     some = members > 0
     if how is Share.MAX:  # one run at a time: the product of runs, queries and keys is too large
@@ -109,12 +112,13 @@ def chosen(
     allowed: torch.Tensor,
     forced: torch.Tensor | None,
     step: Select,
-    amount: float,
+    amount: float | torch.Tensor,
     lengths: tuple[int, ...],
 ) -> torch.Tensor:
     """The set, bool ``[B, (Hs,) *lengths]``, of scores ``[B, Hs, Nq, R]``.
 
-    forced: members whatever their score, counted first. lengths: of the queries' and keys' axes.
+    forced: members whatever their score, counted first. amount: how many, how much; or the set that
+    says how many. lengths: of the queries' and keys' axes.
     """
     shape = (*scores.shape[: 1 + step.by_head], *lengths)
     among = [i for i in range(1, len(shape)) if i - 1 not in step.rule.per]
@@ -128,13 +132,22 @@ def chosen(
     )
     if step.normalise is Normalise.MINMAX:
         rows = _minmax(rows, candidates | always)
+    if isinstance(step.rule.amount, SizeOf):
+        assert isinstance(amount, torch.Tensor)
+        amount = amount.permute(order).flatten(len(kept)).sum(-1, keepdim=True)
+        if step.rule.amount.largest:
+            amount = amount.amax([*range(1, amount.dim())], keepdim=True)
     match step.rule.kind:
+        case "top" if step.search is Search.HALVING:
+            picked = halved(rows, candidates, int(amount))
         case "top":
-            picked = _top(rows, candidates, always, int(amount))
+            picked = _top(rows, candidates, always, amount)
+            if step.ties is Ties.ALL:
+                picked = picked | _ties(rows, candidates & ~always, picked)
         case "above":
             picked = candidates & (rows > amount)
         case "mass":
-            picked = _mass(rows, candidates, always, amount)
+            picked = _mass(rows, candidates, always, float(amount))
     picked = (picked | always).view([shape[i] for i in order])
     return picked.permute([order.index(i) for i in range(len(shape))])
 
@@ -145,13 +158,24 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 
 
 def _top(
-    rows: torch.Tensor, candidates: torch.Tensor, always: torch.Tensor, amount: int
+    rows: torch.Tensor,
+    candidates: torch.Tensor,
+    always: torch.Tensor,
+    amount: float | torch.Tensor,
 ) -> torch.Tensor:
     largest = torch.finfo(rows.dtype).max  # no candidate comes before what is forced
     ranked = torch.where(candidates, rows.clamp(max=largest), -torch.inf)
     ranked = torch.where(always, torch.inf, ranked)
-    index = _ranks(ranked)[..., : max(amount, 0)]
-    return torch.zeros_like(candidates).scatter(-1, index, True) & (candidates | always)
+    index = _ranks(ranked)
+    taken = torch.arange(index.shape[-1], device=index.device) < amount
+    picked = torch.zeros_like(candidates).scatter(-1, index, taken.expand(index.shape))
+    return picked & (candidates | always)
+
+
+def _ties(rows: torch.Tensor, free: torch.Tensor, picked: torch.Tensor) -> torch.Tensor:
+    """The candidates whose score is that of the last picked."""
+    last = torch.where(picked & free, rows, torch.inf).amin(-1, keepdim=True)
+    return free & (rows == last)
 
 
 def _minmax(rows: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
 import torch
@@ -24,10 +25,31 @@ from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
 from attnlang.backends.program.vectors import Value, Vectors
 from attnlang.backends.reference.attend import mask
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import Normaliser, PatternIR
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
-from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
+from attnlang.compiler.ir.pattern import Attend, EmptyRule, Normaliser, PatternIR
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Branch,
+    Gather,
+    Pool,
+    Recurrence,
+    Select,
+    SizeOf,
+    condition_by_head,
+)
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    ONE,
+    READOUTS,
+    Map,
+    Space,
+    Tensor,
+    lone,
+    tensors,
+)
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -46,6 +68,23 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
     flat = flat if by_head else flat[:, None]
     found = x.to(dtype) @ flat.transpose(-1, -2)
     return found.reshape(*found.shape[:3], *middle)
+
+
+def counting(pattern: PatternIR) -> PatternIR:
+    """The pattern where every pair that attends has the weight 1."""
+    groups = (
+        replace(
+            g,
+            attend=Attend(
+                g.attend.where,
+                e.Float(1.0),
+                empty=EmptyRule.ZERO,
+                normaliser=Normaliser.NONE,
+            ),
+        )
+        for g in pattern.groups
+    )
+    return replace(pattern, groups=tuple(groups))
 
 
 def is_number(step: Assign) -> bool:
@@ -69,10 +108,13 @@ class Runner:
 
     def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
-        self.exact = backend == "reference"
+        self.exact, self.device = backend == "reference", call.q.device
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
-        self.values = {name: Value(x) for name, x in (("q", call.q), ("k", call.k), ("v", call.v))}
+        given = {"q": call.q, "k": call.k, "v": call.v}
+        for side, like in ((Side.Q, call.q), (Side.K, call.k)):
+            given[lone(side)[0]] = like.new_zeros((*like.shape[:2], 1, like.shape[3]))
+        self.values = {name: Value(x) for name, x in given.items()}
         self.sets: dict[str, torch.Tensor] = {}
         for name, space in bound.program.given:
             self.values[name] = Value(vectors_of(call.inputs.tables[name], space, call.q.shape[0]))
@@ -87,8 +129,12 @@ class Runner:
                     self.values[step.name] = Value(x)
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(self._column_sum(name))
-                case Assign(value=Map(function="count", arguments=(Tensor(name=name),))):
-                    self.values[step.name] = Value(self._count(name, step.space))
+                case Assign(value=Map(function=kind, arguments=(Tensor(name=name),))) if (
+                    kind in COUNTS
+                ):
+                    of_set, of_keys = name in self.sets, kind in OF_KEYS
+                    found = self._size(step) if of_set else self._count(name, of_keys)
+                    self.values[step.name] = Value(found)
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
@@ -140,14 +186,37 @@ class Runner:
             (found,) = torch.autograd.grad(out.sum(), ones)
         return found
 
-    def _count(self, name: str, space: Space) -> torch.Tensor:
-        """For every query how many keys a set has ``[B, Hq or 1, Nq, 1]``."""
-        chosen = self.sets[name].to(accumulation_dtype(self.values["q"].x.dtype))
-        by_head = space.heads is Side.Q
-        chosen = chosen if by_head else chosen.unsqueeze(1)
-        found = chosen.flatten(2 + len(space.axes)).sum(-1).flatten(2)
+    def _size(self, step: Assign) -> torch.Tensor:
+        """How many keys a set has for every query ``[B, H or 1, Nq, 1]``."""
+        (name,) = tensors(step.value)
+        by_head = step.space.heads is Side.Q
+        chosen = self.sets[name] if by_head else self.sets[name].unsqueeze(1)
+        found = chosen.flatten(2 + len(step.space.axes)).sum(-1).flatten(2).to(torch.float32)
         repeat = self.bound.frame.heads // found.shape[1] if by_head else 1
         return found.repeat_interleave(repeat, 1)[..., None]
+
+    def _count(self, name: str, of_keys: bool) -> torch.Tensor:
+        """How many keys each query attends ``[B, H or 1, Nq, 1]``, or how many queries each key.
+
+        These are sums of an attention whose weights are all 1, in float32.
+        """
+        step = next(s for s in self.bound.program.steps if s.name == name)
+        assert isinstance(step, Attention)
+        branch = step.branches[0]
+        assert isinstance(branch, Branch)
+        (key,) = branch.keys
+        heads = self.bound.frame.heads if condition_by_head(branch.pattern) else 1
+        query, keys = self.bound.spaces[branch.query], {key: self.bound.spaces[key]}
+        pattern = counting(branch.pattern)
+        problem = self.bound.bound(pattern, query, keys, heads, heads, 1)
+        lengths = (self.values[x].x.shape[2] for x in (branch.query, key, key))
+        first = self.values[key].x
+        q, k, v = (torch.ones(len(first), heads, n, 1, device=first.device) for n in lengths)
+        inputs = self._inputs(pattern, query, keys, 0, heads)
+        with torch.enable_grad():
+            v.requires_grad_(of_keys)
+            out, _ = self.run(Call(problem, q, k, v, inputs, None, False))
+            return torch.autograd.grad(out.sum(), v)[0] if of_keys else out
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
@@ -246,30 +315,45 @@ class Runner:
         """The set as a table: ``[B, (heads,) queries' axes..., keys' axes...]``."""
         query, key = self.bound.spaces[step.query], self.bound.spaces[step.key]
         q = self.values[step.query].x
+        one = 1 + step.dims.index(ONE) if ONE in step.dims else None
+        rows = query
+        if step.rows is not None:
+            named = step.dims[step.by_head : step.by_head + len(query.axes)]
+            rows = Space(named, query.side, False, query.heads)
         axes = step.dims[step.by_head + len(query.axes) :]
         runs = key if axes == key.axes else Space(axes, key.side, False, key.heads)
-        lengths = (*self.bound.lengths(query), *self.bound.lengths(runs))
+        lengths = (*self.bound.lengths(rows), *self.bound.lengths(runs))
         if 0 in lengths:
             none = (1,) * (1 + step.by_head)
-            return torch.zeros((*none, *lengths), dtype=torch.bool, device=q.device)
+            empty = torch.zeros((*none, *lengths), dtype=torch.bool, device=q.device)
+            return empty if one is None else empty.squeeze(one)
         if 0 in self.bound.lengths(key):  # nothing to score: what is forced is chosen all the same
             groups = set_heads(step, q.shape[1], self.bound.frame.kv_heads)
-            pairs = (math.prod(self.bound.lengths(x)) for x in (query, runs))
+            pairs = (math.prod(self.bound.lengths(x)) for x in (rows, runs))
             allowed = q.new_zeros((q.shape[0], groups, *pairs), dtype=torch.bool)
             scores = allowed.to(accumulation_dtype(q.dtype))
         else:
             scores, allowed = self._scored(step, query, key)
             if step.gather is not None:
                 belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
-                problem = self.bound.bound(step.gather.pattern, runs, {"keys": key}, 1, 1, 1)
-                weight = self._on_axes(weights(problem, scores), runs, key)[0, 0]
+                belongs, weight = self._belonging(step.gather, runs, key)
                 scores, allowed = gathered(scores, allowed, belongs, weight, step.gather.rule)
+            if step.rows is not None:
+                belongs, weight = (x.mT for x in self._belonging(step.rows, query, rows))
+                turned = gathered(scores.mT, allowed.mT, belongs, weight, step.rows.rule)
+                scores, allowed = (x.mT for x in turned)
         forced = None
         if step.force is not None:
-            always = self._pairs(step.force, query, runs, q.shape[1])
+            always = self._pairs(step.force, rows, runs, q.shape[1])
             forced = by_set(always, step, self.bound.frame.kv_heads).any(2)
-        amount = float(self.bound.number(step.rule.amount))
-        return chosen(scores, allowed, forced, step, amount, lengths)
+        amount: float | torch.Tensor
+        if isinstance(step.rule.amount, SizeOf):
+            amount = self.sets[step.rule.amount.name]
+            amount = amount if one is None else amount.unsqueeze(one)
+        else:
+            amount = float(self.bound.number(step.rule.amount))
+        found = chosen(scores, allowed, forced, step, amount, lengths)
+        return found if one is None else found.squeeze(one)
 
     def _scored(self, step: Select, query: Space, key: Space) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores ``[B, heads of the set, queries, keys]`` and which of them are candidates."""
@@ -282,11 +366,20 @@ class Runner:
         scores = normalised(scores, allowed, step.normalise)
         return shared(scores, allowed, step, self.bound.frame.kv_heads)
 
+    def _belonging(
+        self, gather: Gather, query: Space, key: Space
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which keys belong to which queries, and with which weight: ``[queries, keys]``."""
+        problem = self.bound.bound(gather.pattern, query, {"keys": key}, 1, 1, 1)
+        drawn = (mask(problem, Inputs(), self.device), weights(problem, self.device))
+        belongs, weight = (self._on_axes(x, query, key)[0, 0] for x in drawn)
+        return belongs, weight
+
     def _pairs(self, pattern: PatternIR, query: Space, key: Space, heads: int) -> torch.Tensor:
         """Where a condition holds: bool ``[B or 1, heads, queries, keys]``."""
         problem = self.bound.bound(pattern, query, {"keys": key}, heads, heads, 1)
         inputs = self._inputs(pattern, query, {"keys": key}, 0, heads)
-        return self._on_axes(mask(problem, inputs, self.values["q"].x.device), query, key)
+        return self._on_axes(mask(problem, inputs, self.device), query, key)
 
     def _on_axes(self, x: torch.Tensor, query: Space, key: Space) -> torch.Tensor:
         """``[B, H, queries, keys]`` without the tokens of prefixes and suffixes."""

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select, Step
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Branch,
+    Pool,
+    Recurrence,
+    Select,
+    SizeOf,
+    Step,
+)
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Vector, scalars, tensors
 
@@ -34,6 +43,8 @@ def reads(step: Step) -> Iterator[str]:
                 yield from _branch(branch)
         case Select():
             yield from (step.query, step.key)
+            if isinstance(step.rule.amount, SizeOf):
+                yield step.rule.amount.name
             for pattern in (step.pattern, step.force):
                 yield from () if pattern is None else (i.name for i in pattern.inputs)
 

@@ -42,6 +42,15 @@ def own_spaces(q_axes: tuple[str, ...], k_axes: tuple[str, ...]) -> dict[str, Sp
     return {"q": Space(q_axes, Side.Q, True, Side.Q), "k": key, "v": key}
 
 
+ONE = "1"
+"""The axis of the one token that stands for the keys (queries) of a set of queries (keys) alone."""
+
+
+def lone(side: Side) -> tuple[str, Space]:
+    """That token of one side: a tensor's name and where it lies."""
+    return f"{ONE}{side}", Space((ONE,), side, False, side)
+
+
 @dataclass(frozen=True, slots=True)
 class Tensor:
     name: str
@@ -82,9 +91,12 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
-READOUTS = ("column_sum", "lse", "count")
+READOUTS = ("column_sum", "lse", "count", "column_count")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; and of a set, for each query how many it has. They have no gradient."""
+the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key.
+They have no gradient."""
+OF_KEYS = ("column_sum", "column_count")
+COUNTS = ("count", "column_count")
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
 
 

@@ -14,7 +14,7 @@ from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recur
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
-from attnlang.compiler.ir.vector import Space, own_spaces
+from attnlang.compiler.ir.vector import ONE, Space, lone, own_spaces
 from attnlang.compiler.problem.bind import PYTHON, Sizes, bind, leaf_ranges
 from attnlang.compiler.problem.problem import Extent, Problem
 
@@ -183,6 +183,7 @@ def bind_program(
         for x in frame.extents(side):
             known.update({e.Length(side, a): n for a, n in zip(x.axes, x.lengths, strict=True)})
     spaces = _spaces(pattern)
+    known.update({e.Length(side, ONE): 1 for side in Side})
     made = BoundProgram(frame, known, {}, spaces)
     for part in pattern.program.parts:
         for side in Side:
@@ -202,7 +203,7 @@ def bind_program(
 
 def _spaces(pattern: PatternIR) -> dict[str, Space]:
     """Where the tokens of q, k, v and of every tensor that a step makes lie."""
-    found = own_spaces(pattern.q_axes, pattern.k_axes)
+    found = {**own_spaces(pattern.q_axes, pattern.k_axes), **dict(map(lone, Side))}
     assert pattern.program is not None
     for step in pattern.program.steps:
         if not isinstance(step, Select):

@@ -15,9 +15,19 @@ from attnlang.compiler.ir.program import (
     Program,
     Recurrence,
     Select,
+    condition_by_head,
 )
 from attnlang.compiler.ir.reads import needed, reads
-from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor, own_spaces, tensors
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    READOUTS,
+    Map,
+    Space,
+    Tensor,
+    own_spaces,
+    tensors,
+)
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
@@ -187,35 +197,38 @@ def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
         if draft.define(name):
             chosen = sets[of.id]
             heads = Side.Q if chosen.by_head else Side.K
-            _number(name, node, replace(draft.spaces[chosen.query], heads=heads), draft)
+            space = replace(draft.spaces[chosen.query], heads=heads)
+            _number(name, node, space, draft, chosen.by_head)
         return
     steps = {s.name: s for s in draft.steps if isinstance(s, Attention)}
     step = steps.get(of.id) if isinstance(of, t.Name) else None
     branch = step.branches[0] if step is not None and len(step.branches) == 1 else None
     good = draft.define(name)
-    if node.function.id == "count" or not isinstance(branch, Branch) or len(branch.keys) != 1:
+    kind = node.function.id
+    if not isinstance(branch, Branch) or len(branch.keys) != 1:
         what = f"`{node.span.text}`"
-        help = f"`{node.function.id}(a)` of a softmax attention `a = attend ...`"
-        if node.function.id == "count":
-            help = "`count(chosen)` of a set that a `select` fills"
+        help = f"`{kind}(a)` of a softmax attention `a = attend ...`"
         draft.ctx.error("AL310", node.span, what=what, help=help)
         return
     if not good or step is None:
         return
     space = step.space
-    if node.function.id == "column_sum":
+    if kind in OF_KEYS:
         space = replace(draft.spaces[branch.keys[0]], heads=Side.Q)
-    _number(name, node, space, draft)
+    by_head = kind not in COUNTS or condition_by_head(branch.pattern)
+    _number(name, node, space, draft, by_head)
 
 
-def _number(name: t.Name, node: t.Call, space: Space, draft: Draft) -> None:
+def _number(name: t.Name, node: t.Call, space: Space, draft: Draft, by_head: bool) -> None:
     """A number for each token of a space, as later lines read it."""
-    of = node.arguments[0]
+    of, kind = node.arguments[0], node.function.id
     assert isinstance(of, t.Name)
-    draft.steps.append(Assign(name.id, Map(node.function.id, (Tensor(of.id),)), space))
+    draft.steps.append(Assign(name.id, Map(kind, (Tensor(of.id),)), space))
     draft.spaces[name.id] = space
-    dims = ("batch", "head", *space.axes) if space.heads is Side.Q else ("batch", *space.axes)
-    decl = InputDecl(name.id, Kind.FLOAT, dims, (space.side,), False, False, span=node.span)
+    heads = ("head",) if by_head else ()
+    dims = ("batch", *heads, *space.axes)
+    number = Kind.INT if kind in COUNTS else Kind.FLOAT
+    decl = InputDecl(name.id, number, dims, (space.side,), False, False, span=node.span)
     draft.numbers.append(decl)
     draft.ctx = draft.ctx.with_names(**{name.id: TokenName(decl)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,13 +11,13 @@ from typing import Any
 import torch
 
 import attnlang
-from tests.stdlib.routing import grids, sequences, tokens
+from tests.stdlib.routing import grids, indexers, sequences
 from tests.stdlib.routing.oracle import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
     **sequences.ORACLES,
     **grids.ORACLES,
-    **tokens.ORACLES,
+    **indexers.ORACLES,
 }
 
 
@@ -44,7 +45,7 @@ class Case:
     def call(self) -> Call:
         """Drawn anew for every case, the same every time."""
         generator = torch.Generator().manual_seed(len(str(self)))
-        n_q, n_k = lengths(self)
+        n_q, n_k = self.lengths
         dims = ((self.heads, n_q, 4), (self.kv_heads, n_k, 4), (self.kv_heads, n_k, 3))
         q, k, v = (draw((self.batch, *d), generator) for d in dims)
         if self.ties:
@@ -53,8 +54,17 @@ class Case:
         if params.get("keys") == "shared":
             k = q.clone()
         made = Call(q, k, v, self.sizes, params, {}, n_k - n_q if self.n_q is not None else 0)
-        inputs = INPUTS[self.name](made, generator) if self.name in INPUTS else {}
-        return replace(made, inputs=inputs)
+        return replace(made, inputs=self.inputs(made, generator))
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Queries and keys."""
+        count = math.prod(self.sizes.values())
+        return (count if self.n_q is None else self.n_q), count
+
+    def inputs(self, made: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Run-time tensors of the call."""
+        return INPUTS[self.name](made, generator) if self.name in INPUTS else {}
 
     @property
     def given(self) -> dict[str, int]:
@@ -74,14 +84,6 @@ class Case:
 def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Numbers that float32 holds exactly."""
     return torch.randn(shape, generator=generator).double()
-
-
-def lengths(case: Case) -> tuple[int, int]:
-    """Queries and keys."""
-    count = 1
-    for n in case.sizes.values():
-        count *= n
-    return (count if case.n_q is None else case.n_q), count
 
 
 def nsa_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:

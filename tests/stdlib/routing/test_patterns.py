@@ -6,10 +6,13 @@ import pytest
 import torch
 
 import attnlang
-from tests.stdlib.routing.cases import CASES, ORACLES, Case
-from tests.stdlib.routing.oracle import Call
+from tests.stdlib.routing import cases, token_cases
+from tests.stdlib.routing.cases import Case
+from tests.stdlib.routing.oracle import Call, Oracle
 
 NAMES = [n for n in attnlang.stdlib.names() if attnlang.stdlib.family(n) == "routing"]
+CASES: list[Case] = [*cases.CASES, *token_cases.CASES]
+ORACLES: dict[str, Oracle] = {**cases.ORACLES, **token_cases.ORACLES}
 BACKENDS = ("reference", "blocked")
 
 
