@@ -20,6 +20,7 @@ from attnlang.backends.program.choose import (
     normalised,
     set_heads,
     shared,
+    weights,
 )
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
@@ -32,13 +33,24 @@ from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
+    Gather,
     Pool,
     Recurrence,
     Select,
     SizeOf,
     condition_by_head,
 )
-from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, ONE, READOUTS, Map, Space, Tensor, lone
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    ONE,
+    READOUTS,
+    Map,
+    Space,
+    Tensor,
+    lone,
+    tensors,
+)
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -81,6 +93,13 @@ def is_number(step: Assign) -> bool:
     return isinstance(step.value, Map) and step.value.function in READOUTS
 
 
+def vectors_of(x: torch.Tensor, space: Space, batch: int) -> torch.Tensor:
+    """An input ``[B or 1, (heads,) axes..., D]`` as a tensor ``[B, heads or 1, tokens, D]``."""
+    if x.dim() == 2 + len(space.axes):
+        x = x.unsqueeze(1)
+    return x.flatten(2, -2).expand(batch, -1, -1, -1)
+
+
 class Runner:
     """One call of a program.
 
@@ -90,7 +109,7 @@ class Runner:
 
     def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
-        self.exact = backend == "reference"
+        self.exact, self.device = backend == "reference", call.q.device
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
         given = {"q": call.q, "k": call.k, "v": call.v}
@@ -98,6 +117,8 @@ class Runner:
             given[lone(side)[0]] = like.new_zeros((*like.shape[:2], 1, like.shape[3]))
         self.values = {name: Value(x) for name, x in given.items()}
         self.sets: dict[str, torch.Tensor] = {}
+        for name, space in bound.program.given:
+            self.values[name] = Value(vectors_of(call.inputs.tables[name], space, call.q.shape[0]))
 
     def steps(self) -> None:
         """Run every step in order."""
@@ -112,7 +133,9 @@ class Runner:
                 case Assign(value=Map(function=kind, arguments=(Tensor(name=name),))) if (
                     kind in COUNTS
                 ):
-                    self.values[step.name] = Value(self._count(name, kind in OF_KEYS))
+                    of_set, of_keys = name in self.sets, kind in OF_KEYS
+                    found = self._size(step) if of_set else self._count(name, of_keys)
+                    self.values[step.name] = Value(found)
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
@@ -170,6 +193,15 @@ class Runner:
             (found,) = torch.autograd.grad(out.sum(), ones)
         return found
 
+    def _size(self, step: Assign) -> torch.Tensor:
+        """How many keys a set has for every query ``[B, H or 1, Nq, 1]``."""
+        (name,) = tensors(step.value)
+        by_head = step.space.heads is Side.Q
+        chosen = self.sets[name] if by_head else self.sets[name].unsqueeze(1)
+        found = chosen.flatten(2 + len(step.space.axes)).sum(-1).flatten(2).to(torch.float32)
+        repeat = self.bound.frame.heads // found.shape[1] if by_head else 1
+        return found.repeat_interleave(repeat, 1)[..., None]
+
     def _count(self, name: str, of_keys: bool) -> torch.Tensor:
         """How many keys each query attends ``[B, H or 1, Nq, 1]``, or how many queries each key.
 
@@ -195,7 +227,7 @@ class Runner:
 
     def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
         """A tensor with a vector for every query head, some of the heads."""
-        return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+        return repeated(self._joined((name,), start, stop), stop - start)
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
@@ -211,14 +243,14 @@ class Runner:
 
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self._queries(branch.query, start, stop)
+        q = self._queries(branch.query, start, stop).to(self.values["q"].x.dtype)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
         query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
         check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
-        k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+        k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if k.shape[2] == 0:
             wide = accumulation_dtype(q.dtype)
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)
@@ -315,10 +347,11 @@ class Runner:
             scores, allowed = self._scored(step, query, key)
             if step.gather is not None:
                 belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
-                scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
+                belongs, weight = self._belonging(step.gather, runs, key)
+                scores, allowed = gathered(scores, allowed, belongs, weight, step.gather.rule)
             if step.rows is not None:
-                belongs = self._pairs(step.rows.pattern, query, rows, 1)[0, 0].T
-                turned = gathered(scores.mT, allowed.mT, belongs, step.rows.rule)
+                belongs, weight = (x.mT for x in self._belonging(step.rows, query, rows))
+                turned = gathered(scores.mT, allowed.mT, belongs, weight, step.rows.rule)
                 scores, allowed = (x.mT for x in turned)
         forced = None
         if step.force is not None:
@@ -344,11 +377,20 @@ class Runner:
         scores = normalised(scores, allowed, step.normalise)
         return shared(scores, allowed, step, self.bound.frame.kv_heads)
 
+    def _belonging(
+        self, gather: Gather, query: Space, key: Space
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which keys belong to which queries, and with which weight: ``[queries, keys]``."""
+        problem = self.bound.bound(gather.pattern, query, {"keys": key}, 1, 1, 1)
+        drawn = (mask(problem, Inputs(), self.device), weights(problem, self.device))
+        belongs, weight = (self._on_axes(x, query, key)[0, 0] for x in drawn)
+        return belongs, weight
+
     def _pairs(self, pattern: PatternIR, query: Space, key: Space, heads: int) -> torch.Tensor:
         """Where a condition holds: bool ``[B or 1, heads, queries, keys]``."""
         problem = self.bound.bound(pattern, query, {"keys": key}, heads, heads, 1)
         inputs = self._inputs(pattern, query, {"keys": key}, 0, heads)
-        return self._on_axes(mask(problem, inputs, self.values["q"].x.device), query, key)
+        return self._on_axes(mask(problem, inputs, self.device), query, key)
 
     def _on_axes(self, x: torch.Tensor, query: Space, key: Space) -> torch.Tensor:
         """``[B, H, queries, keys]`` without the tokens of prefixes and suffixes."""
