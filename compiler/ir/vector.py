@@ -23,13 +23,14 @@ class Space:
     """Where the tokens of a tensor lie.
 
     side: whose lengths its axes have. whole: it is that side's own sequence, prefixes and all.
-    heads: it has a vector for every query head (q) or every key head (k).
+    heads: it has a vector for every query head (q) or every key head (k); None is a number of
+    heads of its own.
     """
 
     axes: tuple[str, ...]
     side: Side
     whole: bool = False
-    heads: Side = Side.Q
+    heads: Side | None = Side.Q
 
     def same_tokens(self, other: Space) -> bool:
         return (self.axes, self.side, self.whole) == (other.axes, other.side, other.whole)
@@ -92,8 +93,8 @@ JOINS = ("merge", "concat")
 features of one behind those of the other."""
 READOUTS = ("column_sum", "lse", "count", "column_count")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends, how many queries each key. They have no
-gradient."""
+the log-sum-exp; how many keys each query attends, or has in a set; how many queries each key.
+They have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)

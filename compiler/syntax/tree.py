@@ -209,6 +209,7 @@ class Gather(Node):
     does so for queries."""
 
     rule: Name
+    weight: Expression | None
     where: Expression
     rows: bool = False
 
