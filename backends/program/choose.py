@@ -73,12 +73,12 @@ def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
             return x.amax(dim)
 
 
-def weights(problem: Problem, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def weights(problem: Problem, device: torch.device) -> torch.Tensor:
     """What the scores of candidates are multiplied with for each run: ``[1, 1, R, U]``."""
     factor = problem.groups[0].attend.score
-    found = torch.ones((), dtype=dtype, device=device)
+    found = torch.ones((), device=device)
     if factor is not None:
-        found = Pairs(problem, Inputs(), device).value(factor).to(dtype)
+        found = Pairs(problem, Inputs(), device).value(factor)
     return found.expand(1, 1, problem.q_len, problem.k_len)
 
 
@@ -89,10 +89,12 @@ def gathered(
     weight: torch.Tensor,
     how: Share,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of runs from those of the candidates that belong to them, times their weights.
+    """Scores ``[B, H, Nq, R]`` of runs, from those of the candidates that belong to them, times
+    their weights.
 
-    belongs, weight: ``[R, U]``.
+    belongs, weight: ``[R, U]``. Runs of queries come the same way with queries and keys exchanged.
     """
+    weight = weight.to(scores.dtype)
     members = allowed.to(scores.dtype) @ belongs.to(scores.dtype).T
     some = members > 0
     if how is Share.MAX:  # one run at a time: the product of runs, queries and keys is too large

@@ -104,8 +104,7 @@ def _belonging(
     """Which keys belong to which queries, and with what weight ``[queries, keys]``."""
     problem = run.bound.bound(gather.pattern, query, {"keys": key}, 1, 1, 1)
     belongs = _pairs(run, gather.pattern, query, key, 1)
-    dtype = accumulation_dtype(run.values["q"].x.dtype)
-    weight = _on_axes(run, weights(problem, dtype, belongs.device), query, key)
+    weight = _on_axes(run, weights(problem, belongs.device), query, key)
     return belongs[0, 0], weight[0, 0]
 
 

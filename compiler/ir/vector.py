@@ -93,7 +93,7 @@ JOINS = ("merge", "concat")
 features of one behind those of the other."""
 READOUTS = ("column_sum", "lse", "count", "column_count")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends, or has in a set; how many queries each key.
+the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key.
 They have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")

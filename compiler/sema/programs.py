@@ -197,7 +197,8 @@ def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
         if draft.define(name):
             chosen = sets[of.id]
             heads = Side.Q if chosen.by_head else Side.K
-            _number(name, node, replace(draft.spaces[chosen.query], heads=heads), draft)
+            space = replace(draft.spaces[chosen.query], heads=heads)
+            _number(name, node, space, draft, chosen.by_head)
         return
     steps = {s.name: s for s in draft.steps if isinstance(s, Attention)}
     step = steps.get(of.id) if isinstance(of, t.Name) else None
@@ -217,16 +218,17 @@ def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
     if kind in OF_KEYS:
         space = replace(draft.spaces[branch.keys[0]], heads=Side.Q)
     by_head = kind not in COUNTS or condition_by_head(branch.pattern)
-    _number(name, node, replace(space, heads=Side.Q if by_head else Side.K), draft)
+    _number(name, node, space, draft, by_head)
 
 
-def _number(name: t.Name, node: t.Call, space: Space, draft: Draft) -> None:
+def _number(name: t.Name, node: t.Call, space: Space, draft: Draft, by_head: bool) -> None:
     """A number for each token of a space, as later lines read it."""
     of, kind = node.arguments[0], node.function.id
     assert isinstance(of, t.Name)
     draft.steps.append(Assign(name.id, Map(kind, (Tensor(of.id),)), space))
     draft.spaces[name.id] = space
-    dims = ("batch", "head", *space.axes) if space.heads is Side.Q else ("batch", *space.axes)
+    heads = ("head",) if by_head else ()
+    dims = ("batch", *heads, *space.axes)
     number = Kind.INT if kind in COUNTS else Kind.FLOAT
     decl = InputDecl(name.id, number, dims, (space.side,), False, False, span=node.span)
     draft.numbers.append(decl)

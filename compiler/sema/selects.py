@@ -24,7 +24,7 @@ from attnlang.compiler.ir.program import (
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import ONE, Space, lone
-from attnlang.compiler.sema.attends import attend_clause
+from attnlang.compiler.sema.attends import attend_clause, rule_word
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
@@ -276,7 +276,8 @@ def _word(
 ) -> Choice | None:
     for option in node.options:
         if isinstance(option, t.Rule) and option.kind == kind:
-            return _named(option.rule, words, draft)
+            word = rule_word(option.rule, tuple(words), draft.ctx)
+            return None if word is None else words(word)
     return default
 
 

@@ -101,6 +101,8 @@ def _vector(node: t.Expression, draft: Draft, inner: Draft, space: Space) -> Vec
             otherwise = _vector(node.otherwise, draft, inner, space)
             if condition is None or then is None or otherwise is None:
                 return None
+            if isinstance(condition, e.Bool):  # of a choice: the other is not made
+                return then if condition.value else otherwise
             good = _own_side(condition, node.condition, inner, space)
             return Choose(condition, then, otherwise) if good else None
         case t.Call():

@@ -197,10 +197,13 @@ class Option(Node):
 
 @dataclass(frozen=True, slots=True)
 class Rule(Node):
-    """A clause that names one of a few rules: ``empty zero``, ``normalise sum``."""
+    """A clause that names one of a few rules: ``empty zero``, ``normalise sum``.
+
+    The rule is a name; that of ``normalise`` may be chosen, ``sum if kind == a else none``.
+    """
 
     kind: Literal["empty", "normalise", "share", "ties", "search"]
-    rule: Name
+    rule: Expression
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 import attnlang
-from tests.stdlib.routing import grids, sequences, tokens
+from tests.stdlib.routing import grids, indexers, sequences
 from tests.stdlib.routing.oracle import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
     **sequences.ORACLES,
     **grids.ORACLES,
-    **tokens.ORACLES,
+    **indexers.ORACLES,
 }
 
 

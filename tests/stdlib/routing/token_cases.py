@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 import attnlang
-from tests.stdlib.routing import single_tokens
+from tests.stdlib.routing import tokens
 from tests.stdlib.routing.cases import Case, draw
 from tests.stdlib.routing.oracle import Call
 
-ORACLES = single_tokens.ORACLES
+ORACLES = tokens.ORACLES
 
 
 @dataclass(frozen=True)
