@@ -10,11 +10,12 @@ import torch
 
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
+from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
 from attnlang.backends.program.readouts import column_sum, count
-from attnlang.backends.program.vectors import Value, Vectors
+from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
@@ -111,6 +112,7 @@ class Runner:
         parts = [
             self._recurrence(b) if isinstance(b, Recurrence) else self.branch(b)
             for b in step.branches
+            if not self._empty(b)
         ]
         if len(parts) == 1:
             return parts[0]
@@ -118,10 +120,20 @@ class Runner:
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
 
+    def _empty(self, branch: Branch | Recurrence) -> bool:
+        """A group without heads, as parameters may have it."""
+        start, stop = self.bound.heads_of(branch)
+        return start >= stop
+
+    def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """A tensor with a vector for every query head, some of the heads."""
+        x = repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+        return x.to(self.values["q"].x.dtype)
+
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
         name = step.pattern.name.partition(".")[2]
-        q = self.values[step.query].x[:, start:stop]
+        q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(
             self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
@@ -132,12 +144,12 @@ class Runner:
 
     def branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self._joined((branch.query,), start, stop)
-        q = q.to(self.values["q"].x.dtype).expand(-1, stop - start, -1, -1)
+        q = self._queries(branch.query, start, stop)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
         query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
+        check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if k.shape[2] == 0:
