@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from attnlang.compiler.ir.expr import Kind
+from attnlang.compiler.ir.expr import Expr, Kind
 from attnlang.compiler.ir.pattern import ParameterDecl, ParameterValue, PatternIR, Per
+from attnlang.compiler.ir.program import Select
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.report.words import parameter
 
@@ -32,6 +33,49 @@ def too_long(ir: PatternIR, given: Mapping[str, object], sizes: Mapping[str, int
     return found
 
 
+def shortened(
+    ir: PatternIR, given: Mapping[str, object], sizes: Mapping[str, int]
+) -> dict[str, int | tuple[int, ...]]:
+    """Values for the parameters that would hide what a pattern does at these lengths.
+
+    Sizes of a program's parts are divided by one power of two, so that they stay multiples of
+    each other; there are then some eight parts to see.
+    """
+    values = {p.name: v for p, v in too_long(ir, given, sizes)}
+    found = {p.name: shorter(p, ir, sizes) for p in ir.parameters if p.name in values}
+    parts = {n: v for n, v in _part_sizes(ir).items() if n not in given}
+    length = max(_lengths(ir, sizes))
+    divisor = 1
+    while parts and 4 * max(parts.values()) > length * divisor:
+        divisor *= 2
+    if divisor > 1:
+        parts = {n: max(v // (2 * divisor), 1) for n, v in parts.items()}
+        found |= parts
+    most = length // max(parts.values(), default=1)
+    for name, count in _counts(ir).items():
+        if name not in given and 2 * count > most > 1:
+            found[name] = max(most // 4, 1)
+    return found
+
+
+def _part_sizes(ir: PatternIR) -> dict[str, int]:
+    """Parameters that sizes and strides of parts are made of."""
+    parts = () if ir.program is None else ir.program.parts
+    return _numbers((x for p in parts for x in (p.size, p.stride)), ir)
+
+
+def _counts(ir: PatternIR) -> dict[str, int]:
+    """Parameters that say how many are chosen."""
+    steps = () if ir.program is None else ir.program.steps
+    rules = [s.rule for s in steps if isinstance(s, Select)]
+    return _numbers((r.amount for r in rules if r.kind == "top"), ir)
+
+
+def _numbers(expressions: Iterable[Expr], ir: PatternIR) -> dict[str, int]:
+    read = {getattr(x, "name", None) for root in expressions for x in walk(root)}
+    return {n: v for n, v in ir.values if n in read and isinstance(v, int)}
+
+
 def _lengths(ir: PatternIR, sizes: Mapping[str, int]) -> list[int]:
     """Of the axes of the queries."""
     return [sizes.get(a, sizes.get(f"q.{a}", 1)) for a in ir.q_axes]
@@ -39,7 +83,9 @@ def _lengths(ir: PatternIR, sizes: Mapping[str, int]) -> list[int]:
 
 def _is_length(p: ParameterDecl, ir: PatternIR) -> bool:
     """Does the condition itself read the parameter? (Others have nothing to do with lengths.)"""
-    return any(getattr(x, "name", None) == p.name for g in ir.groups for x in walk(g.attend.where))
+    steps = [ir] if ir.program is None else [s for _, s in ir.program.patterns]
+    conditions = [g.attend.where for s in steps for g in s.groups]
+    return any(getattr(x, "name", None) == p.name for root in conditions for x in walk(root))
 
 
 def shorter(p: ParameterDecl, ir: PatternIR, sizes: Mapping[str, int]) -> int | tuple[int, ...]:

@@ -45,7 +45,14 @@ from attnlang.compiler.report.steps.model import (
     StepReport,
     TensorStep,
 )
-from attnlang.compiler.report.steps.sets import Chosen, certain, chosen_by, possible, reads_sets
+from attnlang.compiler.report.steps.sets import (
+    Chosen,
+    certain,
+    chosen_by,
+    possible,
+    reads_sets,
+    with_where,
+)
 
 Knows: TypeAlias = Callable[[Problem], Known]
 """The run-time tensors of one step that are known."""
@@ -194,7 +201,7 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
     sets = tuple(n for n in state.sets if any(_reads(g.attend.where, n) for g in problem.groups))
     known = state.knows(problem)
     state.depends |= dict.fromkeys(_unknown(problem, known, state))
-    upper = _with_where(problem, lambda x: possible(x, state.sets))
+    upper = with_where(problem, lambda x: possible(x, state.sets))
     report = measure(make(upper, None, known), state.sizes, problem.head_dim, 0.0)
     by_rule = None
     if sets:
@@ -229,7 +236,7 @@ def _products(made: Product, branch: Branch, here: BoundStep, bound: BoundProgra
 def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> Report:
     """What holds of every pair that may attend holds of those that do, but for non-empty rows:
     these are those of the pairs that surely attend."""
-    lower = _with_where(problem, lambda x: certain(x, state.sets))
+    lower = with_where(problem, lambda x: certain(x, state.sets))
     holds = None
     if problem.q_len * problem.k_len <= ELEMENTS:
         sure = measure(make(lower, None, known), state.sizes, problem.head_dim, 0.0)
@@ -239,15 +246,8 @@ def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> 
 
 
 def _reading(tensor: str, problem: Problem, state: _Made) -> Reading:
-    upper = _with_where(problem, lambda x: possible(x, state.sets))
+    upper = with_where(problem, lambda x: possible(x, state.sets))
     return Reading(tensor, relations(upper, state.knows(problem)))
-
-
-def _with_where(problem: Problem, change: Callable[[Expr], Expr]) -> Problem:
-    groups = tuple(
-        replace(g, attend=replace(g.attend, where=change(g.attend.where))) for g in problem.groups
-    )
-    return replace(problem, groups=groups)
 
 
 def _reads(where: Expr, name: str) -> bool:

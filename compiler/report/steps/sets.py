@@ -6,16 +6,17 @@ candidates gives every pair that may attend, and ``force`` every pair that surel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import FALSE, TRUE, Expr, Side, SymbolName
 from attnlang.compiler.ir.program import Select
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.ir.vector import Space
-from attnlang.compiler.problem.problem import Extent
+from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.problem.steps import HEAD_DIMS, BoundStep
 
@@ -96,27 +97,36 @@ def _by_place(x: Expr) -> bool:
     )
 
 
-def possible(where: Expr, sets: Sets) -> Expr:
-    """What every attending pair satisfies, whatever is chosen."""
-    return simplify(_bounded(where, sets, True))
+def possible(where: Expr, sets: Sets, known: Known | None = None) -> Expr:
+    """What every attending pair satisfies, whatever is chosen. known: then also whatever values
+    the other tensors have."""
+    return simplify(_bounded(where, sets, known, True))
 
 
-def certain(where: Expr, sets: Sets) -> Expr:
+def certain(where: Expr, sets: Sets, known: Known | None = None) -> Expr:
     """What only attending pairs satisfy, whatever is chosen."""
-    return simplify(_bounded(where, sets, False))
+    return simplify(_bounded(where, sets, known, False))
 
 
-def _bounded(x: Expr, sets: Sets, upper: bool) -> Expr:
+def with_where(problem: Problem, change: Callable[[Expr], Expr]) -> Problem:
+    """The problem with another condition in every group."""
+    groups = tuple(
+        replace(g, attend=replace(g.attend, where=change(g.attend.where))) for g in problem.groups
+    )
+    return replace(problem, groups=groups)
+
+
+def _bounded(x: Expr, sets: Sets, known: Known | None, upper: bool) -> Expr:
     match x:
         case e.And(operands=operands) | e.Or(operands=operands):
-            return replace(x, operands=tuple(_bounded(o, sets, upper) for o in operands))
+            return replace(x, operands=tuple(_bounded(o, sets, known, upper) for o in operands))
         case e.Not(operand=operand):
-            return e.Not(_bounded(operand, sets, not upper), span=x.span)
+            return e.Not(_bounded(operand, sets, known, not upper), span=x.span)
         case e.Table(name=name) if name in sets:
             found = sets[name]
             # Outside the set nothing is read: what may be is not less for it, what must be is.
             return found.put(x, found.may) if upper else _inside(x, found)
-        case _ if reads_sets(x, sets):
+        case _ if reads_sets(x, sets) or (known is not None and not known.covers(x)):
             return e.Bool(upper)
         case _:
             return x
