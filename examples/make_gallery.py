@@ -36,11 +36,13 @@ INTRODUCTION = """# The standard library
 In the pictures queries run from top to bottom and keys from left to right. Blue pairs attend, dark
 blue where a whole tile does; sand-coloured ones are computed for nothing, all others never. Where
 heads differ, two stand side by side. *Density* is the share of pairs that attend, with the
-parameters below and {heads} heads, *growth* that of the work with the length. Programs have a picture
-for each attention and selection: orange is chosen, pale blue might have been with other tensors,
-green is summed in a state; beside them stands their share of the work of dense attention. *Verified* patterns
+parameters below and {heads} heads, *growth* that of the work with the length. *Verified* patterns
 are compared with the paper's definition, an *interpretation* had to decide something: its docstring
 says what.
+
+Programs have a picture for each attention and selection. Orange is what one example chooses, pale
+blue what other tensors might; green is summed in a state. Beside them stands their share of the
+work of dense attention.
 
 """
 
@@ -65,7 +67,7 @@ def picture(info: PatternInfo) -> str | None:
             return svg.draw(thumbnail(Picture(info.name, "", made)))
         plan = pattern.plan(sizes, count, tile=shown.tile, **inputs)
         panels = [elements(plan, (head,), "", "").panels[0] for head in drawn]
-    except (attnlang.PatternError, ValueError):
+    except (attnlang.PatternError, ValueError, KeyError):  # a call without its inputs
         return None
     bare = tuple(replace(panel, title="") for panel in panels)
     return svg.draw(thumbnail(Picture(info.name, "", bare)))
@@ -74,10 +76,11 @@ def picture(info: PatternInfo) -> str | None:
 def steps_of(
     pattern: attnlang.Pattern, sizes: dict[str, int], heads: int, inputs: dict[str, Any]
 ) -> tuple[Panel, ...]:
-    """A panel for every step of a program, of its first head, with an example of what it selects."""
+    """A panel for every step of a program, of its first head, with an example of what is chosen."""
     made = pattern.bound(sizes, heads)
     found = example(pattern, made, sizes, inputs)
-    what = Drawing(made, found.sets, found.inputs, (0,), False, "small", list(pattern.steps))
+    names = list(pattern.steps)
+    what = Drawing(made, found.sets, found.numbers, found.inputs, (0,), False, "small", names)
     return tuple(replace(p, title="") for step in drawn_steps(what) for p in step.panels[:1])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from attnlang.cli import drawing
 from attnlang.cli.tiling import Tile, small_tile, usual_tile
 from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import Recurrence, Select
+from attnlang.compiler.ir.vector import ONE, Space
 from attnlang.compiler.layout.choose import box_layout
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.plan.make import make
@@ -39,12 +41,13 @@ from attnlang.planning import known_to_step
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """What is drawn, and how. sets: those of an example; empty for candidates alone. given: the
+    """What is drawn, and how. sets, numbers: of an example; empty for candidates alone. given: the
     run-time tensors. heads: of the whole program, all if none is named. tile: None for the
     planner's own."""
 
     made: BoundProgram
     sets: Mapping[str, NDArray[np.bool_]]
+    numbers: Mapping[tuple[str, Side], NDArray[Any]]
     given: Mapping[str, object]
     heads: Sequence[int]
     by_tile: bool
@@ -91,10 +94,10 @@ def _attention(
     found: Drawn,
 ) -> None:
     known = known_to_step(problem, what.given)
-    tables = {
-        n: x for n, x in what.sets.items() if any(i.name == n for i in problem.pattern.inputs)
-    }
-    known = Known(known.tokens, {**known.tables, **tables}, known.sorted)
+    read = {i.name for i in problem.pattern.inputs}
+    tables = {n: x for n, x in what.sets.items() if n in read}
+    numbers = {x: t for x, t in what.numbers.items() if x[0] in read}
+    known = Known({**known.tokens, **numbers}, {**known.tables, **tables}, known.sorted)
     whole = relations(problem, known)[0].known  # with the parameters' tables
     settled = all(r.evaluable for r in relations(problem, known))
     shown = problem if settled else with_where(problem, lambda x: certain(x, sets, whole))
@@ -160,22 +163,37 @@ def _lengths(problem: Problem) -> dict[str, int]:
 
 def _set(found: Chosen, step: BoundStep, what: Drawing) -> Iterator[Panel]:
     """The set of every head that has one of its own, the candidates around it."""
-    relation = Relation((0,), found.may, (found.q,), (found.k,), Known())
-    candidates = mask(relation) if relation.evaluable else np.ones(
-        (found.q.size, found.k.size), dtype=bool
-    )  # fmt: skip
+    candidates = _candidates(found, step, what)
     name = found.select.name
-    ticks = drawing.token_ticks((found.q,)), drawing.token_ticks((found.k,))
+    q, k = (() if x.axes == (ONE,) else drawing.token_ticks((x,)) for x in (found.q, found.k))
     drawn = what.sets.get(name)
     sets = [np.zeros_like(candidates)]
     if drawn is not None:
         sets = list(drawn.reshape(-1, found.q.size, found.k.size))
     heads = len(sets)
-    of = found.select.dims[0].replace("_", " ") if found.by_head else ""
+    of = found.select.dims[0].replace("_", " ") if found.select.by_head else ""
     for number, here in enumerate(sets):
         kept = what.heads and of == "head" and number not in what.heads
         if kept:
             continue
         cells = np.select([here, candidates], [Cell.CHOSEN, Cell.CANDIDATE], default=Cell.EMPTY)
         title = f"{step.name}, {of} {number}" if heads > 1 else step.name
-        yield Panel(title, cells.astype(np.uint8), *ticks)
+        yield Panel(title, cells.astype(np.uint8), q, k)
+
+
+def _candidates(found: Chosen, step: BoundStep, what: Drawing) -> NDArray[np.bool_]:
+    """The places that may be chosen ``[queries, members]``."""
+    select, problem = found.select, step.problem
+    if select.gather is not None and select.rows is None and problem is not None:
+        # A run may be chosen where one of the keys that belong to it is a candidate.
+        (key,) = step.keys.values()
+        runs = Space(found.k.axes, key.side, False, key.heads)
+        inner = what.made.bound(select.gather.pattern, runs, {"keys": key}, 1, 1, 1)
+        belongs = mask(relations(inner)[0])
+        scored = with_where(problem, lambda x: possible(x, {}, Known()))
+        must = Relation((0,), found.must, (found.q,), (found.k,), Known())
+        return mask(relations(scored)[0]) @ belongs.T | mask(must)
+    relation = Relation((0,), found.may, (found.q,), (found.k,), Known())
+    if relation.evaluable:
+        return mask(relation)
+    return np.ones((found.q.size, found.k.size), dtype=bool)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from attnlang.cli.step_panels import Drawing, drawn_steps, longest
 from attnlang.cli.tensors import Tensors, on_grid, with_absent
 from attnlang.cli.tiling import Tile
 from attnlang.compiler.diagnostics.suggest import did_you_mean
+from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import Select
 from attnlang.compiler.problem.program import BoundProgram, bind_program
@@ -62,6 +63,7 @@ def see(
     given = with_absent(on_grid(tensors, sized.sizes, whole), made.frame)
     known(made.frame, given)  # what does not fit is told before anything is drawn
     sets: Mapping[str, NDArray[np.bool_]] = {}
+    numbers: Mapping[tuple[str, Side], NDArray[Any]] = {}
     caption = ""
     if depends(made, names, given):
         caption = "candidates whatever is chosen"
@@ -69,11 +71,12 @@ def see(
             from attnlang.cli.examples import example
 
             found = example(pattern.whole, made, sized.sizes, given)
-            sets, given, caption = found.sets, found.inputs, found.caption
+            sets, numbers, given = found.sets, found.numbers, found.inputs
+            caption = found.caption
     tile: Tile | Literal["small", "usual"] | None = tile_of(args.tile)
     if tile is None and not args.planned:
         tile = "usual" if by_tile else "small"
-    drawn = list(drawn_steps(Drawing(made, sets, given, args.head, by_tile, tile, names)))
+    drawn = list(drawn_steps(Drawing(made, sets, numbers, given, args.head, by_tile, tile, names)))
     empty = [d.name for d in drawn if not d.panels]
     notes = tuple(f"`{n}` has nothing to draw at this size" for n in empty)
     panels = tuple(p for d in drawn for p in d.panels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -142,6 +143,24 @@ class HeadGroup:
     start: Expr
     stop: Expr
     attend: Attend
+
+
+def map_clauses(group: HeadGroup, change: Callable[[Expr], Expr]) -> HeadGroup:
+    """The group with every clause of its attention changed."""
+
+    def changed(x: Expr | None) -> Expr | None:
+        return None if x is None else change(x)
+
+    a = group.attend
+    made = replace(
+        a,
+        where=change(a.where),
+        score=changed(a.score),
+        scale=changed(a.scale),
+        sink=changed(a.sink),
+        gain=changed(a.gain),
+    )
+    return replace(group, attend=made)
 
 
 @dataclass(frozen=True, slots=True)
