@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import accumulation_dtype
 from attnlang.backends.program.choose import (
     by_set,
@@ -36,6 +37,8 @@ def fill(step: Select, run: Runner) -> torch.Tensor:
     query, key = bound.spaces[step.query], bound.spaces[step.key]
     q = run.values[step.query].x
     rows, runs = _chosen_spaces(step, query, key)
+    if rows is not query and any(e.origin[0] for e in bound.extents(query) if e.segment.is_grid):
+        raise ArgumentError(f"`{step.name}` gathers queries: it needs all of them, not q_offset")
     lengths = (*bound.lengths(rows), *bound.lengths(runs))
     one = 1 + step.dims.index(ONE) if ONE in step.dims else None
     if 0 in lengths:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 import attnlang
-from tests.stdlib.routing import tokens
+from tests.stdlib.routing import searches, tokens
 from tests.stdlib.routing.cases import Case, draw
 from tests.stdlib.routing.oracle import Call
 
-ORACLES = tokens.ORACLES
+ORACLES = {**tokens.ORACLES, **searches.ORACLES}
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,14 @@ def draws(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     return {"draw": some((*call.q.shape[:3], call.k.shape[2]), generator)}
 
 
+def factors(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    rank, n = call.params["rank"], call.k.shape[2]
+    return {
+        "coefficients": some((*call.q.shape[:3], rank), generator),
+        "basis": some((n, rank), generator),
+    }
+
+
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
     "h2o": mass,
     "zipvl": probes,
@@ -82,6 +90,7 @@ INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = 
     "bvr_keysample": keypoints,
     "uoe_smha": routes,
     "acmil_stkim": draws,
+    "sparsifiner": factors,
 }
 
 CASES: list[Case] = [
@@ -156,6 +165,27 @@ CASES: list[Case] = [
                 (3, 19, 10, 0.6, 4),
                 (2, 5, 3, 0.0, 2),
                 (2, 7, 10, 0.9, 2),
+            )
+        ),
+        *(
+            TokenCase("sparsifiner", {"n": n}, {"keep": keep, "rank": r}, heads=h)
+            for n, keep, r, h in ((1, 0.25, 1, 2), (13, 0.25, 3, 4), (8, 0.0, 2, 2), (6, 1.0, 2, 2))
+        ),
+        *(
+            TokenCase(
+                "hip_attention",
+                {"n": n},
+                {"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                heads=h,
+                ties=ties,
+            )
+            for n, m, a, u, w, s, h, ties in (
+                (1, 4, 4, 2, 1, 0, 2, False),
+                (17, 4, 4, 2, 3, 0, 2, False),
+                (33, 3, 8, 1, 0, 1, 4, False),
+                (40, 6, 4, 3, 5, 2, 2, False),
+                (29, 5, 3, 2, 2, 0, 2, True),
+                (12, 64, 4, 2, 3, 0, 2, False),
             )
         ),
     )
