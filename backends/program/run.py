@@ -14,12 +14,12 @@ from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
-from attnlang.backends.program.readouts import column_sum, count
+from attnlang.backends.program.readouts import column_sum, count, ranks
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
-from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, READOUTS, Map, Space, Tensor, lone
+from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, READOUTS, Map, Scalar, Space, Tensor, lone
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -82,10 +82,13 @@ class Runner:
                     self.values[step.name] = Value(x)
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(column_sum(self, name))
-                case Assign(value=Map(function=kind, arguments=(Tensor(name=name),))) if (
-                    kind in COUNTS
-                ):
-                    self.values[step.name] = Value(count(self, name, step.space, kind in OF_KEYS))
+                case Assign(value=Map(function=kind, arguments=arguments)) if kind in COUNTS:
+                    found = count(self, arguments, step.space, kind in OF_KEYS)
+                    self.values[step.name] = Value(found)
+                case Assign(value=Map(function="rank", arguments=(Scalar(value=value),))):
+                    vectors = Vectors(self.bound, step.space, self.values, self._visible())
+                    numbers = vectors.number(value)
+                    self.values[step.name] = Value(ranks(numbers, self._axes_of(step.space)))
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
@@ -99,8 +102,16 @@ class Runner:
                     assert_never(step)
             if isinstance(step, Assign) and is_number(step):
                 number = self.values[step.name].x[..., 0]
+                number = number[..., self._axes_of(step.space)]
                 tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
-                self.inputs = Inputs(tokens, self.inputs.tables)
+                table = number.unflatten(2, self.bound.lengths(step.space))
+                table = table if step.space.heads is Side.Q else table[:, 0]
+                self.inputs = Inputs(tokens, {**self.inputs.tables, step.name: table})
+
+    def _axes_of(self, space: Space) -> slice:
+        """The tokens that lie on its axes: those of prefixes and suffixes have no numbers."""
+        grid = next(e for e in self.bound.extents(space) if e.segment.is_grid)
+        return slice(grid.start, grid.stop)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""

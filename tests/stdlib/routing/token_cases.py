@@ -82,6 +82,27 @@ def factors(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     }
 
 
+def hashing(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Directions, and how often each key was drawn: never, once, or more."""
+    batch, heads, n = call.q.shape[:3]
+    p = call.params
+    drawn = torch.zeros(batch, heads, n, dtype=torch.int64)
+    ids = torch.randint(0, n, (batch, heads, p["samples"]), generator=generator)
+    drawn.scatter_add_(2, ids, torch.ones_like(ids))
+    return {"R": draw((p["projections"], call.q.shape[3]), generator), "drawn": drawn}
+
+
+def landmarks(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Every block's end, and another spacing for the second sample."""
+    n, block = call.q.shape[2], call.params["block"]
+    is_mem = torch.zeros(len(call.q), n, dtype=torch.bool)
+    is_mem[0, block :: block + 1] = True
+    is_mem[1:, 2 * block + 1 :: block + 2] = True
+    if block == 0:
+        is_mem[0, 1::2] = False
+    return {"is_mem": is_mem}
+
+
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
     "h2o": mass,
     "zipvl": probes,
@@ -91,6 +112,8 @@ INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = 
     "uoe_smha": routes,
     "acmil_stkim": draws,
     "sparsifiner": factors,
+    "landmark_grouped": landmarks,
+    "hyper_attention": hashing,
 }
 
 CASES: list[Case] = [
@@ -170,6 +193,33 @@ CASES: list[Case] = [
         *(
             TokenCase("sparsifiner", {"n": n}, {"keep": keep, "rank": r}, heads=h)
             for n, keep, r, h in ((1, 0.25, 1, 2), (13, 0.25, 3, 4), (8, 0.0, 2, 2), (6, 1.0, 2, 2))
+        ),
+        *(
+            TokenCase(
+                "hyper_attention",
+                {"n": n},
+                {"block": b, "samples": m, "projections": r, "sampling": how},
+                heads=h,
+                kv_heads=h,
+            )
+            for n, b, m, r, how, h in (
+                (1, 4, 2, 1, "uniform", 2),
+                (17, 4, 9, 3, "uniform", 2),
+                (16, 5, 3, 2, "first", 4),
+                (9, 16, 20, 4, "first", 2),
+                (13, 1, 2, 8, "uniform", 2),
+            )
+        ),
+        *(
+            TokenCase("landmark_grouped", {"n": n}, {"block": b, "topk": k}, heads=h)
+            for n, b, k, h in (
+                (1, 3, 0, 2),
+                (14, 3, 0, 4),
+                (17, 4, 2, 2),
+                (18, 2, 1, 4),
+                (9, 0, 0, 2),
+                (7, 50, 0, 2),
+            )
         ),
         *(
             TokenCase(
