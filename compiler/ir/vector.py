@@ -93,9 +93,10 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
-READOUTS = ("column_sum", "lse", "count", "column_count")
+READOUTS = ("column_sum", "lse", "count", "column_count", "rank")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key.
+the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key;
+the place of each token among all, sorted by a number.
 Sums and counts have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
