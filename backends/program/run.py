@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
 import torch
@@ -19,7 +20,8 @@ from attnlang.backends.program.choose import (
     shared,
 )
 from attnlang.backends.program.linear import Linear
-from attnlang.backends.program.pools import pooled
+from attnlang.backends.program.pools import grid_tokens, pooled
+from attnlang.backends.program.regions import regions
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
@@ -83,9 +85,7 @@ class Runner:
         for step in self.bound.program.steps:
             match step:
                 case Pool():
-                    source = self.spaces[step.source]
-                    x = pooled(self.values[step.source].x, step, source, self.bound)
-                    self.values[step.name] = Value(x)
+                    self.values[step.name] = Value(self._pool(step))
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(self._column_sum(name))
                 case Assign():
@@ -123,6 +123,15 @@ class Runner:
         logs = [p.lse for p in parts if p.lse is not None]
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
+
+    def _pool(self, step: Pool) -> torch.Tensor:
+        source, x = self.spaces[step.source], self.values[step.source].x
+        if step.where is None:
+            return pooled(x, step, source, self.bound)
+        x, keys = grid_tokens(x, step, source, self.bound), replace(source, whole=False)
+        problem = self.bound.bound(step.where, step.space, {step.source: keys}, 1, 1, 1)
+        inputs = self._inputs(step.where, step.space, {step.source: keys}, 0, 1)
+        return regions(x, mask(problem, inputs, x.device)[:, 0], step.reduction)
 
     def _empty(self, branch: Branch | Recurrence) -> bool:
         """A group without heads, as parameters may have it."""

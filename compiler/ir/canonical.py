@@ -156,7 +156,8 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
         match step:
             case Pool():
                 how = f"{step.reduction} {step.divide}"
-                yield f"pool {step.name} {step.source} {_space(step.space)} {how}"
+                members = "" if step.where is None else f" {content_hash(step.where)}"
+                yield f"pool {step.name} {step.source} {_space(step.space)} {how}{members}"
             case Assign():
                 yield f"assign {step.name} {_space(step.space)} {_vector(step.value, numbers)}"
             case Attention():

@@ -51,6 +51,7 @@ class Pool:
     """One vector for each token of ``space``: the tokens it covers, reduced.
 
     divide: what a mean divides by, the ``tokens`` that are there or the ``size`` of a full run.
+    where: which tokens (k) of the source each token (q) of the space is of, if its axes do not say.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Pool:
     space: Space
     reduction: Reduction
     divide: Literal["tokens", "size"] = "tokens"
+    where: PatternIR | None = None
 
 
 @dataclass(frozen=True, slots=True)

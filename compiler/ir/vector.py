@@ -31,11 +31,6 @@ class Space:
     whole: bool = False
     heads: Side = Side.Q
 
-    def same_tokens(self, other: Space) -> bool:
-        """May the two have the same tokens? Queries and keys of the same axes do where a call has
-        as many of both, which is checked when it runs."""
-        return (self.axes, self.whole) == (other.axes, other.whole)
-
 
 @dataclass(frozen=True, slots=True)
 class Tensor:

@@ -65,6 +65,11 @@ class Draft:
     def input_names(self) -> frozenset[str]:
         return frozenset(i.name for i in self.inputs)
 
+    def same_tokens(self, a: Space, b: Space) -> bool:
+        """May the two have the same tokens? Queries and keys of the same axes do where a call has
+        as many of both, which is checked when it runs."""
+        return a.axes == b.axes and (a.whole == b.whole or len(self.segments) == 1)
+
     def table(self, name: str) -> InputDecl:
         """The declaration of an input."""
         return next(i for i in self.inputs if i.name == name)

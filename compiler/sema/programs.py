@@ -7,7 +7,7 @@ from dataclasses import replace
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.pattern import HeadGroup, InputDecl
+from attnlang.compiler.ir.pattern import Attend, HeadGroup, InputDecl, PatternIR
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
@@ -19,10 +19,11 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Reduction,
 )
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
-from attnlang.compiler.sema.expressions import typed
+from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
 from attnlang.compiler.sema.scope import AxisName, TokenName, ValueName
@@ -140,12 +141,36 @@ def pool(node: t.Pool, draft: Draft) -> None:
         if divide not in ("tokens", "size") or keyword.name.id != "over":
             draft.ctx.error("AL312", keyword.span, help="`over=tokens` or `over=size`")
             good = False
-    if draft.define(node.name) and good and space is not None:
-        made = Space(axes, space.side, False, space.heads)
-        draft.spaces[node.name.id] = made
-        draft.steps.append(
-            Pool(node.name.id, source.id, made, Reduction(call.function.id), divide)  # type: ignore[arg-type]
-        )
+        elif divide == "size" and node.where is not None:
+            draft.ctx.error("AL312", keyword.span, help="a run that a condition says has no size")
+            good = False
+    if not draft.define(node.name) or not good or space is None:
+        return
+    made = Space(axes, space.side, False, space.heads)
+    members = None if node.where is None else membership(node.where, source.id, made, space, draft)
+    if node.where is not None and members is None:
+        return
+    draft.spaces[node.name.id] = made
+    how = Reduction(call.function.id)
+    draft.steps.append(Pool(node.name.id, source.id, made, how, divide, members))  # type: ignore[arg-type]
+
+
+def membership(
+    node: t.Expression, source: str, made: Space, space: Space, draft: Draft
+) -> PatternIR | None:
+    """Which tokens (k) of the source each token (q) of a pool is of. AL312 where heads differ."""
+    inner = stage(draft, made, [(source, replace(space, whole=False))])
+    where = boolean(node, inner.ctx, "`pool ... where`")
+    if where is None:
+        return None
+    heads = (e.Symbol(SymbolName.HEAD), e.Symbol(SymbolName.KV_HEAD))
+    by_head = {i.name for i in inner.inputs if "head" in i.dims}
+    for x in walk(where):
+        if x in heads or (isinstance(x, e.TokenInput | e.Table) and x.name in by_head):
+            draft.ctx.error("AL312", node.span, help="all heads have the same runs")
+            return None
+    group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), Attend(where, span=node.span))
+    return step_pattern(inner, "pool", [group], draft.sets.values())
 
 
 def _root(axis: str, draft: Draft) -> str:
@@ -189,7 +214,8 @@ def sources(
         sets.append(tuple(m.id for m in members if isinstance(m, t.Name)))
     (query, *more), keys, values = sets
     same = len(keys) == len(values) and all(
-        draft.spaces[a].same_tokens(draft.spaces[b]) for a, b in zip(keys, values, strict=False)
+        draft.same_tokens(draft.spaces[a], draft.spaces[b])
+        for a, b in zip(keys, values, strict=False)
     )
     if more or not same:
         reason = "one tensor of queries" if more else "a value for every key"
@@ -326,7 +352,7 @@ def result(node: t.Result, draft: Draft) -> None:
     if found is None:
         return
     value, space = found
-    if not space.same_tokens(draft.spaces["q"]):
+    if not draft.same_tokens(space, draft.spaces["q"]):
         draft.ctx.error(
             "AL311",
             node.value.span,
@@ -351,7 +377,7 @@ def program(draft: Draft) -> Program | None:
         return None
     if draft.branches:
         query = {b.query for b in draft.branches}
-        if not all(draft.spaces[q].same_tokens(draft.spaces["q"]) for q in query):
+        if not all(draft.same_tokens(draft.spaces[q], draft.spaces["q"]) for q in query):
             draft.ctx.error(
                 "AL313",
                 draft.pattern.name.span,

@@ -43,7 +43,7 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
     space = draft.spaces[read[0].id]
     for other in read[1:]:
         found = draft.spaces[other.id]
-        if not found.same_tokens(space):
+        if not draft.same_tokens(found, space):
             draft.ctx.error(
                 "AL311",
                 other.span,

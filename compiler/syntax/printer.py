@@ -173,7 +173,8 @@ def _simple(
             return (f"part {node.name.id} = ", statement_value(node.value))
         case t.Pool():
             axes = ", ".join(a.id for a in node.axes)
-            return (f"pool {node.name.id}[{axes}] = ", statement_value(node.value))
+            where: Doc = (" where ", statement_value(node.where)) if node.where else ""
+            return (f"pool {node.name.id}[{axes}] = ", statement_value(node.value), where)
         case t.Assign():
             assert not isinstance(node.value, t.Attend)
             return (f"{node.name.id} = ", statement_value(node.value))

@@ -166,6 +166,16 @@ def test_grids_of_unlike_shape(where: str) -> None:
         check(call(text("y, x", where), tensors(30, y * x), sizes))
 
 
+@pytest.mark.parametrize("where", ["causal(n)", "k.n == q.n", "true"])
+@pytest.mark.parametrize("prefixes", ["", "a", "ab"])
+def test_prefixes_that_no_query_sees(where: str, prefixes: str) -> None:
+    """Also where they are as long as the sequence, which then does not start with its first key."""
+    n = 6
+    lines = "".join(f"    prefix {p}: {n} on k\n" for p in prefixes)
+    pattern = f"pattern p:\n    over n\n{lines}    attend where k in grid and {where}\n"
+    check(call(pattern, tensors(n, n * (1 + len(prefixes))), {}))
+
+
 def test_videos() -> None:
     sizes = {"t": 3, "y": 5, "x": 6}
     where = "k.t <= q.t and near(y, 3) and near(x, 3, dilation=2)"

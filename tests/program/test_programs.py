@@ -341,3 +341,49 @@ def test_queries_and_keys_stand_for_one_another_where_there_are_as_many() -> Non
     both = parse("    over n\n    a = attend where true\n    return a + v\n")
     with pytest.raises(ArgumentError, match="`v` has 7 tokens where 5 are needed"):
         both.compile()(q, k, v)
+
+
+@pytest.mark.parametrize("how", ["mean", "sum", "max", "min", "first", "last"])
+def test_pools_of_tokens_that_a_condition_names(how: str) -> None:
+    """Every token gets the tokens before it that are of its document; the first of one has none."""
+    p = parse(
+        "    over n\n    input doc: int[batch, n]\n"
+        f"    pool kb[n] = {how}(k) where k.n < q.n and k.doc == q.doc\n"
+        f"    pool vb[n] = {how}(v) where k.n < q.n and k.doc == q.doc\n"
+        "    attend q, kb, vb where true\n"
+    )
+    q, k, v = qkv(9, 9)
+    doc = torch.tensor([[0, 0, 0, 1, 1, 0, 2, 1, 0], [0] * 9])
+    reduce = {
+        "mean": lambda x: x.mean(1),
+        "sum": lambda x: x.sum(1),
+        "max": lambda x: x.amax(1),
+        "min": lambda x: x.amin(1),
+        "first": lambda x: x[:, 0],
+        "last": lambda x: x[:, -1],
+    }[how]
+    pooled = []
+    for x in (k, v):
+        rows = [
+            [j for j in range(i) if int(doc[b, j]) == int(doc[b, i])]
+            for b in (0, 1)
+            for i in range(9)
+        ]
+        runs = [
+            reduce(x[b, :, rows[9 * b + i]]) if rows[9 * b + i] else torch.zeros_like(x[b, :, 0])
+            for b in (0, 1)
+            for i in range(9)
+        ]
+        pooled.append(
+            torch.stack(runs).unflatten(0, (2, 9)).transpose(1, 2).repeat_interleave(2, 1)
+        )
+    expected = (8**-0.5 * q @ pooled[0].mT).softmax(-1) @ pooled[1]
+    for backend in BACKENDS:
+        found = p.compile(backend)(q, k, v, doc=doc)
+        same(found, expected)
+        grads = [
+            torch.autograd.grad(x.square().sum(), (q, k, v), retain_graph=True)
+            for x in (found, expected)
+        ]
+        for a, b in zip(*grads, strict=True):
+            same(a, b)

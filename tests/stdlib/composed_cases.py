@@ -94,6 +94,11 @@ CASES: list[Case] = [
         Case("combiner_fixed", {"n": n}, {"segment": size}, 4)
         for n, size in ((13, 4), (12, 4), (5, 8), (6, 1))
     ),
+    *(Case("combiner_logsparse", {"n": n}, {}, 4) for n in (1, 2, 13, 16)),
+    *(
+        Case("combiner_axial", {"n": n}, {"segment": size}, 4)
+        for n, size in ((12, 4), (11, 4), (3, 5), (4, 1))
+    ),
     *(
         Case("cca_core", {"n": n}, {"group": g, "window": w}, 4)
         for n, g, w in ((17, 3, 4), (16, 4, 4), (16, 4, 1), (9, 2, 20), (7, 1, 3), (3, 4, 1))

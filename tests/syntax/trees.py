@@ -101,7 +101,7 @@ simple_statements = st.one_of(
     lets,
     attends,
     st.builds(t.Part, names, expressions),
-    st.builds(t.Pool, names, axes, expressions),
+    st.builds(t.Pool, names, axes, expressions, st.none() | expressions),
     st.builds(
         t.Select,
         names,
