@@ -29,12 +29,11 @@ from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.parts import part, pool
 from attnlang.compiler.sema.programs import (
     assign,
     is_program,
     own_tensors,
-    part,
-    pool,
     program,
     result,
     unnamed,

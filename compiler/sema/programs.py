@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.pattern import Attend, HeadGroup, InputDecl, PatternIR
+from attnlang.compiler.ir.pattern import HeadGroup, InputDecl
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
-    Part,
-    Pool,
     Product,
     Program,
     Recurrence,
-    Reduction,
+    condition_by_head,
 )
-from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
+from attnlang.compiler.ir.reads import needed
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    READOUTS,
+    Map,
+    Space,
+    Tensor,
+    own_spaces,
+)
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
-from attnlang.compiler.sema.expressions import boolean, typed
-from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
-from attnlang.compiler.sema.scope import AxisName, TokenName, ValueName
+from attnlang.compiler.sema.parts import tensor_space
+from attnlang.compiler.sema.scope import TokenName, ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
 from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
@@ -63,133 +67,7 @@ def _multiplies(node: t.Attend) -> bool:
 
 def own_tensors(draft: Draft) -> dict[str, Space]:
     """The tensors of every call."""
-    q, k = draft.axes[Side.Q], draft.axes[Side.K]
-    query, key = Space(q, Side.Q, True, Side.Q), Space(k, Side.K, True, Side.K)
-    return {"q": query, "k": key, "v": key}
-
-
-def part(node: t.Part, draft: Draft) -> None:
-    """``part b = blocks(n, 64)`` or ``windows(n, 32, stride=16)``."""
-    forms = "`blocks(axis, size)` or `windows(axis, size, stride)`"
-    made = node.value
-    if not isinstance(made, t.Call) or made.function.id not in ("blocks", "windows"):
-        draft.ctx.error("AL312", made.span, "not a way to cut an axis", help=f"it is {forms}")
-        draft.define(node.name)
-        return
-    whole = made.function.id == "windows"
-    keywords = {k.name.id: k.value for k in made.keywords}
-    names = ("size", "stride") if whole else ("size",)
-    given = dict(zip(names, made.arguments[1:], strict=False)) | keywords
-    axis = made.arguments[0] if made.arguments else None
-    if not isinstance(axis, t.Name) or set(given) != set(names) or len(made.arguments) > 3:
-        draft.ctx.error("AL312", made.span, "takes an axis and sizes", help=f"it is {forms}")
-        draft.define(node.name)
-        return
-    binding = draft.ctx.names.get(axis.id)
-    if axis.id != "index" and not isinstance(binding, AxisName):
-        hint = did_you_mean(axis.id, [*draft.ctx.axis_names(), *draft.parts])
-        draft.ctx.error("AL101", axis.span, "no axis of that name", name=axis.id, help=hint)
-        draft.define(node.name)
-        return
-    values = []
-    for name in ("size", "stride"):
-        value = given.get(name, given["size"])
-        made_value = typed(value, draft.ctx, (Kind.INT,), f"the {name} of a part")
-        if made_value is None or not check_level(made_value, "a dimension", frozenset(), draft.ctx):
-            draft.define(node.name)
-            return
-        values.append(made_value)
-    if draft.define(node.name):
-        name = node.name.id
-        draft.parts[name] = Part(name, axis.id, values[0], values[1], whole, span=node.span)
-        draft.ctx = draft.ctx.with_names(**{name: AxisName(name)})
-
-
-def pool(node: t.Pool, draft: Draft) -> None:
-    """``pool kb[b] = mean(k)``."""
-    call = node.value
-    kinds = [str(r) for r in Reduction]
-    if (
-        not isinstance(call, t.Call)
-        or call.function.id not in kinds
-        or len(call.arguments) != 1
-        or not isinstance(call.arguments[0], t.Name)
-    ):
-        draft.ctx.error(
-            "AL312", call.span, "not a way to pool", help=f"one of {', '.join(kinds)} of a tensor"
-        )
-        draft.define(node.name)
-        return
-    source = call.arguments[0]
-    space = _space(source, draft)
-    axes = tuple(a.id for a in node.axes)
-    good = space is not None
-    for axis in node.axes:
-        if space is not None and _root(axis.id, draft) not in (*space.axes, "index"):
-            draft.ctx.error(
-                "AL309",
-                axis.span,
-                "not a part of its axes",
-                read=axis.id,
-                help=f"`{source.id}` lies on {', '.join(space.axes)}: name parts of these",
-            )
-            good = False
-    divide = "tokens"
-    for keyword in call.keywords:
-        if keyword.name.id == "over" and isinstance(keyword.value, t.Name):
-            divide = keyword.value.id
-        if divide not in ("tokens", "size") or keyword.name.id != "over":
-            draft.ctx.error("AL312", keyword.span, help="`over=tokens` or `over=size`")
-            good = False
-        elif divide == "size" and node.where is not None:
-            draft.ctx.error("AL312", keyword.span, help="a run that a condition says has no size")
-            good = False
-    if not draft.define(node.name) or not good or space is None:
-        return
-    made = Space(axes, space.side, False, space.heads)
-    members = None if node.where is None else membership(node.where, source.id, made, space, draft)
-    if node.where is not None and members is None:
-        return
-    draft.spaces[node.name.id] = made
-    how = Reduction(call.function.id)
-    draft.steps.append(Pool(node.name.id, source.id, made, how, divide, members))  # type: ignore[arg-type]
-
-
-def membership(
-    node: t.Expression, source: str, made: Space, space: Space, draft: Draft
-) -> PatternIR | None:
-    """Which tokens (k) of the source each token (q) of a pool is of. AL312 where heads differ."""
-    inner = stage(draft, made, [(source, replace(space, whole=False))])
-    where = boolean(node, inner.ctx, "`pool ... where`")
-    if where is None:
-        return None
-    heads = (e.Symbol(SymbolName.HEAD), e.Symbol(SymbolName.KV_HEAD))
-    by_head = {i.name for i in inner.inputs if "head" in i.dims}
-    for x in walk(where):
-        if x in heads or (isinstance(x, e.TokenInput | e.Table) and x.name in by_head):
-            draft.ctx.error("AL312", node.span, help="all heads have the same runs")
-            return None
-    group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), Attend(where, span=node.span))
-    return step_pattern(inner, "pool", [group], draft.sets.values())
-
-
-def _root(axis: str, draft: Draft) -> str:
-    """The axis that a part is of; an axis is its own."""
-    return draft.parts[axis].axis if axis in draft.parts else axis
-
-
-def _space(node: t.Expression, draft: Draft) -> Space | None:
-    if isinstance(node, t.Name) and node.id in draft.spaces:
-        return draft.spaces[node.id]
-    name = node.id if isinstance(node, t.Name) else node.span.text
-    draft.ctx.error(
-        "AL310",
-        node.span,
-        "not a tensor",
-        what=f"`{name}`",
-        help=did_you_mean(name, draft.spaces) or f"tensors here: {', '.join(draft.spaces)}",
-    )
-    return None
+    return own_spaces(draft.axes[Side.Q], draft.axes[Side.K])
 
 
 def sources(
@@ -209,7 +87,7 @@ def sources(
     sets: list[tuple[str, ...]] = []
     for item in given:
         members = item.items if isinstance(item, t.Tuple) else (item,)
-        if any(_space(m, draft) is None for m in members):
+        if any(tensor_space(m, draft) is None for m in members):
             return None
         sets.append(tuple(m.id for m in members if isinstance(m, t.Name)))
     (query, *more), keys, values = sets
@@ -317,21 +195,24 @@ def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
     step = steps.get(of.id) if isinstance(of, t.Name) else None
     branch = step.branches[0] if step is not None and len(step.branches) == 1 else None
     good = draft.define(name)
+    kind = node.function.id
     if not isinstance(branch, Branch) or len(branch.keys) != 1:
         what = f"`{node.span.text}`"
-        help = f"`{node.function.id}(a)` of a softmax attention `a = attend ...`"
+        help = f"`{kind}(a)` of a softmax attention `a = attend ...`"
         draft.ctx.error("AL310", node.span, what=what, help=help)
         return
     if not good or step is None:
         return
     space = step.space
-    if node.function.id == "column_sum":
+    if kind in OF_KEYS:
         space = replace(draft.spaces[branch.keys[0]], heads=Side.Q)
-    made = Map(node.function.id, (Tensor(step.name),))
+    made = Map(kind, (Tensor(step.name),))
     draft.steps.append(Assign(name.id, made, space))
     draft.spaces[name.id] = space
-    dims = ("batch", "head", *space.axes)
-    decl = InputDecl(name.id, Kind.FLOAT, dims, (space.side,), False, False, span=node.span)
+    heads = ("head",) if kind not in COUNTS or condition_by_head(branch.pattern) else ()
+    dims = ("batch", *heads, *space.axes)
+    number = Kind.INT if kind in COUNTS else Kind.FLOAT
+    decl = InputDecl(name.id, number, dims, (space.side,), False, False, span=node.span)
     draft.numbers.append(decl)
     draft.ctx = draft.ctx.with_names(**{name.id: TokenName(decl)})
 
@@ -389,4 +270,4 @@ def program(draft: Draft) -> Program | None:
         draft.result = Tensor(UNNAMED)
     if draft.result is None:
         return None
-    return Program(tuple(draft.parts.values()), tuple(draft.steps), draft.result)
+    return Program(tuple(draft.parts.values()), needed(draft.steps, draft.result), draft.result)
