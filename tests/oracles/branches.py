@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tests.oracles.composed import Call, Floats, Oracle, attended, largest, mean, softmax, weighted
+from tests.oracles.composed import Call, Floats, Oracle, attended, largest, mean, rms_normed, softmax, weighted
 
 
 def music_relative(call: Call) -> Floats:
@@ -171,7 +171,28 @@ def cca_core(call: Call) -> Floats:
     return out
 
 
+def hydra_head(call: Call) -> Floats:
+    """Softmax heads and Gated DeltaNet heads, each divided by its root mean square."""
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    full, gain, a, beta = (call.inputs[n] for n in ("full", "gain", "a", "beta"))
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        state = np.zeros((q.shape[1], v.shape[1]))
+        for i in range(len(q)):
+            if full[h]:
+                made = attended(q[i], list(k[: i + 1]), list(v[: i + 1]), call.scale)
+            else:
+                key = k[i] / math.sqrt(float(k[i] @ k[i]))
+                query = q[i] / math.sqrt(float(q[i] @ q[i]))
+                state = math.exp(a[b, i, h]) * state
+                state = state + beta[b, i, h] * np.outer(key, v[i] - key @ state)
+                made = call.scale * (query @ state)
+            out[b, h, i] = gain[h] * rms_normed(made)
+    return out
+
+
 ORACLES: dict[str, Oracle] = {
+    "hydra_head": hydra_head,
     "combiner_fixed": combiner_fixed,
     "combiner_logsparse": combiner_logsparse,
     "combiner_axial": combiner_axial,

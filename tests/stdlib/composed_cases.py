@@ -20,7 +20,8 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """One call. learned: shapes of float inputs drawn at random; inputs: those given as they are."""
+    """One call. learned: shapes of float inputs drawn at random, falling: of those below 0; inputs:
+    those given as they are."""
 
     name: str
     sizes: dict[str, int]
@@ -29,6 +30,7 @@ class Case:
     kv_heads: int = 2
     learned: Mapping[str, Shape] = field(default_factory=dict)
     inputs: Mapping[str, list[Any]] = field(default_factory=dict)
+    falling: Mapping[str, Shape] = field(default_factory=dict)
     widths: tuple[int, int] = (4, 3)
     shapes: tuple[Shape, Shape, Shape] | None = None
     batch: int = 2
@@ -44,6 +46,7 @@ class Case:
         q, k, v = (rng.standard_normal((self.batch, *s)) for s in self.shapes or self._shapes())
         inputs: dict[str, npt.NDArray[Any]] = {n: np.array(x) for n, x in self.inputs.items()}
         inputs |= {n: rng.standard_normal(s) for n, s in self.learned.items()}
+        inputs |= {n: -rng.uniform(0.01, 1.0, s) for n, s in self.falling.items()}
         return Call(q, k, v, self.sizes, self.pattern.params, inputs)
 
     def _shapes(self) -> tuple[Shape, Shape, Shape]:
@@ -112,5 +115,18 @@ CASES: list[Case] = [
     *(
         Case("lama_pool", {"n": 7}, {}, 3, inputs=pad, shapes=((3, 1, 2), (3, 7, 2), (3, 7, 5)))
         for pad in ({}, {"pad": [[False] * 5 + [True] * 2, [True] * 7]})
+    ),
+    *(
+        Case(
+            "hydra_head",
+            {"n": n},
+            {},
+            3,
+            3,
+            learned={"gain": (3,), "beta": (2, n, 3)},
+            inputs={"full": full},
+            falling={"a": (2, n, 3)},
+        )
+        for n, full in ((9, [True, False, True]), (5, [False] * 3), (5, [True] * 3))
     ),
 ]

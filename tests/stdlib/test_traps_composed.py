@@ -150,3 +150,33 @@ def test_weights_of_ista_are_no_softmax() -> None:
     learned = torch.randn(2, 5, 5, dtype=torch.float64)
     out = load("stdlib:ista").compile()(q, k, v, M=learned, alpha=torch.zeros(2).double())
     torch.testing.assert_close(out, learned.mT @ v)
+
+
+# -- HydraHead ------------------------------------------------------------------------------------
+
+
+def test_heads_stay_where_they_are() -> None:
+    """The output is in the heads' own order, whichever kind each of them is."""
+    q, k, v = qkv(7, 4)
+    gates = {"a": -torch.rand(1, 7, 4).double(), "beta": torch.rand(1, 7, 4).double()}
+    op, gain = load("stdlib:hydra_head").compile(), torch.ones(4).double()
+    kinds = [torch.tensor(x) for x in ([True] * 4, [False] * 4, [False, True, True, False])]
+    whole, none, mixed = (op(q, k, v, full=full, gain=gain, **gates) for full in kinds)
+    torch.testing.assert_close(mixed, torch.where(kinds[2][:, None, None], whole, none))
+
+
+def test_softmax_is_computed_for_its_heads_alone() -> None:
+    step = load("stdlib:hydra_head").steps["recalled"]
+    full = torch.tensor([False, True, False, False])
+    assert step.plan({"n": 64}, 4, full=full).pairs == 64 * 65 // 2
+
+
+def test_the_norm_is_of_one_head() -> None:
+    q, k, v = qkv(5)
+    gates = {"a": -torch.rand(1, 5, 2).double(), "beta": torch.rand(1, 5, 2).double()}
+    op = load("stdlib:hydra_head").compile()
+    given = {"full": torch.tensor([True, False]), "gain": torch.tensor([2.0, 0.5]).double()}
+    out = op(q, k, v, **given, **gates)
+    sizes = out.square().mean(-1).sqrt()
+    torch.testing.assert_close(sizes[0, 0], torch.full((5,), 2.0).double(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(sizes[0, 1], torch.full((5,), 0.5).double(), atol=1e-2, rtol=0)
