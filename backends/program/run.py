@@ -23,6 +23,7 @@ from attnlang.backends.program.choose import (
 )
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import grid_tokens, pooled
+from attnlang.backends.program.products import product_table
 from attnlang.backends.program.regions import regions
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
@@ -43,21 +44,6 @@ from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, ONE, READOUTS, Map, Spa
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
-
-
-def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tensor:
-    """``[B, H, N, ...]``: each vector of ``x [B, H, N, D]`` times each of the table's.
-
-    table: ``[B or 1, (H,) ..., D]``. Sums in float32 or better.
-    """
-    dtype = accumulation_dtype(x.dtype)
-    if by_head and table.shape[1] != x.shape[1]:
-        x = x.repeat_interleave(table.shape[1] // x.shape[1], 1)
-    middle = table.shape[1 + by_head : -1]
-    flat = table.to(dtype).reshape(*table.shape[: 1 + by_head], -1, table.shape[-1])
-    flat = flat if by_head else flat[:, None]
-    found = x.to(dtype) @ flat.transpose(-1, -2)
-    return found.reshape(*found.shape[:3], *middle)
 
 
 def counting(pattern: PatternIR) -> PatternIR:
@@ -234,11 +220,10 @@ class Runner:
         problem = self.bound.bound(branch.pattern, query, keys, stop - start, heads, q.shape[3])
         inputs = self._inputs(branch.pattern, query, keys, start, stop)
         for made in branch.products:
-            x = q if made.side is Side.Q else k
             table = self.inputs.tables.get(made.table)
             if table is not None:
                 of = table[:, start:stop] if made.by_head else table
-                inputs = inputs.with_table(made.name, products(x, of, made.by_head))
+                inputs = inputs.with_table(made.name, product_table(made, q, k, of))
         out, lse = self.run(Call(problem, q, k, v, inputs, self.scale, True))
         softmax = all(g.attend.normaliser is Normaliser.SOFTMAX for g in problem.groups)
         return Value(out, lse if softmax else None)

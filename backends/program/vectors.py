@@ -57,7 +57,7 @@ class Vectors:
             case Scalar(value=value):
                 return Value(self._scalar(value).to(self.dtype))
             case Combine(op=op, left=left, right=right):
-                return Value(_ARITHMETIC[op](self._wide(left), self._wide(right)))
+                return Value(ARITHMETIC[op](self._wide(left), self._wide(right)))
             case Choose(condition=condition, then=then, otherwise=otherwise):
                 where = self._scalar(condition)
                 return Value(torch.where(where, self._wide(then), self._wide(otherwise)))
@@ -69,8 +69,12 @@ class Vectors:
                 return self._merge([self.value(a) for a in arguments])
             case Map(function="concat", arguments=arguments):
                 return Value(torch.cat([self.value(a).x for a in arguments], -1))
+            case Map(function="one_hot", arguments=(x,)):
+                like = self._wide(x)
+                places = torch.eye(like.shape[2], dtype=self.dtype, device=self.device)
+                return Value(places.expand(*like.shape[:2], -1, -1))
             case Map(function=function, arguments=arguments):
-                return Value(_FUNCTIONS[function](self._wide(arguments[0])))
+                return Value(MAPS[function](self._wide(arguments[0])))
             case _:
                 assert_never(root)
 
@@ -110,7 +114,7 @@ class Vectors:
         return Value(out / safe[..., None], lse)
 
 
-_ARITHMETIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+ARITHMETIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "+": torch.add,
     "-": torch.sub,
     "*": torch.mul,
@@ -126,7 +130,7 @@ def _rms_norm(x: torch.Tensor) -> torch.Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
-_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": torch.relu,
     "silu": F.silu,
     "gelu": F.gelu,

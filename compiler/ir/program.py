@@ -78,6 +78,21 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class PairProduct:
+    """A function of query and key, feature by feature, times one vector of a table.
+
+    function: elementwise, of ``q op k``; "" for none. by_head: the table is ``[(B,) H, D]``, else
+    ``[(B,) D]``. A table by name: ``[B, heads, queries, keys]``.
+    """
+
+    name: str
+    function: str
+    op: Literal["+", "-", "*"]
+    table: str
+    by_head: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """Attention of heads ``start <= head < stop`` (None: all), by a pattern of its own.
 
@@ -91,7 +106,7 @@ class Branch:
     pattern: PatternIR
     start: Expr | None = None
     stop: Expr | None = None
-    products: tuple[Product, ...] = ()
+    products: tuple[Product | PairProduct, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,9 @@ the log-sum-exp; how many keys each query attends, how many queries each key. Su
 no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
-FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
+ONE_HOT = "one_hot"
+"""one_hot(x): a feature for each token of x, 1 at its own: as values, an attention's weights."""
+FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ONE_HOT)
 
 
 def tensors(root: Vector) -> Iterator[str]:

@@ -15,7 +15,7 @@ from attnlang.compiler.ir.pattern import (
     Requirement,
     Segment,
 )
-from attnlang.compiler.ir.program import Branch, Part, Product, Recurrence, Step
+from attnlang.compiler.ir.program import Branch, PairProduct, Part, Product, Recurrence, Step
 from attnlang.compiler.ir.vector import Space, Vector
 from attnlang.compiler.sema.scope import RESERVED, Context
 from attnlang.compiler.source import Span
@@ -50,7 +50,7 @@ class Draft:
     steps: list[Step] = field(default_factory=list)
     branches: list[Branch | Recurrence] = field(default_factory=list)
     """Attentions of groups of heads, side by side."""
-    products: dict[str, Product] | None = None
+    products: dict[str, Product | PairProduct] | None = None
     """Of the attention being read: tables of queries times learned vectors."""
     numbers: list[InputDecl] = field(default_factory=list)
     """Tensors of one feature: later steps read them as numbers of their tokens."""

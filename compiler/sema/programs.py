@@ -11,6 +11,7 @@ from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
+    PairProduct,
     Product,
     Program,
     Recurrence,
@@ -157,10 +158,12 @@ def _linear(
     return recurrence(node, inner, (names[0], names[1], names[2]), step, heads)
 
 
-def _table(made: Product, inner: Draft) -> InputDecl:
+def _table(made: Product | PairProduct, inner: Draft) -> InputDecl:
     """A product as the step sees it: a run-time table."""
-    rank = sum(d != "batch" for d in inner.table(made.table).dims)
-    sizes = (e.Symbol(SymbolName.HEADS),) * (rank - made.by_head)
+    rank = 2
+    if isinstance(made, Product):
+        rank = sum(d != "batch" for d in inner.table(made.table).dims) - made.by_head
+    sizes = (e.Symbol(SymbolName.HEADS),) * rank
     return InputDecl(made.name, Kind.FLOAT, ("batch", "head", *sizes), (), False, False)
 
 

@@ -5,7 +5,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tests.oracles.composed import Call, Floats, Oracle, attended, largest, mean, rms_normed, softmax, weighted
+from tests.oracles.composed import (
+    Call,
+    Floats,
+    Oracle,
+    attended,
+    largest,
+    mean,
+    rms_normed,
+    softmax,
+    weighted,
+)
 
 
 def music_relative(call: Call) -> Floats:

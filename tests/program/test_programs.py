@@ -387,3 +387,30 @@ def test_pools_of_tokens_that_a_condition_names(how: str) -> None:
         ]
         for a, b in zip(*grads, strict=True):
             same(a, b)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("made", ["tanh(q + k)", "abs(q - k)", "q * k"])
+@pytest.mark.parametrize("by_head", [True, False])
+def test_functions_of_pairs(backend: str, made: str, by_head: bool) -> None:
+    dims, read = ("head, head_dim", "w[head]") if by_head else ("head_dim", "w")
+    p = parse(
+        f"    over n\n    input w: float[{dims}]\n    attend where causal(n)\n"
+        f"        score s - dot({made}, {read})\n"
+    )
+    q, k, v = qkv(11, 11)
+    w = torch.randn((4, 8) if by_head else 8, dtype=torch.float64, requires_grad=True)
+    found = p.compile(backend)(q, k, v, w=w)
+    a, b = q[:, :, :, None], k.repeat_interleave(2, 1)[:, :, None]
+    features = {"tanh(q + k)": (a + b).tanh(), "abs(q - k)": (a - b).abs(), "q * k": a * b}[made]
+    more = (features * (w[:, None, None] if by_head else w)).sum(-1)
+    s = 8**-0.5 * q @ k.repeat_interleave(2, 1).mT - more
+    past = torch.tril(torch.ones(11, 11, dtype=torch.bool))
+    expected = torch.where(past, s, -torch.inf).softmax(-1) @ v.repeat_interleave(2, 1)
+    same(found, expected)
+    leaves = (q, k, v, w)
+    grads = [torch.autograd.grad(x.square().sum(), leaves) for x in (found, expected)]
+    for x, y in zip(*grads, strict=True):
+        same(x, y)
+    step = slice(7, None)
+    same(p.compile(backend)(q[:, :, step], k, v, q_offset=7, w=w), found[:, :, step])

@@ -129,4 +129,18 @@ CASES: list[Case] = [
         )
         for n, full in ((9, [True, False, True]), (5, [False] * 3), (5, [True] * 3))
     ),
+    *(
+        Case(
+            "pointer_network",
+            {},
+            {},
+            heads,
+            kv,
+            learned={"w": (heads, 3)},
+            inputs=pad,
+            shapes=((heads, 4, 3), (kv, 6, 3), (kv, 6, 3)),
+        )
+        for heads, kv in ((1, 1), (4, 2))
+        for pad in ({}, {"pad": [[False] * 5 + [True], [True] * 6]})
+    ),
 ]

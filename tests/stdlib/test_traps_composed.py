@@ -180,3 +180,17 @@ def test_the_norm_is_of_one_head() -> None:
     sizes = out.square().mean(-1).sqrt()
     torch.testing.assert_close(sizes[0, 0], torch.full((5,), 2.0).double(), atol=1e-4, rtol=0)
     torch.testing.assert_close(sizes[0, 1], torch.full((5,), 0.5).double(), atol=1e-2, rtol=0)
+
+
+# -- Pointer Networks -----------------------------------------------------------------------------
+
+
+def test_a_pointer_network_gives_its_distribution() -> None:
+    """Not a sum of values; and a place that was pointed at can be pointed at again."""
+    q, k = torch.randn(1, 1, 3, 4).double(), torch.randn(1, 1, 5, 4).double()
+    q[:, :, 1] = q[:, :, 0]
+    w = torch.randn(1, 4).double()
+    out = load("stdlib:pointer_network").compile()(q, k, k, w=w)
+    assert out.shape == (1, 1, 3, 5)
+    torch.testing.assert_close(out.sum(-1), torch.ones(1, 1, 3).double())
+    torch.testing.assert_close(out[:, :, 0], out[:, :, 1])

@@ -15,6 +15,7 @@ from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
+    PairProduct,
     Pool,
     Product,
     Recurrence,
@@ -216,9 +217,14 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
     )
 
 
-def _products(made: Product, branch: Branch, here: BoundStep, bound: BoundProgram) -> int:
-    """FLOPs of every token of a side times every vector of a table."""
+def _products(
+    made: Product | PairProduct, branch: Branch, here: BoundStep, bound: BoundProgram
+) -> int:
+    """FLOPs of every token of a side times every vector of a table, or of one for every pair."""
     frame = bound.frame
+    if isinstance(made, PairProduct):
+        keys = sum(bound.tokens(s) for s in here.keys.values())
+        return 3 * frame.head_dim * here.heads * bound.tokens(here.query) * keys
     decl = next(i for i in frame.pattern.inputs if i.name == made.table)
     shape = input_shape(decl, None, frame, 1)[decl.dims[:1] == ("batch",) :]
     vectors = math.prod(shape[made.by_head : -1])
