@@ -138,6 +138,7 @@ MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "exp": torch.exp,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
     "abs": torch.abs,
     "sqrt": torch.sqrt,
     "cos": torch.cos,

@@ -79,7 +79,22 @@ class Map:
 
 Vector: TypeAlias = Tensor | Scalar | Combine | Choose | Map
 
-ELEMENTWISE = ("relu", "silu", "gelu", "elu", "exp", "tanh", "sigmoid", "abs", "sqrt", "cos", "sin")
+ELEMENTWISE = (
+    *(
+        "relu",
+        "silu",
+        "gelu",
+        "elu",
+        "exp",
+        "tanh",
+        "sigmoid",
+        "softplus",
+        "abs",
+        "sqrt",
+        "cos",
+        "sin",
+    ),
+)
 """Functions of every feature by itself."""
 FEATURES = ("softmax", "normalize", "rms_norm")
 """Functions of one token's features: softmax over them, divided by their 2-norm or their root

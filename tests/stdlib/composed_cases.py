@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 import attnlang
-from tests.oracles import branches, dense
+from tests.oracles import branches, dense, trees
 from tests.oracles.composed import Call, Oracle
 
-ORACLES: dict[str, Oracle] = {**branches.ORACLES, **dense.ORACLES}
+ORACLES: dict[str, Oracle] = {**branches.ORACLES, **dense.ORACLES, **trees.ORACLES}
 Shape = tuple[int, ...]
 
 
@@ -142,5 +142,14 @@ CASES: list[Case] = [
         )
         for heads, kv in ((1, 1), (4, 2))
         for pad in ({}, {"pad": [[False] * 5 + [True], [True] * 6]})
+    ),
+    *(
+        Case("hsa_tree", {"n": n}, {}, 4, inputs={"tree": [list(zip(a, b, strict=True))] * 2})
+        for n, a, b in (
+            (9, (0, 0, 0, 1, 1, 2, 2, 2, 2), (0, 0, 0, 0, 0, 1, 1, 1, 1)),
+            (8, (0, 1, 0, 2, 3, 3, 1, 2), (5, 5, 5, 5, 7, 7, 5, 5)),
+            (4, (0,) * 4, (0,) * 4),
+            (4, (0, 1, 2, 3), (0, 1, 2, 3)),
+        )
     ),
 ]

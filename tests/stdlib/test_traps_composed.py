@@ -194,3 +194,38 @@ def test_a_pointer_network_gives_its_distribution() -> None:
     assert out.shape == (1, 1, 3, 5)
     torch.testing.assert_close(out.sum(-1), torch.ones(1, 1, 3).double())
     torch.testing.assert_close(out[:, :, 0], out[:, :, 1])
+
+
+# -- hierarchical self-attention ------------------------------------------------------------------
+
+
+def tree(*pairs: tuple[int, int]) -> Tensor:
+    return torch.tensor([pairs])
+
+
+def test_a_flat_tree_is_plain_attention() -> None:
+    q, k, v = qkv(5)
+    op, plain = load("stdlib:hsa_tree").compile(), attnlang.compile("stdlib:full")(q, k, v)
+    torch.testing.assert_close(op(q, k, v, tree=tree(*[(0, 0)] * 5)), plain)
+    torch.testing.assert_close(op(q, k, v, tree=tree(*[(i, 0) for i in range(5)])), plain)
+    torch.testing.assert_close(op(q, k, v, tree=tree(*[(i, i) for i in range(5)])), plain)
+
+
+def test_a_group_counts_as_often_as_it_has_tokens() -> None:
+    """With equal scores everywhere every token has the same weight, whatever the tree."""
+    q, k, v = qkv(6)
+    out = load("stdlib:hsa_tree").compile()(
+        q, torch.zeros_like(k), v, tree=tree((0, 0), (0, 0), (0, 0), (1, 0), (2, 1), (2, 1))
+    )
+    torch.testing.assert_close(out, v.mean(2, keepdim=True).expand_as(out))
+
+
+def test_tokens_of_siblings_have_equal_weights() -> None:
+    q, k, _ = qkv(6, 1)
+    v = torch.eye(6, dtype=torch.float64)[None, None]
+    ids = tree((0, 0), (0, 0), (1, 0), (1, 0), (2, 1), (2, 1))
+    weights = load("stdlib:hsa_tree").compile()(q, k, v, tree=ids)[0, 0]
+    torch.testing.assert_close(weights.sum(1), torch.ones(6).double())
+    for block in (weights[:2, 2:4], weights[:4, 4:], weights[4:, :4]):
+        torch.testing.assert_close(block, block[:1, :1].expand_as(block))
+    assert not torch.allclose(weights[:2, :2], weights[:1, :1].expand(2, 2))
