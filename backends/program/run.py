@@ -8,8 +8,10 @@ from typing import assert_never
 
 import torch
 
+from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
+from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.choose import (
     candidate_scores,
     chosen,
@@ -24,7 +26,7 @@ from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
+from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select, Turn
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
@@ -67,6 +69,17 @@ class Runner:
             "v": Space(frame.k_axes, Side.K, True, Side.K),
         }
         self.sets: dict[str, torch.Tensor] = {}
+        for name, space in bound.program.given:
+            self._take(name, space, call.q)
+
+    def _take(self, name: str, space: Space, q: torch.Tensor) -> None:
+        """An input as a tensor ``[B, heads or 1, tokens, features]``."""
+        x = self.inputs.tables.get(name)
+        if x is None:
+            raise ArgumentError(f"input `{name}` is a tensor of this pattern: give it")
+        x = (x[:, None] if x.dim() == 3 else x).to(q.dtype)
+        self.values[name] = Value(x.expand(q.shape[0], -1, -1, -1))
+        self.spaces[name] = space
 
     def steps(self) -> None:
         """Run every step in order."""
@@ -80,6 +93,11 @@ class Runner:
                     vectors = Vectors(self.bound, step.space, self.values, self.inputs)
                     made = vectors.value(step.value)
                     self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                case Turn():
+                    vectors = Vectors(self.bound, step.made, self.values, self.inputs)
+                    x = vectors.value(step.value).x.transpose(-1, -2)
+                    self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
+                    self._check_turned(step, x)
                 case Attention():
                     self.values[step.name] = self._attention(step)
                 case Select():
@@ -107,19 +125,30 @@ class Runner:
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
 
+    def _check_turned(self, step: Turn, x: torch.Tensor) -> None:
+        """As many features as there are channels, or as many as were tokens before."""
+        wanted = self.bound.tokens(step.space)
+        if x.shape[2] != wanted:
+            raise ArgumentError(f"`{step.name}` would have {x.shape[2]} tokens, not {wanted}")
+
+    def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """A tensor with a vector for every query head, some of the heads."""
+        return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
         name = step.pattern.name.partition(".")[2]
-        q = self.values[step.query].x[:, start:stop]
+        q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(self.bound, step, self.spaces[step.key], self.inputs, slice(start, stop))
         out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
-        self.states[name] = state
+        if state is not None:
+            self.states[name] = state
         return Value(out)
 
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self.values[branch.query].x[:, start:stop]
+        q = self._queries(branch.query, start, stop)
         keys = {name: self.spaces[name] for name in branch.keys}
         query = self.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)

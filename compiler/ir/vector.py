@@ -5,6 +5,8 @@
            | Combine(op, left, right)  + - * /, feature by feature
            | Choose(condition, ...)    one of two for each token
            | Map(function, arguments)  a function of whole vectors (see FUNCTIONS)
+           | Slice(operand, ...)       some of the features
+           | Project(operand, table)   the features times a matrix
 
 Every vector lies in a :class:`Space`; a scalar takes part in any.
 """
@@ -30,9 +32,12 @@ class Space:
     side: Side
     whole: bool = False
     heads: Side = Side.Q
+    turned: Space | None = None
+    """Whose features these tokens are: those of a tensor there."""
 
     def same_tokens(self, other: Space) -> bool:
-        return (self.axes, self.side, self.whole) == (other.axes, other.side, other.whole)
+        one = (self.axes, self.side, self.whole, self.turned)
+        return one == (other.axes, other.side, other.whole, other.turned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +70,44 @@ class Map:
     arguments: tuple[Vector, ...]
 
 
-Vector: TypeAlias = Tensor | Scalar | Combine | Choose | Map
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The features ``start <= i < stop``."""
+
+    operand: Vector
+    start: Expr
+    stop: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The products of a token's features with every row of an input ``[..., rows, features]``.
+
+    by_head: the input's first dimension is the head.
+    """
+
+    operand: Vector
+    table: str
+    by_head: bool
+
+
+Vector: TypeAlias = Tensor | Scalar | Combine | Choose | Map | Slice | Project
 
 ELEMENTWISE = ("relu", "silu", "gelu", "elu", "exp", "tanh", "sigmoid", "abs", "sqrt", "cos", "sin")
 """Functions of every feature by itself."""
-FEATURES = ("softmax", "normalize", "rms_norm")
+FEATURES = ("softmax", "normalize", "rms_norm", "layer_norm", "total")
 """Functions of one token's features: softmax over them, divided by their 2-norm or their root
-mean square."""
+mean square, that after their mean is taken away, or their sum as one feature."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
+PIECES = ("slice", "project")
+"""slice(x, a, b): the features a <= i < b. project(x, table): the features times a matrix."""
+TURNS = ("channels", "tokens")
+"""Tokens and features change places: features become the tokens of the axis `channel`, and back."""
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
+CHANNEL = "channel"
+"""A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
 
 
 def tensors(root: Vector) -> Iterator[str]:
@@ -91,3 +123,5 @@ def tensors(root: Vector) -> Iterator[str]:
         case Map(arguments=arguments):
             for argument in arguments:
                 yield from tensors(argument)
+        case Slice(operand=operand) | Project(operand=operand):
+            yield from tensors(operand)

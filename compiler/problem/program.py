@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir import expr as e
@@ -14,7 +14,7 @@ from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recur
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
-from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.ir.vector import CHANNEL, Space
 from attnlang.compiler.problem.bind import PYTHON, Sizes, bind, leaf_ranges
 from attnlang.compiler.problem.problem import Extent, Problem
 
@@ -132,6 +132,9 @@ def bind_program(
     frame = bind(
         pattern, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
     )
+    if frame.q_len == frame.k_len and _keeps_no_keys(pattern.program):
+        k = tuple(replace(x, origin=y.origin) for x, y in zip(frame.k, frame.q, strict=True))
+        frame = replace(frame, k=k)
     known: dict[Expr, int] = {
         e.Symbol(SymbolName.HEADS): heads,
         e.Symbol(SymbolName.KV_HEADS): frame.kv_heads,
@@ -140,6 +143,7 @@ def bind_program(
     for side in Side:
         for x in frame.extents(side):
             known.update({e.Length(side, a): n for a, n in zip(x.axes, x.lengths, strict=True)})
+        known.setdefault(e.Length(side, CHANNEL), head_dim)
     made = BoundProgram(frame, known, {})
     for part in pattern.program.parts:
         for side in Side:
@@ -155,6 +159,12 @@ def bind_program(
     return made
 
 
+def _keeps_no_keys(program: Program) -> bool:
+    """Is every attention linear? Then the keys of a call are those of its queries' tokens."""
+    branches = [b for s in program.steps if isinstance(s, Attention) for b in s.branches]
+    return bool(branches) and all(isinstance(b, Recurrence) for b in branches)
+
+
 def _check_decay(decay: Expr, made: BoundProgram) -> None:
     """AL414 unless the log-decay is proved never to be above 0."""
     frame = made.frame
@@ -166,6 +176,8 @@ def _check_decay(decay: Expr, made: BoundProgram) -> None:
 
 
 def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
+    if part.axis is None:
+        return int(made.number(part.size))
     if part.axis == "index":
         grid = next(x for x in made.frame.extents(side) if x.segment.is_grid)
         return grid.size
@@ -173,6 +185,11 @@ def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
 
 
 def _runs(part: Part, length: int, made: BoundProgram) -> Runs:
+    if part.axis is None:
+        if length < 1:
+            what = f"the tokens of `{part.name}`"
+            raise failure("AL406", part.span, what=what, value=length)
+        return Runs(length, 1, 1, length)
     size, stride = int(made.number(part.size)), int(made.number(part.stride))
     for value, what in ((size, "size"), (stride, "stride")):
         if value < 1:

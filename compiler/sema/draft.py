@@ -46,6 +46,8 @@ class Draft:
     # What the statements of a program have said:
     parts: dict[str, Part] = field(default_factory=dict)
     spaces: dict[str, Space] = field(default_factory=dict)
+    given: dict[str, Space] = field(default_factory=dict)
+    """Inputs that are tensors with tokens of their own."""
     sets: dict[str, InputDecl] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     branches: list[Branch | Recurrence] = field(default_factory=list)

@@ -26,6 +26,7 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
+from attnlang.compiler.sema.given import given
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.programs import (
@@ -231,11 +232,14 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Input():
             if node.name.id == "index":
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
-            made = declare_input(node, draft.ctx) if draft.define(node.name) else None
+            counts = {p.name: p.size for p in draft.parts.values() if p.axis is None}
+            defined = draft.define(node.name)
+            made = declare_input(node, draft.ctx, counts) if defined else None
             if made is None:
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
             else:
                 draft.inputs.append(made)
+                given(made, node.type.dims, draft)
                 name = (
                     TokenName(made)
                     if made.sides

@@ -18,16 +18,19 @@ from attnlang.compiler.ir.program import (
     Program,
     Recurrence,
     Reduction,
+    Turn,
 )
-from attnlang.compiler.ir.vector import Space, Tensor
+from attnlang.compiler.ir.vector import CHANNEL, TURNS, Space, Tensor
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
+from attnlang.compiler.sema.given import own_tokens
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
+from attnlang.compiler.sema.needed import needed
 from attnlang.compiler.sema.scope import AxisName, ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
-from attnlang.compiler.sema.vectors import vector
+from attnlang.compiler.sema.vectors import turned, vector
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
@@ -69,8 +72,11 @@ def own_tensors(draft: Draft) -> dict[str, Space]:
 
 def part(node: t.Part, draft: Draft) -> None:
     """``part b = blocks(n, 64)`` or ``windows(n, 32, stride=16)``."""
-    forms = "`blocks(axis, size)` or `windows(axis, size, stride)`"
+    forms = "`blocks(axis, size)`, `windows(axis, size, stride)` or `tokens(count)`"
     made = node.value
+    if isinstance(made, t.Call) and made.function.id == "tokens":
+        own_tokens(node, made, draft)
+        return
     if not isinstance(made, t.Call) or made.function.id not in ("blocks", "windows"):
         draft.ctx.error("AL312", made.span, "not a way to cut an axis", help=f"it is {forms}")
         draft.define(node.name)
@@ -148,7 +154,7 @@ def pool(node: t.Pool, draft: Draft) -> None:
         )
 
 
-def _root(axis: str, draft: Draft) -> str:
+def _root(axis: str, draft: Draft) -> str | None:
     """The axis that a part is of; an axis is its own."""
     return draft.parts[axis].axis if axis in draft.parts else axis
 
@@ -270,6 +276,9 @@ def assign(node: t.Assign, draft: Draft) -> None:
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
         return
+    if isinstance(node.value, t.Call) and node.value.function.id in TURNS:
+        _turn(node.name, node.value, draft)
+        return
     found = vector(node.value, draft, name)
     if not draft.define(node.name):
         return
@@ -279,6 +288,20 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
+
+
+def _turn(name: t.Name, node: t.Call, draft: Draft) -> None:
+    """``name = channels(q)``."""
+    found = turned(node, draft)
+    if not draft.define(name):
+        return
+    if found is None:
+        draft.ctx = draft.ctx.with_names(**{name.id: ValueName(None)})
+        return
+    value, made, space = found
+    draft.spaces[name.id] = space
+    draft.ctx = draft.ctx.with_names(**{CHANNEL: AxisName(CHANNEL)})
+    draft.steps.append(Turn(name.id, value, made, space))
 
 
 def unnamed(node: t.Attend, draft: Draft, heads: tuple[Expr, Expr] | None) -> None:
@@ -334,4 +357,5 @@ def program(draft: Draft) -> Program | None:
         draft.result = Tensor(UNNAMED)
     if draft.result is None:
         return None
-    return Program(tuple(draft.parts.values()), tuple(draft.steps), draft.result)
+    steps = needed(draft.steps, draft.result)
+    return Program(tuple(draft.parts.values()), steps, draft.result, tuple(draft.given.items()))
