@@ -32,6 +32,7 @@ def chunkwise(
     eps: float = 0.0,
     causal: bool = True,
     weights: Weights | None = None,
+    engine: Literal["torch", "triton"] = "torch",
 ) -> tuple[Tensor, State]:
     """Linear attention with decay, ``S = e^decay S + k v^T`` and ``out = scale q^T S`` per token.
 
@@ -52,10 +53,11 @@ def chunkwise(
     causal: False weighs both sides, by ``e^(decay |i - j|)`` with a constant decay.
     weights: (c0, c1, c2) weighs a pair by ``c0 + c1 x + c2 x^2`` of its score x = scale q.k
         instead of by x, with no decay or one per head or token.
+    engine: "triton" runs kernels, for scalar decays alone, with chunks of their own.
 
     Returns the output ``[B, H, N, V]`` in v's dtype and the state after the last token.
     Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that
-    do not fit and for combinations that are not defined.
+    do not fit and for combinations that are not defined, Unsupported for what has no kernels.
     """
     v, start = with_ones(v, initial, normalise)
 
@@ -64,6 +66,11 @@ def chunkwise(
         check(x, weights)
         width = k.shape[3] if weights is None else feature_count(k.shape[3])
         first = initial_state(start, x, (q.shape[0], x.heads, width, v.shape[3]))
+        if engine == "triton":
+            from attnlang.backends.linear.triton.launch import run as launched
+
+            plain = normalise == "none" and causal
+            return launched(x, first, scale, weights, v.dtype if plain else x.dtype)
         return run(x, first, chunk, Additive(scale, weights) if beta is None else Delta(scale))
 
     if causal:

@@ -48,4 +48,4 @@ def between_adjoint(x: Tensor) -> Tensor:
 
 def decays(a: Tensor) -> Tensor:
     """The decay between key j and query i, 0 for keys after the query: ``[..., C, C]``."""
-    return between(a).exp_().tril_()
+    return between(a).exp().tril()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 import torch
@@ -26,8 +26,17 @@ from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select, Turn
-from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Branch,
+    Pool,
+    Recurrence,
+    Select,
+    Step,
+    Turn,
+)
+from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 
@@ -47,6 +56,20 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
     flat = flat if by_head else flat[:, None]
     found = x.to(dtype) @ flat.transpose(-1, -2)
     return found.reshape(*found.shape[:3], *middle)
+
+
+def step_name(step: Recurrence) -> str:
+    """Under which its state is returned and given."""
+    return step.pattern.name.partition(".")[2]
+
+
+def is_number(step: Step) -> bool:
+    """Is it a readout, which later steps read as a number of their tokens?"""
+    match step:
+        case Assign(value=Map(function=function)):
+            return function in READOUTS
+        case _:
+            return False
 
 
 class Runner:
@@ -81,6 +104,16 @@ class Runner:
         self.values[name] = Value(x.expand(q.shape[0], -1, -1, -1))
         self.spaces[name] = space
 
+    def start(self, states: Mapping[str, State]) -> None:
+        """What linear attentions go on from. Raises ArgumentError for a name that is none's."""
+        steps = (s for s in self.bound.program.steps if isinstance(s, Attention))
+        known = {step_name(b) for s in steps for b in s.branches if isinstance(b, Recurrence)}
+        for name in states:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise ArgumentError(f"no linear attention is called `{name}`: there is {there}")
+        self.given.update(states)
+
     def steps(self) -> None:
         """Run every step in order."""
         for step in self.bound.program.steps:
@@ -89,6 +122,8 @@ class Runner:
                     source = self.spaces[step.source]
                     x = pooled(self.values[step.source].x, step, source, self.bound)
                     self.values[step.name] = Value(x)
+                case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
+                    self.values[step.name] = Value(self._column_sum(name))
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self.inputs)
                     made = vectors.value(step.value)
@@ -107,6 +142,10 @@ class Runner:
                 case _:
                     assert_never(step)
             self.spaces[step.name] = step.space
+            if is_number(step):
+                number = self.values[step.name].x[..., 0]
+                tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
+                self.inputs = Inputs(tokens, self.inputs.tables)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
@@ -135,9 +174,27 @@ class Runner:
         """A tensor with a vector for every query head, some of the heads."""
         return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
 
+    def _column_sum(self, name: str) -> torch.Tensor:
+        """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
+        by values of one feature, whatever the backend."""
+        step = next(s for s in self.bound.program.steps if s.name == name)
+        assert isinstance(step, Attention)
+        branch = step.branches[0]
+        assert isinstance(branch, Branch)
+        with torch.enable_grad():
+            heads, k = self.bound.frame.heads, self.values[branch.keys[0]].x
+            ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
+            given = self.values
+            self.values = {n: Value(v.x.detach()) for n, v in given.items()}
+            self.values[branch.values[0]] = Value(ones)
+            out = self._branch(branch).x
+            self.values = given
+            (found,) = torch.autograd.grad(out.sum(), ones)
+        return found
+
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
-        name = step.pattern.name.partition(".")[2]
+        name = step_name(step)
         q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(self.bound, step, self.spaces[step.key], self.inputs, slice(start, stop))
@@ -155,6 +212,10 @@ class Runner:
         v = self._joined(branch.values, start, stop)
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+        if q.shape[3] != k.shape[3]:
+            name = branch.pattern.name
+            widths = f"queries of {q.shape[3]} features, keys of {k.shape[3]}"
+            raise ArgumentError(f"`{name}` has {widths}")
         if k.shape[2] == 0:
             wide = accumulation_dtype(q.dtype)
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)

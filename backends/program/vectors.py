@@ -61,6 +61,10 @@ class Vectors:
                 one, two = self._pair(then, otherwise)
                 self.width = max(one.shape[-1], two.shape[-1])
                 return Value(torch.where(self._scalar(condition), one, two))
+            case Map(function="lse", arguments=(Tensor(name=name),)):
+                lse = self.values[name].lse
+                assert lse is not None
+                return Value(lse[..., None].detach())
             case Map(function="merge", arguments=arguments):
                 return self._merge([self.value(a) for a in arguments])
             case Map(function="concat", arguments=arguments):

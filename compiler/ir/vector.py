@@ -39,6 +39,11 @@ class Space:
         one = (self.axes, self.side, self.whole, self.turned)
         return one == (other.axes, other.side, other.whole, other.turned)
 
+    def beside(self, other: Space) -> bool:
+        """Can these be the keys of the other's values? Channels are those of any tensors."""
+        channels = self.turned is not None and other.turned is not None
+        return channels or self.same_tokens(other)
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -105,6 +110,9 @@ PIECES = ("slice", "project")
 """slice(x, a, b): the features a <= i < b. project(x, table): the features times a matrix."""
 TURNS = ("channels", "tokens")
 """Tokens and features change places: features become the tokens of the axis `channel`, and back."""
+READOUTS = ("column_sum", "lse")
+"""Numbers of an attention: for each key the weights that queries gave it, summed; for each query
+the log-sum-exp. They have no gradient."""
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
@@ -125,3 +133,24 @@ def tensors(root: Vector) -> Iterator[str]:
                 yield from tensors(argument)
         case Slice(operand=operand) | Project(operand=operand):
             yield from tensors(operand)
+
+
+def numbers(root: Vector) -> Iterator[Expr]:
+    """The numbers and conditions that stand in a vector."""
+    match root:
+        case Tensor():
+            pass
+        case Scalar(value=value):
+            yield value
+        case Combine(left=left, right=right):
+            yield from numbers(left)
+            yield from numbers(right)
+        case Choose(condition=condition, then=then, otherwise=otherwise):
+            yield condition
+            yield from numbers(then)
+            yield from numbers(otherwise)
+        case Map(arguments=arguments):
+            for argument in arguments:
+                yield from numbers(argument)
+        case Slice(operand=operand) | Project(operand=operand):
+            yield from numbers(operand)

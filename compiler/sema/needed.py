@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import assert_never
 
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
@@ -14,34 +18,66 @@ from attnlang.compiler.ir.program import (
     Step,
     Turn,
 )
-from attnlang.compiler.ir.vector import Vector, tensors
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.vector import Vector, numbers, tensors
 
 
 def needed(steps: list[Step], result: Vector) -> tuple[Step, ...]:
-    """The steps that the result or a selection is made from: a choice of parameters may leave
-    others without use."""
-    names = set(tensors(result))
+    """The steps that the result is made from, in their order."""
+    names = set(_in_vector(result))
     kept: list[Step] = []
     for step in reversed(steps):
-        if not isinstance(step, Select) and step.name not in names:
-            continue
-        kept.append(step)
-        match step:
-            case Pool(source=source):
-                names.add(source)
-            case Assign(value=value) | Turn(value=value):
-                names.update(tensors(value))
-            case Select(query=query, key=key):
-                names.update((query, key))
-            case Attention(branches=branches):
-                for b in branches:
-                    names.update((b.query, *_sources(b)))
-            case _:
-                assert_never(step)
+        if step.name in names:
+            kept.append(step)
+            names.update(_reads(step))
     return tuple(reversed(kept))
 
 
-def _sources(branch: Branch | Recurrence) -> tuple[str, ...]:
-    if isinstance(branch, Recurrence):
-        return branch.key, branch.value
-    return *branch.keys, *branch.values
+def _reads(step: Step) -> Iterator[str]:
+    """The tensors, sets and numbers a step is made from, and inputs."""
+    match step:
+        case Pool(source=source):
+            yield source
+        case Assign(value=value) | Turn(value=value):
+            yield from _in_vector(value)
+        case Select():
+            yield from (step.query, step.key)
+            yield from _in_pattern(step.pattern)
+            yield from _in_numbers(step.force)
+            if step.gather is not None:
+                yield from _in_pattern(step.gather.pattern)
+        case Attention(branches=branches):
+            for b in branches:
+                yield from _in_branch(b)
+        case _:
+            assert_never(step)
+
+
+def _in_branch(branch: Branch | Recurrence) -> Iterator[str]:
+    yield branch.query
+    yield from _in_pattern(branch.pattern)
+    match branch:
+        case Branch(keys=keys, values=values):
+            yield from (*keys, *values)
+        case Recurrence():
+            yield from (branch.key, branch.value)
+            yield from _in_numbers(branch.decay)
+            yield from _in_numbers(branch.delta)
+        case _:
+            assert_never(branch)
+
+
+def _in_pattern(pattern: PatternIR) -> Iterator[str]:
+    """A step's pattern declares what it reads."""
+    return (i.name for i in pattern.inputs)
+
+
+def _in_vector(root: Vector) -> Iterator[str]:
+    yield from tensors(root)
+    for x in numbers(root):
+        yield from _in_numbers(x)
+
+
+def _in_numbers(root: Expr | None) -> Iterator[str]:
+    if root is not None:
+        yield from (x.name for x in walk(root) if isinstance(x, e.TokenInput | e.Table))

@@ -21,6 +21,7 @@ from attnlang.compiler.ir.pattern import (
     Segment,
 )
 from attnlang.compiler.ir.program import attentions
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.sema import parameters
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
@@ -29,6 +30,7 @@ from attnlang.compiler.sema.expressions import boolean, expression, typed
 from attnlang.compiler.sema.given import given
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.numbers import with_channel
 from attnlang.compiler.sema.programs import (
     assign,
     is_program,
@@ -41,6 +43,7 @@ from attnlang.compiler.sema.programs import (
 )
 from attnlang.compiler.sema.rows import check_empty_rule
 from attnlang.compiler.sema.scope import (
+    ARGUMENTS,
     RESERVED,
     AxisName,
     Binding,
@@ -230,7 +233,7 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Extra():
             _extra(node, draft)
         case t.Input():
-            if node.name.id == "index":
+            if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
             counts = {p.name: p.size for p in draft.parts.values() if p.axis is None}
             defined = draft.define(node.name)
@@ -255,7 +258,8 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                     Requirement(condition, node.message, span=node.condition.span)
                 )
         case t.Let():
-            value = expression(node.value, draft.ctx)
+            ctx = with_channel(draft.ctx) if draft.spaces else draft.ctx
+            value = expression(node.value, ctx)
             if value is not None and not within_budget(value, node.span, draft.ctx):
                 value = None
             if draft.define(node.name):
@@ -343,6 +347,11 @@ def _extra(node: t.Extra, draft: Draft) -> None:
         size = typed(node.size, draft.ctx, (Kind.INT,), "a size")
         if size is None or not check_level(size, "a size", draft.input_names, draft.ctx):
             return
+        for x in walk(size):
+            if isinstance(x, e.Length) and x.axis in draft.ctx.segments:
+                word = f"the number of `{x.axis}` tokens"
+                draft.ctx.error("AL207", x.span, "not an axis", clause="a size", word=word)
+                return
     segment = Segment(node.name.id, node.place, size, sides)
     (draft.prefixes if node.place == "prefix" else draft.suffixes).append(segment)
 

@@ -26,6 +26,7 @@ from attnlang.compiler.ir.vector import (
     Slice,
     Space,
     Vector,
+    numbers,
 )
 from attnlang.compiler.ir.vector import Tensor as TensorRead
 from attnlang.compiler.sema.draft import Draft
@@ -74,30 +75,13 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
     made = _vector(node, draft, inner, space)
     if made is None:
         return None
-    by_head = any(_varies_by_head(x, draft) for x in _numbers(made))
+    by_head = any(_varies_by_head(x, draft) for x in numbers(made))
     return made, replace(space, heads=Side.Q) if by_head else space
-
-
-def _numbers(root: Vector) -> list[Expr]:
-    """The numbers that stand in a vector."""
-    match root:
-        case Scalar(value=value):
-            return [value]
-        case Combine(left=left, right=right):
-            return [*_numbers(left), *_numbers(right)]
-        case Choose(condition=condition, then=then, otherwise=otherwise):
-            return [condition, *_numbers(then), *_numbers(otherwise)]
-        case Map(arguments=arguments):
-            return [x for a in arguments for x in _numbers(a)]
-        case Slice(operand=operand) | Project(operand=operand):
-            return _numbers(operand)
-        case TensorRead():
-            return []
 
 
 def _varies_by_head(root: Expr, draft: Draft) -> bool:
     """Has it a value for every query head?"""
-    by_head = {i.name for i in draft.inputs if i.sides and "head" in i.dims}
+    by_head = {i.name for i in (*draft.inputs, *draft.numbers) if i.sides and "head" in i.dims}
     return any(
         x == e.Symbol(SymbolName.HEAD) or (isinstance(x, e.TokenInput) and x.name in by_head)
         for x in walk(root)

@@ -105,7 +105,7 @@ def gradients(case: Case, out: Tensor, final: State | None, seed: int = 9) -> li
     slopes = [
         torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.dtype) for x in results
     ]
-    return list(torch.autograd.grad(results, case.leaves, slopes))
+    return list(torch.autograd.grad(results, case.leaves, slopes, retain_graph=True))
 
 
 def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-12) -> None:
