@@ -69,6 +69,8 @@ class Vectors:
                 return self._merge([self.value(a) for a in arguments])
             case Map(function="concat", arguments=arguments):
                 return Value(torch.cat([self.value(a).x for a in arguments], -1))
+            case Map(function="rotate", arguments=(x, angle)):
+                return Value(self._rotate(self._wide(x), angle))
             case Map(function=function, arguments=arguments):
                 return Value(_FUNCTIONS[function](self._wide(arguments[0])))
             case Slice(operand=operand, start=start, stop=stop):
@@ -86,6 +88,14 @@ class Vectors:
         one = self._wide(left)
         self.width = one.shape[-1]
         return one, self._wide(right)
+
+    def _rotate(self, x: torch.Tensor, angle: Vector) -> torch.Tensor:
+        if x.shape[-1] % 2:
+            raise ArgumentError(f"`rotate` turns pairs of features, and there are {x.shape[-1]}")
+        self.width = x.shape[-1] // 2
+        by = self._wide(angle)
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * by.cos() - b * by.sin(), a * by.sin() + b * by.cos()], -1)
 
     def _slice(self, x: torch.Tensor, start: Expr, stop: Expr) -> torch.Tensor:
         first, last = int(self.bound.number(start)), int(self.bound.number(stop))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from attnlang.compiler.ir.expr import Expr, Side
 
@@ -108,49 +108,50 @@ JOINS = ("merge", "concat")
 features of one behind those of the other."""
 PIECES = ("slice", "project")
 """slice(x, a, b): the features a <= i < b. project(x, table): the features times a matrix."""
+ROTATE = "rotate"
+"""rotate(x, angle): each feature of the first half turns with one of the second."""
 TURNS = ("channels", "tokens")
 """Tokens and features change places: features become the tokens of the axis `channel`, and back."""
 READOUTS = ("column_sum", "lse")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
 the log-sum-exp. They have no gradient."""
-FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
+FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
 
 
-def tensors(root: Vector) -> Iterator[str]:
-    """The names of the tensors read."""
+def parts(root: Vector) -> Iterator[Vector]:
+    """The vector and all that it is made of."""
+    yield root
     match root:
-        case Tensor(name=name):
-            yield name
-        case Scalar():
-            pass
         case Combine(left=left, right=right) | Choose(then=left, otherwise=right):
-            yield from tensors(left)
-            yield from tensors(right)
+            yield from parts(left)
+            yield from parts(right)
         case Map(arguments=arguments):
             for argument in arguments:
-                yield from tensors(argument)
+                yield from parts(argument)
         case Slice(operand=operand) | Project(operand=operand):
-            yield from tensors(operand)
+            yield from parts(operand)
+        case Tensor() | Scalar():
+            pass
+        case _:
+            assert_never(root)
+
+
+def tensors(root: Vector) -> Iterator[str]:
+    """The names of the tensors read."""
+    return (x.name for x in parts(root) if isinstance(x, Tensor))
 
 
 def numbers(root: Vector) -> Iterator[Expr]:
     """The numbers and conditions that stand in a vector."""
-    match root:
-        case Tensor():
-            pass
-        case Scalar(value=value):
-            yield value
-        case Combine(left=left, right=right):
-            yield from numbers(left)
-            yield from numbers(right)
-        case Choose(condition=condition, then=then, otherwise=otherwise):
-            yield condition
-            yield from numbers(then)
-            yield from numbers(otherwise)
-        case Map(arguments=arguments):
-            for argument in arguments:
-                yield from numbers(argument)
-        case Slice(operand=operand) | Project(operand=operand):
-            yield from numbers(operand)
+    for x in parts(root):
+        if isinstance(x, Scalar):
+            yield x.value
+        elif isinstance(x, Choose):
+            yield x.condition
+
+
+def projections(root: Vector) -> Iterator[Project]:
+    """The products with tables."""
+    return (x for x in parts(root) if isinstance(x, Project))

@@ -61,10 +61,25 @@ class BoundProgram:
         """An expression with parameters, lengths and counts put in."""
 
         def rule(node: Expr) -> Expr | None:
+            if isinstance(node, e.Table) and node.name in by_row:
+                at = by_row[node.name]
+                row = e.Arith("-", node.indices[at], e.Int(origin))
+                return replace(node, indices=(*node.indices[:at], row, *node.indices[at + 1 :]))
             return e.Int(self.known[node], span=node.span) if node in self.known else None
 
+        origin, by_row = self._tables_of_tokens()
         pattern = self.frame.pattern
         return read_entries(rewrite(substitute_values(x, pattern), rule), pattern, self.frame.heads)
+
+    def _tables_of_tokens(self) -> tuple[int, dict[str, int]]:
+        """The coordinate of the call's first key, and which dimension of a table is for it.
+
+        Where no keys are kept, tables have rows for the call's tokens alone.
+        """
+        grid = next(x for x in self.frame.k if x.segment.is_grid)
+        dims = {i.name: [d for d in i.dims if d != "batch"] for i in self.frame.pattern.inputs}
+        origin, axis = grid.origin[0], grid.axes[0]
+        return origin, {n: d.index(axis) for n, d in dims.items() if origin and axis in d}
 
     def extents(self, space: Space) -> tuple[Extent, ...]:
         """The tokens of a space as a problem has them."""

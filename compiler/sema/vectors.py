@@ -17,6 +17,7 @@ from attnlang.compiler.ir.vector import (
     FUNCTIONS,
     JOINS,
     PIECES,
+    ROTATE,
     TURNS,
     Choose,
     Combine,
@@ -27,6 +28,7 @@ from attnlang.compiler.ir.vector import (
     Space,
     Vector,
     numbers,
+    projections,
 )
 from attnlang.compiler.ir.vector import Tensor as TensorRead
 from attnlang.compiler.sema.draft import Draft
@@ -76,6 +78,7 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
     if made is None:
         return None
     by_head = any(_varies_by_head(x, draft) for x in numbers(made))
+    by_head = by_head or any(t.by_head for t in projections(made))
     return made, replace(space, heads=Side.Q) if by_head else space
 
 
@@ -179,12 +182,17 @@ def _own_side(value: e.Expr, node: t.Expression, inner: Draft, space: Space) -> 
     return good
 
 
+_ARGUMENTS = {ROTATE: "a tensor and an angle", **dict.fromkeys(JOINS, "two tensors or more")}
+
+
 def _map(node: t.Call, draft: Draft, inner: Draft, space: Space) -> Vector | None:
     name = node.function.id
     if name in PIECES and not node.keywords:
         return _piece(node, draft, inner, space)
-    wanted = 2 if name in JOINS else 1
-    if name not in FUNCTIONS or node.keywords or len(node.arguments) < wanted:
+    wanted = 2 if name in (*JOINS, ROTATE) else 1
+    many = name in JOINS
+    count = len(node.arguments)
+    if name not in FUNCTIONS or node.keywords or not (count == wanted or (many and count > wanted)):
         known = name in FUNCTIONS
         hint = f"`name = {name}(...)` on a line of its own" if name in TURNS else None
         draft.ctx.error(
@@ -192,7 +200,7 @@ def _map(node: t.Call, draft: Draft, inner: Draft, space: Space) -> Vector | Non
             node.function.span,
             "" if known else "no such function of tensors",
             name=name,
-            reason=f"takes {'two tensors or more' if wanted == 2 else 'one tensor'}",
+            reason=f"takes {_ARGUMENTS.get(name, 'one tensor')}",
             help=None if known else hint or did_you_mean(name, (*FUNCTIONS, *PIECES)),
         )
         return None

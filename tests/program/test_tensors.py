@@ -52,7 +52,13 @@ def test_rotary_positions(backend: str) -> None:
         parts = (a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos())
         return torch.cat(parts, -1)
 
-    grads_agree(p.compile(backend)(q, k, v), causal(rotated(q), rotated(k), v), q, k, v)
+    expected = causal(rotated(q), rotated(k), v)
+    grads_agree(p.compile(backend)(q, k, v), expected, q, k, v)
+    short = parse(
+        "    over n\n    let rate = exp(-0.5 * channel)\n    qr = rotate(q, q.n * rate)\n"
+        "    kr = rotate(k, k.n * rate)\n    attend qr, kr, v where causal(n)\n"
+    )
+    same(short.compile(backend)(q, k, v), expected)
 
 
 @each_backend
@@ -183,6 +189,11 @@ def test_what_tensors_cannot_do_is_said() -> None:
     wide = parse("    over n\n    a = slice(q, 0, 9)\n    attend a, k, v where true\n")
     with pytest.raises(ArgumentError, match="features 0 to 9 of a tensor that has 8"):
         wide.compile()(q, k, v)
+    odd = parse("    over n\n    return rotate(q, 1.0)\n")
+    with pytest.raises(ArgumentError, match="pairs of features, and there are 7"):
+        odd.compile()(q[..., 1:], k[..., 1:], v)
+    with pytest.raises(PatternError, match="AL104"):
+        parse("    over n\n    return rotate(q)\n")
     with pytest.raises(PatternError, match="AL104"):
         parse("    over n\n    a = slice(q, 0)\n    attend a, k, v where true\n")
     with pytest.raises(PatternError, match="AL104"):
