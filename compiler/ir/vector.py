@@ -36,13 +36,25 @@ class Space:
     """Whose features these tokens are: those of a tensor there."""
 
     def same_tokens(self, other: Space) -> bool:
-        one = (self.axes, self.side, self.whole, self.turned)
-        return one == (other.axes, other.side, other.whole, other.turned)
+        """May the two have the same tokens? Queries and keys of the same axes do where a call has
+        as many of both, which is checked when it runs."""
+        one = (self.axes, self.whole, self.turned is None)
+        return one == (other.axes, other.whole, other.turned is None)
 
-    def beside(self, other: Space) -> bool:
-        """Can these be the keys of the other's values? Channels are those of any tensors."""
-        channels = self.turned is not None and other.turned is not None
-        return channels or self.same_tokens(other)
+
+def own_spaces(q_axes: tuple[str, ...], k_axes: tuple[str, ...]) -> dict[str, Space]:
+    """The tensors of every call."""
+    key = Space(k_axes, Side.K, True, Side.K)
+    return {"q": Space(q_axes, Side.Q, True, Side.Q), "k": key, "v": key}
+
+
+ONE = "1"
+"""The axis of the one token that stands for the keys (queries) of a set of queries (keys) alone."""
+
+
+def lone(side: Side) -> tuple[str, Space]:
+    """That token of one side: a tensor's name and where it lies."""
+    return f"{ONE}{side}", Space((ONE,), side, False, side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +124,12 @@ ROTATE = "rotate"
 """rotate(x, angle): each feature of the first half turns with one of the second."""
 TURNS = ("channels", "tokens")
 """Tokens and features change places: features become the tokens of the axis `channel`, and back."""
-READOUTS = ("column_sum", "lse")
+READOUTS = ("column_sum", "lse", "count", "column_count")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp. They have no gradient."""
+the log-sum-exp; how many keys each query attends, how many queries each key. Sums and counts have
+no gradient."""
+OF_KEYS = ("column_sum", "column_count")
+COUNTS = ("count", "column_count")
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
@@ -143,8 +158,8 @@ def tensors(root: Vector) -> Iterator[str]:
     return (x.name for x in parts(root) if isinstance(x, Tensor))
 
 
-def numbers(root: Vector) -> Iterator[Expr]:
-    """The numbers and conditions that stand in a vector."""
+def scalars(root: Vector) -> Iterator[Expr]:
+    """The numbers and conditions beside the tensors."""
     for x in parts(root):
         if isinstance(x, Scalar):
             yield x.value

@@ -27,8 +27,8 @@ from attnlang.compiler.ir.vector import (
     Slice,
     Space,
     Vector,
-    numbers,
     projections,
+    scalars,
 )
 from attnlang.compiler.ir.vector import Tensor as TensorRead
 from attnlang.compiler.sema.draft import Draft
@@ -77,7 +77,7 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
     made = _vector(node, draft, inner, space)
     if made is None:
         return None
-    by_head = any(_varies_by_head(x, draft) for x in numbers(made))
+    by_head = any(_varies_by_head(x, draft) for x in scalars(made))
     by_head = by_head or any(t.by_head for t in projections(made))
     return made, replace(space, heads=Side.Q) if by_head else space
 

@@ -98,12 +98,6 @@ def test_normalised_attention_may_grow() -> None:
         torch.testing.assert_close(out, wanted)
 
 
-def test_based_keeps_its_width() -> None:
-    q = torch.randn(1, 2, 5, 8)
-    with pytest.raises(PatternError, match="feature_dim"):
-        attnlang.compile("stdlib:based_taylor")(q, q, q)
-
-
 def test_based_weights_are_never_negative() -> None:
     """At x = -1 the polynomial has its minimum, one half."""
     n, d = 50, 16
