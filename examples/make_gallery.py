@@ -14,6 +14,7 @@ from make_readme import origin
 import attnlang
 from attnlang import stdlib
 from attnlang.cli.drawing import elements
+from attnlang.compiler.report.steps.model import ProgramReport
 from attnlang.picture import Picture, svg
 from attnlang.picture.layout import thumbnail
 from attnlang.stdlib_info import PatternInfo
@@ -76,6 +77,10 @@ def cost(info: PatternInfo) -> str:
         return ""
     at = " x ".join(f"{n:,}" for n in sizes.values())
     names = ", ".join(sizes)
+    if isinstance(report, ProgramReport):
+        if report.forward is None:
+            return ""
+        return f"{100 * report.forward / report.dense:.3g}% of dense FLOPs at {names} = {at}"
     density = "" if report.pairs.density is None else f"{100 * report.pairs.density:.3g}% "
     grows = report.growth.kind.partition(":")[0] if report.growth else "set by the inputs"
     return f"{density}at {names} = {at}<br>{grows}"

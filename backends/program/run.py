@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
 import torch
 
+from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
 from attnlang.backends.linear.form import repeated
@@ -38,12 +39,18 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Select,
     SizeOf,
+    Turn,
     condition_by_head,
 )
 from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, ONE, READOUTS, Map, Space, Tensor, lone
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
+
+
+def step_name(step: Recurrence) -> str:
+    """Under which its state is returned and given."""
+    return step.pattern.name.partition(".")[2]
 
 
 def counting(pattern: PatternIR) -> PatternIR:
@@ -85,6 +92,26 @@ class Runner:
             given[lone(side)[0]] = like.new_zeros((*like.shape[:2], 1, like.shape[3]))
         self.values = {name: Value(x) for name, x in given.items()}
         self.sets: dict[str, torch.Tensor] = {}
+        for name, _ in bound.program.given:
+            self._take(name, call.q)
+
+    def _take(self, name: str, q: torch.Tensor) -> None:
+        """An input as a tensor ``[B, heads or 1, tokens, features]``."""
+        x = self.inputs.tables.get(name)
+        if x is None:
+            raise ArgumentError(f"input `{name}` is a tensor of this pattern: give it")
+        x = (x[:, None] if x.dim() == 3 else x).to(q.dtype)
+        self.values[name] = Value(x.expand(q.shape[0], -1, -1, -1))
+
+    def start(self, states: Mapping[str, State]) -> None:
+        """What linear attentions go on from. Raises ArgumentError for a name that is none's."""
+        steps = (s for s in self.bound.program.steps if isinstance(s, Attention))
+        known = {step_name(b) for s in steps for b in s.branches if isinstance(b, Recurrence)}
+        for name in states:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise ArgumentError(f"no linear attention is called `{name}`: there is {there}")
+        self.given.update(states)
 
     def steps(self) -> None:
         """Run every step in order."""
@@ -102,6 +129,11 @@ class Runner:
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
                     self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                case Turn():
+                    vectors = Vectors(self.bound, step.made, self.values, self.inputs)
+                    x = vectors.value(step.value).x.transpose(-1, -2)
+                    self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
+                    self._check_turned(step, x)
                 case Attention():
                     self.values[step.name] = self._attention(step)
                 case Select():
@@ -140,6 +172,12 @@ class Runner:
         problem = self.bound.bound(step.where, step.space, {step.source: keys}, 1, 1, 1)
         inputs = self._inputs(step.where, step.space, {step.source: keys}, 0, 1)
         return regions(x, mask(problem, inputs, x.device)[:, 0], step.reduction)
+
+    def _check_turned(self, step: Turn, x: torch.Tensor) -> None:
+        """As many features as there are channels, or as many as were tokens before."""
+        wanted = self.bound.tokens(step.space)
+        if x.shape[2] != wanted:
+            raise ArgumentError(f"`{step.name}` would have {x.shape[2]} tokens, not {wanted}")
 
     def _empty(self, branch: Branch | Recurrence) -> bool:
         """A group without heads, as parameters may have it."""
@@ -193,14 +231,15 @@ class Runner:
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
-        name = step.pattern.name.partition(".")[2]
+        name = step_name(step)
         q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(
             self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
         )
         out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
-        self.states[name] = state
+        if state is not None:
+            self.states[name] = state
         return Value(out)
 
     def _branch(self, branch: Branch) -> Value:
@@ -213,6 +252,10 @@ class Runner:
         check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+        if q.shape[3] != k.shape[3]:
+            name = branch.pattern.name
+            widths = f"queries of {q.shape[3]} features, keys of {k.shape[3]}"
+            raise ArgumentError(f"`{name}` has {widths}")
         if k.shape[2] == 0:
             wide = accumulation_dtype(q.dtype)
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)

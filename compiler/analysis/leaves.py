@@ -53,8 +53,13 @@ def settled(where: Expr, known: Known) -> Expr:
         match x:
             case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
                 values = known.tokens[name, side]
-            case e.Table(name=name, indices=()) if name in known.tables:
-                values = np.atleast_1d(known.tables[name])
+            case e.Table(name=name, indices=indices) if name in known.tables:
+                at = tuple(i.value for i in indices if isinstance(i, e.Int))
+                if len(at) < len(indices):
+                    return None
+                table = known.tables[name]
+                inside = all(0 <= i < n for i, n in zip(at, table.shape, strict=True))
+                values = np.atleast_1d(table[at] if inside else table.dtype.type(0))
             case _:
                 return None
         alike = values.size > 0 and bool((values == values[0]).all())  # NaN is like nothing

@@ -28,10 +28,11 @@ class Part:
     axis: the axis that is cut, or "index" for all axes as one line. Token b of it covers the
     positions ``b * stride <= x < b * stride + size``. whole: only runs that fit are there
     (``windows``); otherwise the last may be short (``blocks``, whose stride is their size).
+    axis None: tokens of their own, ``size`` of them.
     """
 
     name: str
-    axis: str
+    axis: str | None
     size: Expr
     stride: Expr
     whole: bool
@@ -148,6 +149,16 @@ class Assign:
     space: Space
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tensor whose tokens and features change places. made: where ``value`` lies."""
+
+    name: str
+    value: Vector
+    made: Space
+    space: Space
+
+
 class Share(StrEnum):
     """How several scores become one."""
 
@@ -246,18 +257,22 @@ class Select:
 SET_HEADS = ("head", "kv_head")
 """The dimensions of sets that are no axes."""
 
-Step: TypeAlias = Pool | Assign | Attention | Select
+Step: TypeAlias = Pool | Assign | Turn | Attention | Select
 Owner: TypeAlias = Branch | Recurrence | Select
 """What has a pattern of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """parts: in order, a part may cut an earlier one. result: what each query gets."""
+    """parts: in order, a part may cut an earlier one. result: what each query gets.
+
+    given: the inputs that are tensors with tokens of their own, by name.
+    """
 
     parts: tuple[Part, ...]
     steps: tuple[Step, ...]
     result: Vector
+    given: tuple[tuple[str, Space], ...] = ()
 
     @property
     def owners(self) -> tuple[tuple[str, PatternIR, Owner], ...]:

@@ -15,6 +15,7 @@ from attnlang.compiler.ir.program import (
     Select,
     SizeOf,
     Step,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Vector, scalars, tensors
@@ -37,7 +38,7 @@ def reads(step: Step) -> Iterator[str]:
         case Pool(source=source, where=where):
             yield source
             yield from () if where is None else (i.name for i in where.inputs)
-        case Assign(value=value):
+        case Assign(value=value) | Turn(value=value):
             yield from _vector(value)
         case Attention(branches=branches):
             for branch in branches:

@@ -46,6 +46,8 @@ class Draft:
     # What the statements of a program have said:
     parts: dict[str, Part] = field(default_factory=dict)
     spaces: dict[str, Space] = field(default_factory=dict)
+    given: dict[str, Space] = field(default_factory=dict)
+    """Inputs that are tensors with tokens of their own."""
     sets: dict[str, InputDecl] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     branches: list[Branch | Recurrence] = field(default_factory=list)
@@ -68,7 +70,8 @@ class Draft:
     def same_tokens(self, a: Space, b: Space) -> bool:
         """May the two have the same tokens? Queries and keys of the same axes do where a call has
         as many of both, which is checked when it runs."""
-        return a.axes == b.axes and (a.whole == b.whole or len(self.segments) == 1)
+        turned = (a.turned is None) == (b.turned is None)
+        return a.axes == b.axes and turned and (a.whole == b.whole or len(self.segments) == 1)
 
     def table(self, name: str) -> InputDecl:
         """The declaration of an input."""

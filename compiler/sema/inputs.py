@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl
@@ -14,8 +16,13 @@ from attnlang.compiler.syntax import tree as t
 FLAGS = ("sorted", "optional", "nonpositive")
 
 
-def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
-    """The declaration of one ``input``; its dims are words (batch, head, axes) or sizes."""
+def declare_input(
+    node: t.Input, ctx: Context, parts: Mapping[str, Expr | None]
+) -> InputDecl | None:
+    """The declaration of one ``input``; its dims are words (batch, head, axes) or sizes.
+
+    parts: by name, how many tokens an axis has that is no run of another.
+    """
     kind = scalar_kind(node.type, ctx)
     dims: list[str | Expr] = []
     said: set[str] = set()
@@ -39,6 +46,10 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
                 good = False
             dims.append(str(word))
             said.add(str(word))
+            continue
+        own = parts.get(word) if word is not None else None
+        if own is not None:
+            dims.append(own)
             continue
         if word is not None and word not in ctx.names and word not in SYMBOLS:
             help = did_you_mean(word, [*axes, "batch", "head"])

@@ -13,6 +13,7 @@ from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
+from attnlang.compiler.sema.given import own_tokens
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.scope import AxisName
 from attnlang.compiler.sema.stage import stage, step_pattern
@@ -21,8 +22,11 @@ from attnlang.compiler.syntax import tree as t
 
 def part(node: t.Part, draft: Draft) -> None:
     """``part b = blocks(n, 64)`` or ``windows(n, 32, stride=16)``."""
-    forms = "`blocks(axis, size)` or `windows(axis, size, stride)`"
+    forms = "`blocks(axis, size)`, `windows(axis, size, stride)` or `tokens(count)`"
     made = node.value
+    if isinstance(made, t.Call) and made.function.id == "tokens":
+        own_tokens(node, made, draft)
+        return
     if not isinstance(made, t.Call) or made.function.id not in ("blocks", "windows"):
         draft.ctx.error("AL312", made.span, "not a way to cut an axis", help=f"it is {forms}")
         draft.define(node.name)
@@ -124,7 +128,7 @@ def membership(
     return step_pattern(inner, "pool", [group], draft.sets.values())
 
 
-def _root(axis: str, draft: Draft) -> str:
+def _root(axis: str, draft: Draft) -> str | None:
     """The axis that a part is of; an axis is its own."""
     return draft.parts[axis].axis if axis in draft.parts else axis
 

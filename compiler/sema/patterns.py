@@ -27,8 +27,10 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
+from attnlang.compiler.sema.given import given
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.numbers import with_channel
 from attnlang.compiler.sema.parts import part, pool
 from attnlang.compiler.sema.programs import (
     assign,
@@ -232,11 +234,14 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Input():
             if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
-            made = declare_input(node, draft.ctx) if draft.define(node.name) else None
+            counts = {p.name: p.size for p in draft.parts.values() if p.axis is None}
+            defined = draft.define(node.name)
+            made = declare_input(node, draft.ctx, counts) if defined else None
             if made is None:
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
             else:
                 draft.inputs.append(made)
+                given(made, node.type.dims, draft)
                 name = (
                     TokenName(made)
                     if made.sides
@@ -252,7 +257,8 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                     Requirement(condition, node.message, span=node.condition.span)
                 )
         case t.Let():
-            value = expression(node.value, draft.ctx)
+            ctx = with_channel(draft.ctx) if draft.spaces else draft.ctx
+            value = expression(node.value, ctx)
             if value is not None and not within_budget(value, node.span, draft.ctx):
                 value = None
             if draft.define(node.name):

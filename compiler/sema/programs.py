@@ -15,13 +15,16 @@ from attnlang.compiler.ir.program import (
     Product,
     Program,
     Recurrence,
+    Turn,
     condition_by_head,
 )
 from attnlang.compiler.ir.reads import needed
 from attnlang.compiler.ir.vector import (
+    CHANNEL,
     COUNTS,
     OF_KEYS,
     READOUTS,
+    TURNS,
     Map,
     Space,
     Tensor,
@@ -31,9 +34,9 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
 from attnlang.compiler.sema.parts import tensor_space
-from attnlang.compiler.sema.scope import TokenName, ValueName
+from attnlang.compiler.sema.scope import AxisName, TokenName, ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
-from attnlang.compiler.sema.vectors import vector
+from attnlang.compiler.sema.vectors import turned, vector
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
@@ -174,8 +177,15 @@ def assign(node: t.Assign, draft: Draft) -> None:
         made = branch(node.value, draft, name)
         if draft.define(node.name) and made is not None:
             space = replace(draft.spaces[made.query], heads=Side.Q)
+            read = made.value if isinstance(made, Recurrence) else made.values[0]
+            given = draft.spaces[read].turned
+            if given is not None and given.side is Side.Q:
+                space = replace(space, turned=given)
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
+        return
+    if isinstance(node.value, t.Call) and node.value.function.id in TURNS:
+        _turn(node.name, node.value, draft)
         return
     if isinstance(node.value, t.Call) and node.value.function.id in READOUTS:
         _readout(node.name, node.value, draft)
@@ -189,6 +199,20 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
+
+
+def _turn(name: t.Name, node: t.Call, draft: Draft) -> None:
+    """``name = channels(q)``."""
+    found = turned(node, draft)
+    if not draft.define(name):
+        return
+    if found is None:
+        draft.ctx = draft.ctx.with_names(**{name.id: ValueName(None)})
+        return
+    value, made, space = found
+    draft.spaces[name.id] = space
+    draft.ctx = draft.ctx.with_names(**{CHANNEL: AxisName(CHANNEL)})
+    draft.steps.append(Turn(name.id, value, made, space))
 
 
 def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
@@ -273,4 +297,5 @@ def program(draft: Draft) -> Program | None:
         draft.result = Tensor(UNNAMED)
     if draft.result is None:
         return None
-    return Program(tuple(draft.parts.values()), needed(draft.steps, draft.result), draft.result)
+    steps = needed(draft.steps, draft.result)
+    return Program(tuple(draft.parts.values()), steps, draft.result, tuple(draft.given.items()))

@@ -261,6 +261,18 @@ def test_a_table_for_each_head_in_where() -> None:
     check(call(source, tensors(75, batch=2, heads=4, kv_heads=2), None, 0, open=given))
 
 
+@pytest.mark.parametrize("n", [1, 5, 70])
+@pytest.mark.parametrize("entry", ["flag[1]", "flag[0] or k.n == q.n", "not flag[9]"])
+def test_entries_that_all_pairs_read(entry: str, n: int) -> None:
+    """They are on no axis; outside its table an entry is false."""
+    source = (
+        "pattern p:\n    over n\n    input flag: bool[batch, 2]\n"
+        f"    attend where ({entry}) and causal(n) empty zero\n"
+    )
+    flag = torch.tensor([[False, True], [True, False], [False, False]])
+    check(call(source, tensors(n, batch=3), flag=flag))
+
+
 def test_a_decode_step_without_the_prefix_among_its_queries() -> None:
     source = (
         "pattern p:\n    over n\n    prefix cls: 2\n"

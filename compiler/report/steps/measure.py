@@ -21,6 +21,7 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Rule,
     Select,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import tensors
@@ -28,7 +29,7 @@ from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
-from attnlang.compiler.problem.steps import BoundStep, bound_steps, spaces
+from attnlang.compiler.problem.steps import BoundStep, bound_steps
 from attnlang.compiler.report.facts import Fact
 from attnlang.compiler.report.measure import measure
 from attnlang.compiler.report.relation import relations
@@ -75,7 +76,7 @@ def measure_program(
     frame = made.frame
     steps = tuple(_steps(state))
     costs = [c for s in steps for c in _cost(s, frame.head_dim)]
-    lying = spaces(frame.pattern)
+    lying = made.spaces
     sequence = frame.pattern.self_attention and len(frame.pattern.q_axes) == 1
     found = None
     if sequence and state.causal:
@@ -128,14 +129,17 @@ def of_step(report: ProgramReport, name: str) -> ProgramReport:
 
 def _steps(state: _Made) -> Iterator[StepReport]:
     made = state.bound
-    lying = spaces(made.frame.pattern)
+    lying = made.spaces
     bound = {s.name: s for s in bound_steps(made)}
     for step in made.program.steps:
         match step:
             case Pool(name=name, source=source, space=space):
                 tokens = made.tokens(lying[source]), made.tokens(space)
                 yield PoolStep(name, source, space.axes, str(step.reduction), tokens)
-            case Assign(name=name, value=value, space=space):
+            case (
+                Assign(name=name, value=value, space=space)
+                | Turn(name=name, value=value, space=space)
+            ):
                 reads = tuple(dict.fromkeys(tensors(value)))
                 yield TensorStep(name, reads, made.tokens(space))
             case Select():
@@ -202,7 +206,7 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
         by_rule = attending(problem, state.sets, known, state.bound)
         report = _with_rows(report, problem, known, state)
     causal = report.fact("causal").holds
-    whole = spaces(state.bound.frame.pattern)
+    whole = state.bound.spaces
     for name in branch.keys:
         if whole[name].whole:
             state.causal &= causal is True
