@@ -79,8 +79,9 @@ def pool(node: t.Pool, draft: Draft) -> None:
     space = tensor_space(source, draft)
     axes = tuple(a.id for a in node.axes)
     good = space is not None
+    own = () if node.where is None else (None,)  # tokens of no axis, told apart by the condition
     for axis in node.axes:
-        if space is not None and _root(axis.id, draft) not in (*space.axes, "index"):
+        if space is not None and _root(axis.id, draft) not in (*space.axes, "index", *own):
             draft.ctx.error(
                 "AL309",
                 axis.span,

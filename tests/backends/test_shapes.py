@@ -286,6 +286,25 @@ def test_a_decode_step_without_the_prefix_among_its_queries() -> None:
         torch.testing.assert_close(step[:, :, 0], whole[:, :, 2 + at])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["causal", "blocks", "holes"])
+def test_strides_of_any_order(name: str, dtype: torch.dtype) -> None:
+    """Features need not lie one behind the other, in the gradient neither."""
+    pattern = attnlang.parse(text(*PATTERNS[name]))
+    made = [x.detach().to(dtype) for x in tensors(70)]
+    turned = [x.transpose(-1, -2).contiguous().transpose(-1, -2).requires_grad_() for x in made]
+    plain = [x.clone().requires_grad_() for x in made]
+    slope = torch.randn(1, 2, 4, 70, dtype=dtype).transpose(-1, -2)
+    op = pattern.compile("blocked")
+    for a, b in zip(op(*turned), op(*plain), strict=True):
+        torch.testing.assert_close(a, b)
+    found, expected = (torch.autograd.grad(op(*x), x, slope) for x in (turned, plain))
+    reference = torch.autograd.grad(pattern.compile("reference")(*plain), plain, slope)
+    for a, b, c in zip(found, expected, reference, strict=True):
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, c)
+
+
 def test_an_empty_batch() -> None:
     for source in (text(*PATTERNS["window"]), text(*PATTERNS["window"], "score 0.5 * s")):
         for backend in ("reference", "blocked"):

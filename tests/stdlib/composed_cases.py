@@ -11,10 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 import attnlang
-from tests.oracles import branches, dense, trees
+from tests.oracles import branches, channels, dense, latent, pooled_queries, trees
 from tests.oracles.composed import Call, Oracle
 
-ORACLES: dict[str, Oracle] = {**branches.ORACLES, **dense.ORACLES, **trees.ORACLES}
+ORACLES: dict[str, Oracle] = {
+    name: oracle
+    for family in (branches, channels, dense, latent, pooled_queries, trees)
+    for name, oracle in family.ORACLES.items()
+}
 Shape = tuple[int, ...]
 
 
@@ -62,6 +66,13 @@ class Case:
         params = ",".join(f"{k}={v}" for k, v in self.params.items())
         heads = f"h{self.heads}/{self.kv_heads}"
         return f"{self.name}-{sizes}-{heads}-{params}".replace(" ", "")
+
+
+def biases(heads: int, agents: int, y: int, x: int) -> dict[str, Shape]:
+    """The shapes of agent attention's tables."""
+    pooled = {"ah": (heads, agents, y), "aw": (heads, agents, x)}
+    read = {"ha": (heads, y, agents), "wa": (heads, x, agents)}
+    return {"an": (heads, agents, 7, 7), "na": (heads, agents, 7, 7), **pooled, **read}
 
 
 CASES: list[Case] = [
@@ -152,4 +163,74 @@ CASES: list[Case] = [
             (4, (0, 1, 2, 3), (0, 1, 2, 3)),
         )
     ),
+    *(
+        Case("davit_channel", {"y": y, "x": x}, {"group": 4}, heads, heads, widths=(4, 4))
+        for y, x, heads in ((3, 4, 2), (1, 2, 1))
+    ),
+    *(
+        Case("cam", {"y": y, "x": x}, {}, heads, heads, widths=(5, 5))
+        for y, x, heads in ((2, 3, 1), (1, 1, 2))
+    ),
+    *(
+        Case("shvit_shsa", {"y": 2, "x": 4}, {"attended": some, "channels": 6}, 1, 1, widths=(4, 6))
+        for some in (2, 6)
+    ),
+    *(
+        Case("mla", {"n": 7}, {"latent": 4, "rope": 2, "nope": nope}, 3, 1, widths=(6, 6))
+        for nope in (3, 8)
+    ),
+    *(
+        Case(
+            "gla_latent",
+            {"n": 7},
+            {"shards": g, "latent": 8, "rope": 2, "nope": 5},
+            4,
+            g,
+            widths=(8 // g + 2, 1),
+        )
+        for g in (1, 2, 4)
+    ),
+    *(
+        Case(
+            "tpla",
+            {"n": 7},
+            {"shards": g, "latent": 8, "rope": 2, "nope": 5},
+            2 * g,
+            g,
+            widths=(8 // g + 2, 1),
+            learned={"mu": (g,)},
+            inputs={"alpha": [1.5, 0.5, 2.0, 4.0][:g]},
+        )
+        for g in (1, 2, 4)
+    ),
+    *(
+        Case(
+            "lquery",
+            {"n": 8},
+            {"length": length},
+            2,
+            1,
+            widths=(6, 6),
+            learned={f"{n}_weights": (2, 3, 6) for n in ("query", "key", "value")},
+            inputs={"pad": [[True] * 3 + [False] * 5, [i in (0, 4, 5) for i in range(8)]]},
+        )
+        for length in (1, 3, 20)
+    ),
+    *(
+        Case(
+            "combiner_rowmajor",
+            {"n": n},
+            {"segment": 4, "stage": stage},
+            2,
+            1,
+            shapes=((2, n, 4), (1, keys * n, 4), (1, keys * n, 3)),
+        )
+        for n in (12, 10)
+        for stage, keys in (("rows", 1), ("joint", 2))
+    ),
+    *(
+        Case("agent_attention", {"y": y, "x": x}, {"agents": a}, 4, learned=biases(4, a, y, x))
+        for y, x, a in ((4, 4, 4), (5, 3, 4), (8, 3, 9))
+    ),
+    Case("agent_attention", {"y": 3, "x": 5}, {"agents": 4}),
 ]

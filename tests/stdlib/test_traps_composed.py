@@ -229,3 +229,120 @@ def test_tokens_of_siblings_have_equal_weights() -> None:
     for block in (weights[:2, 2:4], weights[:4, 4:], weights[4:, :4]):
         torch.testing.assert_close(block, block[:1, :1].expand_as(block))
     assert not torch.allclose(weights[:2, :2], weights[:1, :1].expand(2, 2))
+
+
+# -- channels -------------------------------------------------------------------------------------
+
+
+def test_the_scale_of_channel_attention_is_that_of_the_group() -> None:
+    """Although products run over all pixels: more pixels make scores larger."""
+    v = torch.eye(4, dtype=torch.float64)[None, None]
+    op = load("stdlib:davit_channel", group=4).compile()
+    q = k = torch.eye(4, dtype=torch.float64)[None, None]
+    out = op(q, k, v, {"y": 2, "x": 2})
+    torch.testing.assert_close(out[0, 0], (torch.eye(4).double() / 2).softmax(-1).T)
+
+
+def test_channels_prefer_those_unlike_them() -> None:
+    x = torch.tensor([[1.0, 1.0, -1.0], [2.0, 2.0, -2.0]]).double()[None, None]
+    weights = []
+    for c in range(3):
+        v = torch.zeros_like(x)
+        v[..., c] = 1.0
+        weights.append(load("stdlib:cam").compile()(x, x, v, {"y": 1, "x": 2})[0, 0, 0])
+    assert float(weights[2][0]) > 0.9 > 0.1 > float(weights[0][0])
+
+
+def test_channels_that_do_not_attend_pass() -> None:
+    q, k = torch.randn(2, 1, 1, 6, 16).double()
+    v = torch.randn(1, 1, 6, 10).double()
+    op = load("stdlib:shvit_shsa", attended=4, channels=10).compile()
+    out = op(q, k, v, {"y": 2, "x": 3})
+    torch.testing.assert_close(out[..., 4:], v[..., 4:])
+    assert not torch.allclose(out[..., :4], v[..., :4])
+
+
+# -- latent attention -----------------------------------------------------------------------------
+
+LATENT = {"latent": 8, "rope": 2, "nope": 5}
+
+
+def latents(heads: int, kv_heads: int, width: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(width)
+    return tuple(
+        torch.randn(1, h, 6, width, generator=generator).double() for h in (heads, kv_heads)
+    )  # type: ignore[return-value]
+
+
+def test_one_shard_is_latent_attention() -> None:
+    q, k = latents(3, 1, 10)
+    whole = load("stdlib:mla", **LATENT).compile()(q, k, k)
+    ones = torch.ones(1).double()
+    given = {"gla_latent": {}, "tpla": {"alpha": ones, "mu": ones}}
+    for name, inputs in given.items():
+        op = load(f"stdlib:{name}", shards=1, **LATENT).compile()
+        torch.testing.assert_close(op(q, k, k, **inputs), whole)
+
+
+def test_values_of_latent_attention_are_its_keys() -> None:
+    """v is not read; what is summed is normalised."""
+    q, k = latents(2, 1, 10)
+    op = load("stdlib:mla", **LATENT).compile()
+    out = op(q, k, torch.full_like(k, 7.0))
+    torch.testing.assert_close(out, op(q, k, k))
+    torch.testing.assert_close(
+        out[:, :, 0].square().mean(-1), torch.ones(1, 2).double(), atol=1e-4, rtol=0
+    )
+
+
+def test_shares_are_turned_over() -> None:
+    """With equal shards alpha is their number, and a shard's norm is that of the whole latent."""
+    part = torch.randn(1, 1, 6, 4).double()
+    rope = torch.randn(1, 1, 6, 2).double()
+    whole = torch.cat([part, part, rope], -1)
+    shards = torch.cat([part, rope], -1).expand(1, 2, 6, 6)
+    q = torch.randn(1, 2, 6, 6).double()
+    given = {"alpha": torch.full((2,), 2.0).double(), "mu": torch.ones(2).double()}
+    out = load("stdlib:tpla", shards=2, **LATENT).compile()(q, shards, shards, **given)
+    wide = torch.cat([q[..., :4], torch.zeros(1, 2, 6, 4).double(), q[..., 4:]], -1)
+    expected = load("stdlib:mla", **LATENT).compile()(wide, whole, whole)
+    torch.testing.assert_close(out, expected[..., :4])
+
+
+def test_the_rotary_part_is_not_multiplied() -> None:
+    q, k = latents(2, 2, 6)
+    q[..., :4] = 0.0
+    op = load("stdlib:tpla", shards=2, **LATENT).compile()
+    given = {"alpha": torch.ones(2).double()}
+    one, other = (op(q, k, k, mu=torch.full((2,), m).double(), **given) for m in (1.0, 3.0))
+    torch.testing.assert_close(one, other)
+
+
+# -- pooled queries -------------------------------------------------------------------------------
+
+
+def test_a_long_query_counts_what_is_no_padding() -> None:
+    """The mean of one state among padding is that state: no shrinking by the length."""
+    states = torch.randn(1, 1, 5, 4).double()
+    weights = {f"{n}_weights": torch.eye(4).double()[None] for n in ("query", "key", "value")}
+    pad = torch.tensor([[True, True, True, True, False]])
+    for length in (1, 4):
+        op = load("stdlib:lquery", length=length).compile()
+        out = op(states, states, states, pad=pad, **weights)
+        torch.testing.assert_close(out[:, :, 4], states[:, :, 4])
+        assert not out[:, :, :4].any()
+
+
+def test_bins_of_agents_overlap_where_they_do_not_fit() -> None:
+    """Five rows in two bins: the third belongs to both."""
+    op = load("stdlib:agent_attention", agents=4).compile()
+    q, k, v = qkv(10, 1)
+    apart = changed(lambda *x: op(*x, {"y": 5, "x": 2}), [q, k, v], 0, 4)
+    assert apart == list(range(10))
+
+
+def test_rows_are_summarised_in_both_directions() -> None:
+    rows = load("stdlib:combiner_rowmajor", segment=3, stage="rows").mask({"n": 6})[0]
+    assert rows.int().tolist() == [[1, 1, 1, 0, 0, 0]] * 3 + [[0, 0, 0, 1, 1, 1]] * 3
+    joint = load("stdlib:combiner_rowmajor", segment=3).mask({"n": 6})[0]
+    assert joint[4].nonzero().flatten().tolist() == [1, 9, 10]
