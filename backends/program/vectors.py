@@ -87,6 +87,8 @@ class Vectors:
                 like = self._wide(x)
                 places = torch.eye(like.shape[2], dtype=self.dtype, device=self.device)
                 return Value(places.expand(*like.shape[:2], -1, -1))
+            case Map(function="pinv", arguments=(x,)):
+                return Value(_pinv(self._wide(x)))
             case Map(function="rotate", arguments=(x, angle)):
                 return Value(self._rotate(self._wide(x), angle))
             case Map(function=function, arguments=arguments):
@@ -172,6 +174,22 @@ ARITHMETIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "*": torch.mul,
     "/": torch.true_divide,
 }
+
+
+def _pinv(x: torch.Tensor) -> torch.Tensor:
+    """Six steps towards the inverse of ``[..., N, N]``, of the third order, from the transpose.
+
+    Razavi et al. (2014), as Nystromformer has it. Raises ArgumentError.
+    """
+    if x.shape[-1] != x.shape[-2]:
+        raise ArgumentError(f"`pinv` takes a square matrix, not {list(x.shape[-2:])}")
+    one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    norms = [x.abs().sum(d).amax(-1)[..., None, None] for d in (-1, -2)]
+    found = x.transpose(-1, -2) / (norms[0] * norms[1])
+    for _ in range(6):
+        near = x @ found
+        found = 0.25 * found @ (13 * one - near @ (15 * one - near @ (7 * one - near)))
+    return found
 
 
 def _normalize(x: torch.Tensor) -> torch.Tensor:

@@ -129,7 +129,9 @@ OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
 ONE_HOT = "one_hot"
 """one_hot(x): a feature for each token of x, 1 at its own: as values, an attention's weights."""
-FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT)
+PINV = "pinv"
+"""pinv(x): six steps towards the inverse of the matrix of a tensor's tokens and features."""
+FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
 

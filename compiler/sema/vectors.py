@@ -102,6 +102,8 @@ def _tensors(node: t.Node, draft: Draft) -> list[t.Name]:
             return [node] if name in draft.spaces else []
         case t.Attribute() | t.Member():
             return []
+        case t.Call(function=t.Name(id="project")):  # the second is a table
+            return [n for a in node.arguments[:1] for n in _tensors(a, draft)]
         case t.Call():
             return [n for a in node.arguments for n in _tensors(a, draft)]
         case t.Subscript():

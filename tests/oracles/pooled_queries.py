@@ -99,3 +99,55 @@ ORACLES: dict[str, Oracle] = {
     "agent_attention": agent_attention,
     "combiner_rowmajor": combiner_rowmajor,
 }
+
+
+def abc(call: Call) -> Floats:
+    """K~ = softmax_j(k C_k)^T K, V~ likewise, out = softmax(q K~^T) V~; causal: over j <= i."""
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    key_control, value_control = call.inputs["key_control"], call.inputs["value_control"]
+    pad = call.inputs.get("pad")
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        for i in range(len(q)):
+            stop = i + 1 if call.params["causal"] else len(k)
+            seen = [j for j in range(stop) if pad is None or not pad[b, j]]
+            if not seen:
+                continue
+            keys = [
+                weighted(softmax([float(k[j] @ c) for j in seen]), k[seen]) for c in key_control
+            ]
+            values = [
+                weighted(softmax([float(v[j] @ c) for j in seen]), v[seen]) for c in value_control
+            ]
+            out[b, h, i] = attended(q[i], keys, values, call.scale)
+    return out
+
+
+def nystrom(call: Call) -> Floats:
+    """softmax(Q K~^T) Z softmax(Q~ K^T) V, Z six steps towards the inverse of softmax(Q~ K~^T)."""
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    count = call.params["landmarks"]
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        short = len(q) // count
+        first = (short + 1) * count - len(q)  # so many segments are one token shorter
+        sizes = [short] * first + [short + 1] * (count - first)
+        starts = np.cumsum([0, *sizes])
+        runs = [range(starts[m], starts[m + 1]) for m in range(count)]
+        queries, keys = ([mean([x[j] for j in run]) for run in runs] for x in (q, k))
+
+        def kernel(rows: list[Floats], columns: list[Floats]) -> Floats:
+            scores = [[call.scale * float(r @ c) for c in columns] for r in rows]
+            return np.array([softmax(row) for row in scores])
+
+        middle = kernel(queries, keys)
+        inverse = middle.T / (abs(middle).sum(0).max() * abs(middle).sum(1).max())
+        one = np.eye(count)
+        for _ in range(6):
+            x = middle @ inverse
+            inverse = 0.25 * inverse @ (13 * one - x @ (15 * one - x @ (7 * one - x)))
+        out[b, h] = kernel(list(q), keys) @ inverse @ kernel(queries, list(k)) @ v
+    return out
+
+
+ORACLES |= {"abc": abc, "nystrom": nystrom}

@@ -233,4 +233,29 @@ CASES: list[Case] = [
         for y, x, a in ((4, 4, 4), (5, 3, 4), (8, 3, 9))
     ),
     Case("agent_attention", {"y": 3, "x": 5}, {"agents": 4}),
+    *(
+        Case(
+            "abc",
+            {"n": n},
+            {"slots": r, "causal": c},
+            4,
+            kv,
+            learned={"key_control": (r, 3), "value_control": (r, 3)},
+            inputs=pad,
+            widths=(3, 3),
+        )
+        for n, r, c, kv in ((7, 3, False, 2), (7, 3, True, 4), (4, 1, True, 4), (4, 5, False, 4))
+        for pad in ({}, {"pad": [[i < 2 for i in range(n)], [i == n - 1 for i in range(n)]]})
+    ),
+    Case(
+        "abc",
+        {"q.n": 3, "k.n": 6},
+        {"slots": 2, "causal": False},
+        learned={"key_control": (2, 4), "value_control": (2, 4)},
+        shapes=((2, 3, 4), (2, 6, 4), (2, 6, 4)),
+    ),
+    *(
+        Case("nystrom", {"n": n}, {"landmarks": m}, 4)
+        for n, m in ((12, 4), (13, 4), (5, 5), (6, 1))
+    ),
 ]

@@ -346,3 +346,36 @@ def test_rows_are_summarised_in_both_directions() -> None:
     assert rows.int().tolist() == [[1, 1, 1, 0, 0, 0]] * 3 + [[0, 0, 0, 1, 1, 1]] * 3
     joint = load("stdlib:combiner_rowmajor", segment=3).mask({"n": 6})[0]
     assert joint[4].nonzero().flatten().tolist() == [1, 9, 10]
+
+
+# -- few slots ------------------------------------------------------------------------------------
+
+
+def test_causal_slots_keep_all_that_was_written() -> None:
+    """The last query sees what queries of a whole sequence see, and nothing of the past is lost."""
+    q, k, v = qkv(7)
+    given = {n: torch.randn(3, 4).double() for n in ("key_control", "value_control")}
+    past, every = (load("stdlib:abc", slots=3, causal=c).compile() for c in (True, False))
+    torch.testing.assert_close(past(q, k, v, **given)[:, :, 6], every(q, k, v, **given)[:, :, 6])
+    for which in (1, 2):
+        assert changed(lambda *x: past(*x, **given), [q, k, v], which, 2) == [2, 3, 4, 5, 6]
+
+
+def test_runs_of_landmarks_are_short_first() -> None:
+    """Eleven tokens in four runs: 2, 3, 3, 3."""
+    pattern = load("stdlib:nystrom", landmarks=4)
+    q, k, v = qkv(11, 1)
+    base = pattern.compile()(q, k, v)
+    for place, partner in ((0, 1), (2, 4), (8, 10)):
+        swapped = k.clone()
+        swapped[:, :, [place, partner]] = k[:, :, [partner, place]]
+        other = v.clone()
+        other[:, :, [place, partner]] = v[:, :, [partner, place]]
+        torch.testing.assert_close(pattern.compile()(q, swapped, other), base)
+
+
+def test_as_many_landmarks_as_tokens_come_near_attention() -> None:
+    q, k, v = (0.5 * x for x in qkv(4, 1))
+    q, k = q + 4 * torch.eye(4).double(), k + 4 * torch.eye(4).double()
+    out = load("stdlib:nystrom", landmarks=4).compile()(q, k, v)
+    torch.testing.assert_close(out, attnlang.compile("stdlib:full")(q, k, v), atol=1e-3, rtol=0)
