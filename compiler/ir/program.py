@@ -58,6 +58,7 @@ class Pool:
     """One vector for each token of ``space``: the tokens it covers, reduced.
 
     divide: what a mean divides by, the ``tokens`` that are there or the ``size`` of a full run.
+    where: which tokens (k) of the source each token (q) of the space is of, if its axes do not say.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Pool:
     space: Space
     reduction: Reduction
     divide: Literal["tokens", "size"] = "tokens"
+    where: PatternIR | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,21 @@ class Product:
 
     name: str
     side: Side
+    table: str
+    by_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairProduct:
+    """A function of query and key, feature by feature, times one vector of a table.
+
+    function: elementwise, of ``q op k``; "" for none. by_head: the table is ``[(B,) H, D]``, else
+    ``[(B,) D]``. A table by name: ``[B, heads, queries, keys]``.
+    """
+
+    name: str
+    function: str
+    op: Literal["+", "-", "*"]
     table: str
     by_head: bool
 
@@ -95,7 +112,7 @@ class Branch:
     pattern: PatternIR
     start: Expr | None = None
     stop: Expr | None = None
-    products: tuple[Product, ...] = ()
+    products: tuple[Product | PairProduct, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +151,16 @@ class Assign:
 
     name: str
     value: Vector
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tensor whose tokens and features change places. made: where ``value`` lies."""
+
+    name: str
+    value: Vector
+    made: Space
     space: Space
 
 
@@ -236,7 +263,7 @@ class Select:
 SET_HEADS = ("head", "kv_head")
 """The dimensions of sets that are no axes."""
 
-Step: TypeAlias = Pool | Assign | Attention | Select
+Step: TypeAlias = Pool | Assign | Turn | Attention | Select
 Owner: TypeAlias = Branch | Recurrence | Select
 """What has a pattern of its own."""
 

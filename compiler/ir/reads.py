@@ -15,6 +15,7 @@ from attnlang.compiler.ir.program import (
     Select,
     SizeOf,
     Step,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Vector, scalars, tensors
@@ -34,9 +35,10 @@ def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
 def reads(step: Step) -> Iterator[str]:
     """The names of the tensors, sets, numbers and inputs that a step reads."""
     match step:
-        case Pool(source=source):
+        case Pool(source=source, where=where):
             yield source
-        case Assign(value=value):
+            yield from () if where is None else (i.name for i in where.inputs)
+        case Assign(value=value) | Turn(value=value):
             yield from _vector(value)
         case Attention(branches=branches):
             for branch in branches:

@@ -11,13 +11,17 @@ from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
+    PairProduct,
     Product,
     Program,
     Recurrence,
+    Turn,
 )
 from attnlang.compiler.ir.reads import needed, reads
 from attnlang.compiler.ir.vector import (
+    CHANNEL,
     READOUTS,
+    TURNS,
     Space,
     Tensor,
     own_spaces,
@@ -28,9 +32,9 @@ from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
 from attnlang.compiler.sema.parts import tensor
 from attnlang.compiler.sema.readouts import readout
-from attnlang.compiler.sema.scope import ValueName
+from attnlang.compiler.sema.scope import AxisName, ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
-from attnlang.compiler.sema.vectors import vector
+from attnlang.compiler.sema.vectors import turned, vector
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
@@ -90,7 +94,8 @@ def sources(
         sets.append(tuple(m.id for m in members if isinstance(m, t.Name)))
     (query, *more), keys, values = sets
     same = len(keys) == len(values) and all(
-        draft.spaces[a].same_tokens(draft.spaces[b]) for a, b in zip(keys, values, strict=False)
+        draft.same_tokens(draft.spaces[a], draft.spaces[b])
+        for a, b in zip(keys, values, strict=False)
     )
     if more or not same:
         reason = "one tensor of queries" if more else "a value for every key"
@@ -154,10 +159,12 @@ def _linear(
     return recurrence(node, inner, (names[0], names[1], names[2]), step, heads)
 
 
-def _table(made: Product, inner: Draft) -> InputDecl:
+def _table(made: Product | PairProduct, inner: Draft) -> InputDecl:
     """A product as the step sees it: a run-time table."""
-    rank = sum(d != "batch" for d in inner.table(made.table).dims)
-    sizes = (e.Symbol(SymbolName.HEADS),) * (rank - made.by_head)
+    rank = 2
+    if isinstance(made, Product):
+        rank = sum(d != "batch" for d in inner.table(made.table).dims) - made.by_head
+    sizes = (e.Symbol(SymbolName.HEADS),) * rank
     return InputDecl(made.name, Kind.FLOAT, ("batch", "head", *sizes), (), False, False)
 
 
@@ -168,8 +175,15 @@ def assign(node: t.Assign, draft: Draft) -> None:
         made = branch(node.value, draft, name)
         if draft.define(node.name) and made is not None:
             space = replace(draft.spaces[made.query], heads=Side.Q)
+            read = made.value if isinstance(made, Recurrence) else made.values[0]
+            given = draft.spaces[read].turned
+            if given is not None and given.side is Side.Q:
+                space = replace(space, turned=given)
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
+        return
+    if isinstance(node.value, t.Call) and node.value.function.id in TURNS:
+        _turn(node.name, node.value, draft)
         return
     if isinstance(node.value, t.Call) and node.value.function.id in READOUTS:
         readout(node.name, node.value, draft)
@@ -183,6 +197,20 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
+
+
+def _turn(name: t.Name, node: t.Call, draft: Draft) -> None:
+    """``name = channels(q)``."""
+    found = turned(node, draft)
+    if not draft.define(name):
+        return
+    if found is None:
+        draft.ctx = draft.ctx.with_names(**{name.id: ValueName(None)})
+        return
+    value, made, space = found
+    draft.spaces[name.id] = space
+    draft.ctx = draft.ctx.with_names(**{CHANNEL: AxisName(CHANNEL)})
+    draft.steps.append(Turn(name.id, value, made, space))
 
 
 def unnamed(node: t.Attend, draft: Draft, heads: tuple[Expr, Expr] | None) -> None:
@@ -201,7 +229,7 @@ def result(node: t.Result, draft: Draft) -> None:
     if found is None:
         return
     value, space = found
-    if not space.same_tokens(draft.spaces["q"]):
+    if not draft.same_tokens(space, draft.spaces["q"]):
         draft.ctx.error(
             "AL311",
             node.value.span,
@@ -226,7 +254,7 @@ def program(draft: Draft) -> Program | None:
         return None
     if draft.branches:
         query = {b.query for b in draft.branches}
-        if not all(draft.spaces[q].same_tokens(draft.spaces["q"]) for q in query):
+        if not all(draft.same_tokens(draft.spaces[q], draft.spaces["q"]) for q in query):
             draft.ctx.error(
                 "AL313",
                 draft.pattern.name.span,

@@ -12,6 +12,7 @@ from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, Map, Scalar, Space, Tensor, Vector
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
+from attnlang.compiler.sema.numbers import as_query
 from attnlang.compiler.sema.scope import TokenName
 from attnlang.compiler.sema.stage import check_leaves, stage
 from attnlang.compiler.syntax import tree as t
@@ -97,7 +98,7 @@ def _rank(name: t.Name, node: t.Call, draft: Draft) -> None:
         isinstance(x, e.Symbol | e.Table) or (isinstance(x, e.TokenInput) and x.name in by_head)
         for x in walk(value)
     )
-    _number(name, Map("rank", (Scalar(value),)), space, draft, heads)
+    _number(name, Map("rank", (Scalar(as_query(value)),)), space, draft, heads)
 
 
 def _number(name: t.Name, made: Map, space: Space, draft: Draft, by_head: bool) -> None:

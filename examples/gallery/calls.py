@@ -207,6 +207,13 @@ SHOWN: dict[str, Shown] = {
         {"hops": (1, 2)}, {"n": 17}, {"n": 17}, (2, (0, 1)), inputs=chain, tile=(4, 4)
     ),
     "dcal_pwca": Shown(small={"n": 32, "other": 32}, large={"n": 196, "other": 196}),
+    # Linear attention.
+    "relu_attention_rf": Shown(
+        small={"m": 16, "n": 64},
+        large={"m": 1, "n": 8192},
+        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+        tile=(4, 8),
+    ),
     # Images and video.
     "neighborhood_1d": Shown({"window": 13}),
     "neighborhood_2d": Shown({"window": 3}, tile=(2, 4)),

@@ -11,10 +11,10 @@ from attnlang.compiler.ir.pattern import Normaliser
 from attnlang.compiler.ir.program import Recurrence
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import rewrite, walk
+from attnlang.compiler.ir.vector import CHANNEL
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.problem.steps import BoundStep
 from attnlang.compiler.report.steps.model import DecayKind, Horizon, LinearStep
-from attnlang.compiler.sema.linears import CHANNEL
 
 STATE_BYTES = 4
 """Of an entry of a state: float32."""
