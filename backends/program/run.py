@@ -40,7 +40,7 @@ from attnlang.compiler.ir.program import (
     Turn,
     condition_by_head,
 )
-from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, ONE, READOUTS, Map, Space, Tensor, lone
+from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, ONE, Map, Space, Tensor, is_number, lone
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -81,11 +81,6 @@ def counting(pattern: PatternIR) -> PatternIR:
         for g in pattern.groups
     )
     return replace(pattern, groups=tuple(groups))
-
-
-def is_number(step: Assign) -> bool:
-    """Is it a readout, which later steps read as a number of their tokens?"""
-    return isinstance(step.value, Map) and step.value.function in READOUTS
 
 
 class Runner:
@@ -156,8 +151,9 @@ class Runner:
                         self.sets[step.name] = self._select(step)
                 case _:
                     assert_never(step)
-            if isinstance(step, Assign) and is_number(step):
-                number = self.values[step.name].x[..., 0]
+            if isinstance(step, Assign) and is_number(step.value):
+                x = self.values[step.name].x[..., 0]
+                number = x if x.shape[1] == 1 else repeated(x, self.bound.frame.heads)
                 tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
                 self.inputs = Inputs(tokens, self.inputs.tables)
 

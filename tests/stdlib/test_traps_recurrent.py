@@ -121,6 +121,27 @@ def test_random_features_approach_softmax(causal: bool) -> None:
     torch.testing.assert_close(out, expected, atol=5e-3, rtol=0)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scores_far_apart_keep_their_softmax(backend: str) -> None:
+    """Sums of exponentials alone would be infinite, or nothing."""
+    scores = torch.tensor([-3e4, 2e4, -1e4, 4e4, 4e4 + 1, 0.0]).double()
+    k = (scores * 2.0)[None, None, :, None].requires_grad_()
+    v = torch.randn(1, 1, 6, 3, dtype=torch.float64, requires_grad=True)
+    query = torch.full((1, 1), 0.5, dtype=torch.float64)
+    out = attnlang.compile("stdlib:aaren", backend=backend)(k, k, v, query=query)
+    rows = [scores[: i + 1].softmax(0) @ v[0, 0, : i + 1] for i in range(6)]
+    torch.testing.assert_close(out[0, 0], torch.stack(rows))
+    for grad in torch.autograd.grad(out.square().sum(), (k, v)):
+        assert grad.isfinite().all()
+
+
+def test_no_query_of_a_token_matters() -> None:
+    q, other, k, v = torch.randn(4, 1, 2, 7, 4)
+    query = torch.randn(2, 4)
+    op = attnlang.compile("stdlib:aaren")
+    assert torch.equal(op(q, k, v, query=query), op(other, k, v, query=query))
+
+
 def test_cosines_reach_the_length_that_is_said() -> None:
     q = torch.rand(1, 1, 6, 4)
     with pytest.raises(PatternError, match="length == 0 or length >= len"):
