@@ -19,8 +19,6 @@ from attnlang.compiler.problem.bind import Sizes, bind
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram, bind_program
 
-HEAD_DIMS = ("head", "kv_head")
-
 
 @dataclass(frozen=True, slots=True)
 class BoundStep:

@@ -167,3 +167,23 @@ def test_random_feature_relu(backend: str) -> None:
     for grad in torch.autograd.grad(out.square().sum(), tensors):
         assert grad.isfinite().all()
         assert not grad[1].any()  # every key of the second sample is padding
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sala_follows_its_schedule(backend: str) -> None:
+    """One sparse layer of four, equal to the pattern of its own; kinds may be said instead."""
+    q = torch.randn(1, 4, 90, 8, dtype=torch.float64)
+    k, v = torch.randn(2, 1, 2, 90, 8, dtype=torch.float64)
+    few = {"topk": 3, "block": 16, "local": 0}
+    sparse = attnlang.load("stdlib:infllm_v2", **few).compile(backend)(q, k, v)
+    summed = attnlang.load("stdlib:sala_linear").compile(backend)(q, k, v)
+    kinds = []
+    for layer in range(8):
+        op = attnlang.load("stdlib:sala", layer=layer, **few).compile(backend)
+        out = op(q, k, v)
+        kinds.append("chosen" in op.pattern.steps)
+        torch.testing.assert_close(out, sparse if kinds[-1] else summed)
+    assert kinds == [True, False, False, False] * 2
+    forced = attnlang.load("stdlib:sala", layer=1, kind="sparse", **few).compile(backend)
+    torch.testing.assert_close(forced(q, k, v), sparse)
+    assert list(attnlang.load("stdlib:sala", kind="linear").steps) == ["summed"]
