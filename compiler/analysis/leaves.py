@@ -53,14 +53,23 @@ def settled(where: Expr, known: Known) -> Expr:
         match x:
             case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
                 values = known.tokens[name, side]
-            case e.Table(name=name, indices=()) if name in known.tables:
-                values = np.atleast_1d(known.tables[name])
+            case e.Table(name=name, indices=indices) if name in known.tables:
+                at = tuple(i.value for i in indices if isinstance(i, e.Int))
+                if len(at) < len(indices):
+                    return None
+                values = _entry(known.tables[name], at)
             case _:
                 return None
         alike = values.size > 0 and bool((values == values[0]).all())  # NaN is like nothing
         return _literal(values[0].item(), x) if alike else None
 
     return simplify(rewrite(where, rule))
+
+
+def _entry(table: Array, at: tuple[int, ...]) -> Array:
+    """The entry as an array of one; outside the table 0."""
+    inside = all(0 <= i < n for i, n in zip(at, table.shape, strict=True))
+    return np.atleast_1d(table[at]) if inside else np.zeros(1, table.dtype)
 
 
 def _literal(value: int | float | bool, x: Expr) -> Expr:
