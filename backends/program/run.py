@@ -138,9 +138,11 @@ class Runner:
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
-                    self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    if not is_number(step.value):  # exponents come of these: as accumulated
+                        made = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    self.values[step.name] = made
                 case Turn():
-                    vectors = Vectors(self.bound, step.made, self.values, self.inputs)
+                    vectors = Vectors(self.bound, step.made, self.values, self._visible())
                     x = vectors.value(step.value).x.transpose(-1, -2)
                     self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
                     self._check_turned(step, x)
@@ -229,7 +231,8 @@ class Runner:
 
     def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
         """A tensor with a vector for every query head, some of the heads."""
-        return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+        x = self.values[name].x.to(self.values["q"].x.dtype)
+        return repeated(x, self.bound.frame.heads)[:, start:stop]
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
@@ -276,7 +279,7 @@ class Runner:
 
     def _joined(self, names: tuple[str, ...], start: int, stop: int) -> torch.Tensor:
         """Tensors one behind the other, for some heads."""
-        pieces = [self.values[n].x for n in names]
+        pieces = [self.values[n].x.to(self.values["q"].x.dtype) for n in names]
         heads = max(x.shape[1] for x in pieces)
         x = torch.cat([p.repeat_interleave(heads // p.shape[1], 1) for p in pieces], 2)
         every = self.bound.frame.heads

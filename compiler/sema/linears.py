@@ -189,7 +189,8 @@ def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) ->
     The token is the query of the expression that is made, the channel its key.
     """
     channel = e.Coord(Side.K, CHANNEL)
-    ctx = replace(with_channel(inner.ctx), score=e.Symbol(SymbolName.SCORE))
+    score = e.Symbol(SymbolName.SCORE, span=node.span)
+    ctx = replace(with_channel(inner.ctx), score=score)
     value = typed(node.value, ctx, (Kind.FLOAT,), f"`{node.kind}`")
     if value is None or not check_leaves(without(value, channel), inner, node.span):
         return None

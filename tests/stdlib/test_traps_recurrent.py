@@ -135,6 +135,16 @@ def test_scores_far_apart_keep_their_softmax(backend: str) -> None:
         assert grad.isfinite().all()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scores_of_half_precision_are_not_rounded(backend: str) -> None:
+    """1000 and 1001 are one number in bfloat16: their weights would be alike."""
+    k = torch.tensor([[1000.0, 0.0], [1000.0, 1.0]]).bfloat16()[None, None]
+    v = torch.tensor([[0.0], [1.0]]).bfloat16()[None, None]
+    query = torch.full((1, 2), 2.0**0.5)
+    out = attnlang.compile("stdlib:aaren", backend=backend)(k, k, v, query=query)
+    assert float(out[0, 0, 1, 0]) == pytest.approx(1 / (1 + math.exp(-1)), abs=5e-3)
+
+
 def test_no_query_of_a_token_matters() -> None:
     q, other, k, v = torch.randn(4, 1, 2, 7, 4)
     query = torch.randn(2, 4)
