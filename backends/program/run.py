@@ -32,7 +32,16 @@ from attnlang.compiler.ir.program import (
     Select,
     Turn,
 )
-from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, READOUTS, Map, Scalar, Space, Tensor, lone
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    Map,
+    Scalar,
+    Space,
+    Tensor,
+    is_number,
+    lone,
+)
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -41,11 +50,6 @@ Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
 def step_name(step: Recurrence) -> str:
     """Under which its state is returned and given."""
     return step.pattern.name.partition(".")[2]
-
-
-def is_number(step: Assign) -> bool:
-    """Is it a readout, which later steps read as a number of their tokens?"""
-    return isinstance(step.value, Map) and step.value.function in READOUTS
 
 
 def vectors_of(x: torch.Tensor, space: Space, batch: int) -> torch.Tensor:
@@ -103,9 +107,11 @@ class Runner:
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
-                    self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    if not is_number(step.value):  # exponents come of these: as accumulated
+                        made = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    self.values[step.name] = made
                 case Turn():
-                    vectors = Vectors(self.bound, step.made, self.values, self.inputs)
+                    vectors = Vectors(self.bound, step.made, self.values, self._visible())
                     x = vectors.value(step.value).x.transpose(-1, -2)
                     self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
                     self._check_turned(step, x)
@@ -116,8 +122,9 @@ class Runner:
                         self.sets[step.name] = fill(step, self)
                 case _:
                     assert_never(step)
-            if isinstance(step, Assign) and is_number(step):
-                number = self.values[step.name].x[..., 0]
+            if isinstance(step, Assign) and is_number(step.value):
+                x = self.values[step.name].x[..., 0]
+                number = x if x.shape[1] == 1 else repeated(x, self.bound.frame.heads)
                 number = number[..., self._axes_of(step.space)]
                 tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
                 table = number.unflatten(2, self.bound.lengths(step.space))
@@ -216,7 +223,7 @@ class Runner:
 
     def _joined(self, names: tuple[str, ...], start: int, stop: int) -> torch.Tensor:
         """Tensors one behind the other, for some heads."""
-        pieces = [self.values[n].x for n in names]
+        pieces = [self.values[n].x.to(self.values["q"].x.dtype) for n in names]
         heads = max(x.shape[1] for x in pieces)
         x = torch.cat([p.repeat_interleave(heads // p.shape[1], 1) for p in pieces], 2)
         every = self.bound.frame.heads

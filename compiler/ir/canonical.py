@@ -214,7 +214,7 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
 
 
 def _recurrence(name: str, b: Recurrence, numbers: _Numbers) -> str:
-    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta))
+    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta, b.logit))
     tensors = f"{b.query} {b.key} {b.value} {b.causal} {b.segments or '-'}"
     return f"linear {name} {tensors} {clauses} {content_hash(b.pattern)}"
 

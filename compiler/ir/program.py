@@ -122,6 +122,7 @@ class Recurrence:
     Per token ``S = exp(decay) S + k v^T`` and ``out = scale q^T S``; with ``delta`` b the write is
     ``b k (v - k^T S)^T``. pattern: what its clauses say, as of any attention. segments: the input
     by which documents are told apart. decay, delta: over one token (q), head and channel (k).
+    logit: of a token and head; the weights are then a softmax of it over the past, whatever q.
     """
 
     query: str
@@ -132,6 +133,7 @@ class Recurrence:
     segments: str | None
     decay: Expr | None
     delta: Expr | None
+    logit: Expr | None = None
     start: Expr | None = None
     stop: Expr | None = None
 

@@ -58,7 +58,7 @@ def _branch(branch: Branch | Recurrence) -> Iterator[str]:
             yield from (branch.query, *branch.keys, *branch.values)
         case Recurrence():
             yield from (branch.query, branch.key, branch.value)
-            for x in (branch.decay, branch.delta):
+            for x in (branch.decay, branch.delta, branch.logit):
                 yield from () if x is None else _numbers(x)
 
 

@@ -110,7 +110,8 @@ ELEMENTWISE = (
     *("abs", "sqrt", "cos", "sin"),
 )
 """Functions of every feature by itself."""
-FEATURES = ("softmax", "normalize", "rms_norm", "layer_norm", "total")
+TOTAL = "total"
+FEATURES = ("softmax", "normalize", "rms_norm", "layer_norm", TOTAL)
 """Functions of one token's features: softmax over them, divided by their 2-norm or their root
 mean square, that after their mean is taken away, or their sum as one feature."""
 JOINS = ("merge", "concat")
@@ -136,6 +137,11 @@ PINV = "pinv"
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
+
+
+def is_number(root: Vector) -> bool:
+    """Has it one feature, which later steps read as a number of its tokens?"""
+    return isinstance(root, Map) and root.function in (*READOUTS, TOTAL)
 
 
 def parts(root: Vector) -> Iterator[Vector]:

@@ -15,15 +15,14 @@ from attnlang.compiler.ir.program import (
     Product,
     Program,
     Recurrence,
-    Turn,
 )
 from attnlang.compiler.ir.reads import needed, reads
 from attnlang.compiler.ir.vector import (
-    CHANNEL,
     READOUTS,
     TURNS,
     Space,
     Tensor,
+    is_number,
     own_spaces,
     tensors,
 )
@@ -31,10 +30,10 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
 from attnlang.compiler.sema.parts import tensor
-from attnlang.compiler.sema.readouts import readout
-from attnlang.compiler.sema.scope import AxisName, ValueName
+from attnlang.compiler.sema.readouts import number, readout, turn
+from attnlang.compiler.sema.scope import ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
-from attnlang.compiler.sema.vectors import turned, vector
+from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
@@ -182,11 +181,9 @@ def assign(node: t.Assign, draft: Draft) -> None:
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
         return
-    if isinstance(node.value, t.Call) and node.value.function.id in TURNS:
-        _turn(node.name, node.value, draft)
-        return
-    if isinstance(node.value, t.Call) and node.value.function.id in READOUTS:
-        readout(node.name, node.value, draft)
+    made_by = {**dict.fromkeys(TURNS, turn), **dict.fromkeys(READOUTS, readout)}
+    if isinstance(node.value, t.Call) and node.value.function.id in made_by:
+        made_by[node.value.function.id](node.name, node.value, draft)
         return
     found = vector(node.value, draft, name)
     if not draft.define(node.name):
@@ -197,20 +194,8 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
-
-
-def _turn(name: t.Name, node: t.Call, draft: Draft) -> None:
-    """``name = channels(q)``."""
-    found = turned(node, draft)
-    if not draft.define(name):
-        return
-    if found is None:
-        draft.ctx = draft.ctx.with_names(**{name.id: ValueName(None)})
-        return
-    value, made, space = found
-    draft.spaces[name.id] = space
-    draft.ctx = draft.ctx.with_names(**{CHANNEL: AxisName(CHANNEL)})
-    draft.steps.append(Turn(name.id, value, made, space))
+        if is_number(value):
+            number(node.name, Kind.FLOAT, space, True, draft)
 
 
 def unnamed(node: t.Attend, draft: Draft, heads: tuple[Expr, Expr] | None) -> None:

@@ -58,6 +58,10 @@ def docs(sizes: Sizes) -> Inputs:
     return {"doc": documents(sizes["n"])[None]}
 
 
+def alone(sizes: Sizes) -> Inputs:
+    return {"doc": np.zeros((1, sizes["n"]), dtype=np.int64)}
+
+
 def starts(sizes: Sizes) -> Inputs:
     doc = documents(sizes["n"])
     return {"doc": doc[None], "start": np.searchsorted(doc, doc)[None]}
@@ -146,6 +150,12 @@ def scales(sizes: Sizes) -> Inputs:
     return {"level": level, **at}
 
 
+SUMS = (
+    "aaren", "based_taylor", "cosformer", "delta_net", "dsf_normalized", "gated_delta_net", "gla",
+    "lightning_attention", "pavlov_linear", "performer", "retention", "sala_linear", "simple_gla",
+)  # fmt: skip
+"""Linear attentions, whose documents may be left out."""
+
 SHOWN: dict[str, Shown] = {
     # Language models.
     "sliding_window": Shown({"window": 20}),
@@ -208,6 +218,8 @@ SHOWN: dict[str, Shown] = {
     ),
     "dcal_pwca": Shown(small={"n": 32, "other": 32}, large={"n": 196, "other": 196}),
     # Linear attention.
+    **dict.fromkeys(SUMS, Shown(inputs=alone)),
+    "sala": Shown({"block": 16, "topk": 3, "local": 0}, {"n": 96}),
     "relu_attention_rf": Shown(
         small={"m": 16, "n": 64},
         large={"m": 1, "n": 8192},
