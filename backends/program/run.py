@@ -24,6 +24,7 @@ from attnlang.backends.program.choose import (
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
+from attnlang.backends.recording import recording
 from attnlang.backends.reference.attend import mask
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
@@ -159,7 +160,7 @@ class Runner:
         assert isinstance(step, Attention)
         branch = step.branches[0]
         assert isinstance(branch, Branch)
-        with torch.enable_grad():
+        with recording():
             heads, k = self.bound.frame.heads, self.values[branch.keys[0]].x
             ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
             given = self.values
@@ -188,7 +189,7 @@ class Runner:
         first = self.values[key].x
         q, k, v = (torch.ones(len(first), heads, n, 1, device=first.device) for n in lengths)
         inputs = self._inputs(pattern, query, keys, 0, heads)
-        with torch.enable_grad():
+        with recording():
             v.requires_grad_(of_keys)
             out, _ = self.run(Call(problem, q, k, v, inputs, None, False))
             return torch.autograd.grad(out.sum(), v)[0] if of_keys else out
