@@ -67,7 +67,7 @@ def chunkwise(
         width = k.shape[3] if weights is None else feature_count(k.shape[3])
         first = initial_state(start, x, (q.shape[0], x.heads, width, v.shape[3]))
         if engine == "triton":
-            from attnlang.backends.linear.triton.launch import run as launched
+            from attnlang.backends.linear.triton.attend import run as launched
 
             plain = normalise == "none" and causal
             return launched(x, first, scale, weights, v.dtype if plain else x.dtype)

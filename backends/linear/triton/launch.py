@@ -1,24 +1,17 @@
-"""The kernels' launches: their parameters for one call, and the autograd node around them."""
+"""The kernels' launches: grids and parameters for one call."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
-from torch.autograd.function import once_differentiable
 
-from attnlang.backends.linear.form import Tokens, Weights
 from attnlang.backends.linear.triton import kernels
-from attnlang.compiler.diagnostics.model import Unsupported
 
 Tensor = torch.Tensor
-CHUNK = 64
-BLOCK = 64
-WIDEST = 256
-"""Channels of a key that fit the registers."""
+CHUNK, BLOCK, WARPS = 64, 64, 4
+"""Tokens of a chunk, channels of a tile, warps of a program: nothing spills on cuda:90."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +21,10 @@ class Launch:
     kernel: str
     grid: tuple[int, ...]
     given: dict[str, Any]
-    warps: int
 
     def __call__(self) -> None:
-        getattr(kernels, self.kernel)[self.grid](**self.given, num_warps=self.warps)
+        if all(self.grid):
+            getattr(kernels, self.kernel)[self.grid](**self.given, num_warps=WARPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +42,68 @@ class Sequence:
     def chunks(self) -> int:
         return -(-self.q.shape[2] // CHUNK)
 
+    @property
+    def programs(self) -> int:
+        return self.q.shape[0] * self.heads
+
     def states(self) -> Tensor:
         """Room for a state a chunk."""
-        batch, _, _, width = self.k.shape
-        shape = (batch, self.heads, self.chunks, width, self.v.shape[3])
+        shape = (self.q.shape[0], self.heads, self.chunks, self.k.shape[3], self.v.shape[3])
         return torch.empty(shape, dtype=torch.float32, device=self.q.device)
 
-    def scan(
-        self, x: Tensor, y: Tensor, first: Tensor, states: Tensor, last: Tensor, reverse: bool
-    ) -> Launch:
-        blocks = (_block(x.shape[3]), _block(y.shape[3]))
-        grid = (
-            triton.cdiv(x.shape[3], blocks[0]),
-            triton.cdiv(y.shape[3], blocks[1]),
-            x.shape[0] * self.heads,
-        )
-        given = {"x": x, "y": y, "first": first, "states": states, "last": last, "REVERSE": reverse}
-        given |= {"factor": self.scale if reverse else 1.0, **self._strides(x=x, y=y)}
-        fixed = {"BLOCK_K": blocks[0], "BLOCK_V": blocks[1]}
-        return Launch("scan", grid, given | fixed | self._common(), 4)
+    def forward(self, first: Tensor, states: Tensor, last: Tensor) -> Launch:
+        """Fills in the states before each chunk and the last one."""
+        return self._scan(self.k, self.v, first, states, last, back=False)
 
-    def outputs(self, states: Tensor, out: Tensor) -> Launch:
-        width, value_width = self.k.shape[3], self.v.shape[3]
-        given = {"q": self.q, "k": self.k, "v": self.v, "states": states, "out": out}
-        strides = self._strides(q=self.q, k=self.k, v=self.v) | _places(out=out)
-        block = _block(value_width)
-        grid = (self.chunks, triton.cdiv(value_width, block), self.q.shape[0] * self.heads)
-        fixed = {"BLOCK_K": _block(width), "BLOCK_V": block, "scale": self.scale}
-        return Launch("outputs", grid, given | strides | fixed | self._common(), 4)
+    def backward(self, d_out: Tensor, last: Tensor, ends: Tensor, first: Tensor) -> Launch:
+        """Fills in the gradients of the states after each chunk, and of the first one."""
+        return self._scan(self.q, d_out, last, ends, first, back=True)
+
+    def output(self, states: Tensor, out: Tensor) -> Launch:
+        return self._meet(self.q, self.k, self.v, states, out, back=False)
 
     def gradients(
-        self, states: Tensor, ends: Tensor, d_out: Tensor, made: dict[str, Tensor]
-    ) -> Launch:
-        """made: d_q, d_k, d_v and d_a, contiguous, to be filled."""
+        self, states: Tensor, ends: Tensor, d_out: Tensor, made: tuple[Tensor, Tensor, Tensor]
+    ) -> list[Launch]:
+        """Fill in those of q, k and v."""
+        d_q, d_k, d_v = made
+        return [
+            self._meet(d_out, self.v, self.k, states.mT, d_q, back=False),
+            self._meet(self.v, d_out, self.q, ends.mT, d_k, back=True),
+            self._meet(self.k, self.q, d_out, ends, d_v, back=True),
+        ]
+
+    def decay_gradient(self, states: Tensor, ends: Tensor, d_out: Tensor, d_a: Tensor) -> Launch:
         given: dict[str, Any] = {"q": self.q, "k": self.k, "v": self.v, "scale": self.scale}
-        given |= {"states": states, "ends": ends, "d_out": d_out, **made}
-        strides = self._strides(q=self.q, k=self.k, v=self.v) | _places(d_out=d_out)
-        width = _power(self.k.shape[3])
-        fixed = {"WIDTH": width, "BLOCK_V": min(_block(self.v.shape[3]), 32 if width > 64 else 64)}
-        grid = (self.chunks, self.q.shape[0] * self.heads)
-        given |= strides | fixed | self._common()
-        return Launch("gradients", grid, given, 4 if width <= 64 else 8)
+        given |= {"states": states, "ends": ends, "d_out": d_out, "d_a": d_a}
+        strides = self._shared(q=self.q, k=self.k, v=self.v) | _strides(d_out=d_out)
+        widths = self._widths(self.k.shape[3], self.v.shape[3], "value_width")
+        common = self._common() | strides | widths
+        return Launch("decay_gradient", (self.chunks, self.programs), given | common)
+
+    def _scan(
+        self, x: Tensor, y: Tensor, start: Tensor, states: Tensor, end: Tensor, *, back: bool
+    ) -> Launch:
+        given: dict[str, Any] = {"x": x, "y": y, "first": start, "states": states, "last": end}
+        given |= {"BACK": back, "factor": self.scale if back else 1.0}
+        widths = self._widths(x.shape[3], y.shape[3], "value_width")
+        grid = (
+            -(-x.shape[3] // widths["BLOCK_K"]),
+            -(-y.shape[3] // widths["BLOCK_V"]),
+            self.programs,
+        )
+        return Launch("scan", grid, given | self._common() | self._shared(x=x, y=y) | widths)
+
+    def _meet(
+        self, x: Tensor, y: Tensor, z: Tensor, states: Tensor, out: Tensor, *, back: bool
+    ) -> Launch:
+        given: dict[str, Any] = {"x": x, "y": y, "z": z, "states": states, "out": out, "BACK": back}
+        given |= {"factor": 1.0 if back else self.scale, "scale": self.scale}
+        given |= {"state_row": states.stride(3), "state_column": states.stride(4)}
+        widths = self._widths(x.shape[3], z.shape[3], "out_width")
+        grid = (self.chunks, -(-z.shape[3] // widths["BLOCK_V"]), self.programs)
+        strides = self._shared(x=x, y=y, z=z) | _strides(out=out)
+        return Launch("meet", grid, given | self._common() | strides | widths)
 
     def _common(self) -> dict[str, Any]:
         a = self.a
@@ -101,106 +115,24 @@ class Sequence:
             "length": self.q.shape[2],
             "chunks": self.chunks,
             "heads": self.heads,
-            "width": self.k.shape[3],
-            "value_width": self.v.shape[3],
             "CHUNK": CHUNK,
             "PRECISION": "ieee" if self.q.dtype is torch.float32 else "tf32",
         }
 
-    def _strides(self, **tensors: Tensor) -> dict[str, int]:
+    def _widths(self, inner: int, outer: int, name: str) -> dict[str, int]:
+        return {"width": inner, name: outer, "BLOCK_K": _block(inner), "BLOCK_V": _block(outer)}
+
+    def _shared(self, **tensors: Tensor) -> dict[str, int]:
         shares = {f"{n}_share": self.heads // x.shape[1] for n, x in tensors.items()}
-        return _places(**tensors) | shares
+        return _strides(**tensors) | shares
 
 
-def run(
-    x: Tokens, first: Tensor, scale: float, weights: Weights | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The output ``[B, H, N, V]`` in ``dtype`` and the final state.
-
-    Raises Unsupported for what there are no kernels for, and for tensors that they cannot read.
-    """
-    _check(x, weights)
-    given = (x.q, x.k, x.v, x.decay[..., 0], first, x.heads, scale, dtype)
-    out, final = _Kernels.apply(*given)  # type: ignore[no-untyped-call]
-    return out, final
-
-
-def _check(x: Tokens, weights: Weights | None) -> None:
-    features = {
-        "the delta rule": x.beta is not None,
-        "decays per channel": x.decay.shape[-1] > 1,
-        "polynomial weights": weights is not None,
-        "float64 tensors": x.dtype is torch.float64,
-        "q, k and v of different dtypes": len({x.q.dtype, x.k.dtype, x.v.dtype}) > 1,
-        f"keys of more than {WIDEST} channels": x.k.shape[3] > WIDEST,
-        "tensors on the CPU": x.q.device.type == "cpu"
-        and os.environ.get("TRITON_INTERPRET") != "1",
-    }
-    for feature, present in features.items():
-        if present:
-            raise Unsupported(feature, "triton", "backend='blocked'")
-
-
-class _Kernels(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, a: Tensor, first: Tensor, heads: int,
-        scale: float, dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        x = Sequence(_rows(q), _rows(k), _rows(v), a.contiguous(), heads, scale)
-        first = first.contiguous()
-        states, final = x.states(), torch.empty_like(first)
-        out = q.new_empty(q.shape[0], heads, *v.shape[2:], dtype=dtype)
-        x.scan(x.k, x.v, first, states, final, reverse=False)()
-        if x.chunks:
-            x.outputs(states, out)()
-        ctx.options = heads, scale
-        ctx.save_for_backward(q, k, v, a, first)
-        return out, final
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_out: Tensor, d_final: Tensor) -> tuple[Any, ...]:
-        q, k, v, a, first = ctx.saved_tensors
-        heads, scale = ctx.options
-        x = Sequence(_rows(q), _rows(k), _rows(v), a.contiguous(), heads, scale)
-        d_out = _rows(d_out)
-        states, ends, d_first = x.states(), x.states(), torch.empty_like(first)
-        x.scan(x.k, x.v, first, states, torch.empty_like(first), reverse=False)()
-        x.scan(x.q, d_out, d_final.contiguous(), ends, d_first, reverse=True)()
-        length = q.shape[2]
-        made = {
-            f"d_{n}": q.new_empty(
-                q.shape[0], heads, length, y.shape[3],
-                dtype=y.dtype if y.shape[1] == heads else torch.float32,
-            )
-            for n, y in (("q", q), ("k", k), ("v", v))
-        }  # fmt: skip
-        made["d_a"] = a.new_empty(q.shape[0], heads, length)
-        if x.chunks:
-            x.gradients(states, ends, d_out, made)()
-        grads = (
-            g.unflatten(1, (y.shape[1], -1)).sum(2).sum_to_size(y.shape).to(y.dtype)
-            for g, y in zip(made.values(), (q, k, v, a), strict=True)
-        )
-        return *grads, d_first, None, None, None
-
-
-def _rows(x: Tensor) -> Tensor:
-    """The tensor with its rows in one piece."""
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
-
-
-def _places(**tensors: Tensor) -> dict[str, int]:
-    """Strides by the names that kernels have for them."""
+def _strides(**tensors: Tensor) -> dict[str, int]:
+    """By the names that kernels have for them."""
     dimensions = ("batch", "head", "token")
     return {f"{n}_{d}": x.stride(i) for n, x in tensors.items() for i, d in enumerate(dimensions)}
 
 
 def _block(width: int) -> int:
-    return min(BLOCK, _power(width))
-
-
-def _power(width: int) -> int:
-    """The power of two that holds width; tensor cores take no less than 16."""
-    return max(16, 1 << (width - 1).bit_length())
+    """The power of two that holds width, or a part of it; tensor cores take no less than 16."""
+    return min(BLOCK, max(16, 1 << (width - 1).bit_length()))
