@@ -44,9 +44,10 @@ format: $(READY) ## Put the code in the one format
 	$(BIN)/ruff format
 
 .PHONY: generate
-generate: $(READY) ## Write again what is generated: README table, pictures, links for type checkers
+generate: $(READY) ## Write again what is generated: README table, gallery, pictures, links for type checkers
 	$(BIN)/python examples/make_pictures.py
 	$(BIN)/python examples/make_readme.py
+	$(BIN)/python examples/make_gallery.py
 	$(BIN)/python tests/typing/links.py
 
 .PHONY: bench

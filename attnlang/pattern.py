@@ -159,7 +159,8 @@ class Pattern:
 
         tile: extents of the query and key tiles, ``(64, 64)`` or ``((8, 8), (8, 8))``; None lets
         the planner choose. inputs: run-time tensors; without them the tiles that depend on them
-        are planned for any values (more are visited, none is missed).
+        are planned for any values (more are visited, none is missed). None: an optional one that
+        is left out.
         """
         from attnlang.planning import make_plan
 

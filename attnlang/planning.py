@@ -57,8 +57,8 @@ def _shape(tile: Any, rank: int) -> tuple[int, ...]:
 def known(problem: Problem, given: Mapping[str, object], batch: int = 0) -> Known:
     """The tensors of one batch element as arrays the analysis can read.
 
-    Raises PatternError for a name that is not declared (AL412) and a tensor that does not fit
-    its declaration (AL408).
+    An optional input that is None reads as 0. Raises PatternError for a name that is not declared
+    (AL412) and a tensor that does not fit its declaration (AL408).
     """
     declared = {i.name: i for i in problem.pattern.inputs}
     tokens: dict[tuple[str, Side], np.ndarray] = {}
@@ -69,7 +69,7 @@ def known(problem: Problem, given: Mapping[str, object], batch: int = 0) -> Know
             help = did_you_mean(name, declared)
             raise failure("AL412", None, pattern=problem.pattern.name, name=name, help=help)
         decl = declared[name]
-        if value is None or (decl.sides and "head" in decl.dims):
+        if (value is None and not decl.optional) or (decl.sides and "head" in decl.dims):
             continue
         if not decl.sides:
             tables[name] = _array(value, decl, None, problem, batch)
@@ -91,11 +91,13 @@ def _array(
     value: Any, decl: InputDecl, side: Side | None, problem: Problem, batch: int
 ) -> np.ndarray:
     """One batch element of a tensor as an array in 64 bits, its shape and values checked."""
+    by_batch = decl.dims[:1] == ("batch",)
     if hasattr(value, "detach"):  # a torch tensor; numpy has no bfloat16, but float holds it
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    if value is None:
+        return np.zeros(input_shape(decl, side, problem, 1)[by_batch:], _DTYPES[decl.kind])
     array = np.asarray(value)
-    by_batch = decl.dims[:1] == ("batch",)
     expected = input_shape(
         decl, side, problem, max(len(array), 1) if by_batch and array.ndim else 1
     )

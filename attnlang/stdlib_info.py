@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from attnlang.backends.support import supporting
 from attnlang.compiler.check import open_module, select
 from attnlang.compiler.diagnostics.report import Report
+from attnlang.compiler.ir import text
 from attnlang.compiler.ir.pattern import InputDecl, ParameterValue
 from attnlang.compiler.sema.patterns import elaborate
 
@@ -74,10 +75,8 @@ def pattern_info(name: str) -> PatternInfo:
 
 def input_type(decl: InputDecl) -> str:
     """``int[batch, n] sorted``, as it is written in the language."""
-    dims = ", ".join(d if isinstance(d, str) else d.span.text or "size" for d in decl.dims)
-    flags = f"{' sorted' if decl.sorted else ''}{' optional' if decl.optional else ''}"
-    flags += " nonpositive" if decl.nonpositive else ""
-    return f"{decl.kind}[{dims}]{flags}" if dims else f"{decl.kind}{flags}"
+    flags = {"sorted": decl.sorted, "optional": decl.optional, "nonpositive": decl.nonpositive}
+    return " ".join((text.input_type(decl), *(name for name, said in flags.items() if said)))
 
 
 def _shown(value: ParameterValue | None) -> ParameterValue | None:

@@ -11,9 +11,10 @@ from attnlang.backends.call import Inputs
 from attnlang.compiler.diagnostics.model import AttnlangError
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
-from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.expr import Expr, Kind, Length, Side
 from attnlang.compiler.ir.pattern import EmptyRule, InputDecl, PatternIR
 from attnlang.compiler.ir.scalar import value_of
+from attnlang.compiler.ir.text import input_type
 from attnlang.compiler.ir.values import substitute_values
 from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Extent, Problem
@@ -85,7 +86,7 @@ def infer_sizes(
             names = pattern.axes(side) if segment.is_grid else (segment.name,)
             lengths = [given.get(f"{side}.{n}", given.get(n)) for n in names]
             if not segment.is_grid and lengths == [None] and segment.size is not None:
-                fixed = value_of(substitute_values(segment.size, pattern))
+                fixed = value_of(substitute_values(segment.size, pattern), _known(pattern, given))
                 lengths = [None if fixed is None else int(fixed)]
             missing = [n for n, size in zip(names, lengths, strict=True) if size is None]
             if missing:
@@ -107,6 +108,17 @@ def infer_sizes(
                 f"{side} has {tokens} tokens in an unknown arrangement: give sizes={{{names_text}}}"
             )
     return given
+
+
+def _known(pattern: PatternIR, given: Mapping[str, int]) -> dict[Expr, int]:
+    """The lengths of axes so far, as segments' sizes read them."""
+    return {
+        Length(side, axis): given[key]
+        for side in (Side.Q, Side.K)
+        for axis in pattern.axes(side)
+        for key in (axis, f"{side}.{axis}")
+        if key in given
+    }
 
 
 def check_sizes(problem: Problem, n_q: int, n_k: int) -> None:
@@ -159,7 +171,7 @@ def check_inputs(
                     "declared here",
                     pattern=pattern.name,
                     name=name,
-                    type=_type(decl),
+                    type=input_type(decl),
                 )
             continue
         if not decl.sides:
@@ -214,7 +226,7 @@ def _fit(
     }
     if not kinds[decl.kind]:
         raise ArgumentError(
-            f"input {what} must hold {decl.kind} values ({_type(decl)}), not {x.dtype}"
+            f"input {what} must hold {decl.kind} values ({input_type(decl)}), not {x.dtype}"
         )
     expected = input_shape(decl, side, problem, batch)
     shape = tuple(x.shape)
@@ -228,7 +240,7 @@ def _fit(
         if side is not None and problem.q_len != problem.k_len:
             hint = "; queries and keys differ in length: give a pair (for_q, for_k)"
         raise ArgumentError(
-            f"input {what} must have shape {expected} ({_type(decl)}), not {list(shape)}{hint}"
+            f"input {what} must have shape {expected} ({input_type(decl)}), not {list(shape)}{hint}"
         )
     if decl.nonpositive and x.numel():
         if x.is_cuda:
@@ -238,11 +250,6 @@ def _fit(
     if decl.kind is Kind.INT:
         x = x.to(torch.int64)
     return x if by_batch else x.unsqueeze(0)
-
-
-def _type(decl: InputDecl) -> str:
-    dims = ", ".join(d if isinstance(d, str) else d.span.text or "size" for d in decl.dims)
-    return f"{decl.kind}[{dims}]" if dims else str(decl.kind)
 
 
 def _shape(x: torch.Tensor) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attnlang.cli.failures import UsageError
 from attnlang.compiler.layout.tiling import SideTiling
-from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.boxes import Box, BoxTable, Everything
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable
 
@@ -31,8 +31,10 @@ def arrays_of(plan: Plan) -> Arrays:
     ``q0.y.starts``, ``.steps``, ``.counts``: strips of an axis of a segment of the queries.
     ``q.tokens``, ``k.tokens``: the sequence places of every tile, -1 for padding, when small.
     ``group0.heads``: heads that share a table. ``group0.offsets``, ``.starts``, ``.stops``,
-    ``.full``: runs of key tiles by query tile. ``group0.y.starts``, ``.counts``,
-    ``.full_starts``, ``.full_counts``, ``.step``: the box of keys by strip, in plans of boxes.
+    ``.full``: runs of key tiles by query tile. ``group0.box0.y.starts``, ``.counts``,
+    ``.full_starts``, ``.full_counts``, ``.step``: a box of keys by strip, in plans of boxes;
+    without these the box is all keys of a segment. ``group0.box0.first_query``, ``.first_key``:
+    where its segments begin.
     """
     arrays: Arrays = {}
     for name, side in (("q", plan.layout.q), ("k", plan.layout.k)):
@@ -61,14 +63,25 @@ def _group(name: str, group: HeadPlan) -> Arrays:
     arrays: Arrays = {f"{name}.heads": np.asarray(group.heads, dtype=np.int64)}
     match group.visits:
         case BoxTable() as boxes:
-            arrays[f"{name}.key_tile"] = np.asarray(boxes.k_tile, dtype=np.int64)
-            for axis, reach in zip(boxes.q.extent.axes, boxes.reaches, strict=True):
-                for field in ("starts", "counts", "full_starts", "full_counts"):
-                    arrays[f"{name}.{axis}.{field}"] = getattr(reach, field)
-                arrays[f"{name}.{axis}.step"] = np.asarray(reach.step, dtype=np.int64)
+            for i, box in enumerate(boxes.boxes):
+                arrays |= _box(f"{name}.box{i}", box)
         case RunTable() as table:
             for field in ("offsets", "starts", "stops", "full"):
                 arrays[f"{name}.{field}"] = getattr(table, field)
+    return arrays
+
+
+def _box(name: str, box: Box | Everything) -> Arrays:
+    arrays: Arrays = {
+        f"{name}.key_tile": np.asarray(box.k_tile, dtype=np.int64),
+        f"{name}.first_query": np.asarray(box.q.extent.start, dtype=np.int64),
+        f"{name}.first_key": np.asarray(box.k.start, dtype=np.int64),
+    }
+    if isinstance(box, Box):
+        for axis, reach in zip(box.k.axes, box.reaches, strict=True):
+            for field in ("starts", "counts", "full_starts", "full_counts"):
+                arrays[f"{name}.{axis}.{field}"] = getattr(reach, field)
+            arrays[f"{name}.{axis}.step"] = np.asarray(reach.step, dtype=np.int64)
     return arrays
 
 

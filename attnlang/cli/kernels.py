@@ -27,7 +27,7 @@ def kernels(
     from attnlang.backends.triton.module import write
     from attnlang.backends.triton.tables import in_order
     from attnlang.backends.triton.target import target
-    from attnlang.compiler.ir.expr import Side
+    from attnlang.compiler.ir.expr import Kind, Side
     from attnlang.compiler.layout.cost import slots
 
     plan = pattern.plan(sizes, args.heads, kv_heads=args.kv_heads, head_dim=args.head_dim, **given)
@@ -37,10 +37,12 @@ def kernels(
         s for s, block in zip(Side, blocks, strict=True) if not in_order(sides[s], block)
     )
     shape = Shape(args.dtype, args.head_dim, args.head_dim, blocks)
+    learned = frozenset(i.name for i in pattern.ir.inputs if i.kind is Kind.FLOAT)
     entries: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
     for group in plan.problem.groups:
-        made = write(pattern.ir, group.index, form_of(plan.problem, group, gathered, frozenset()))
+        form = form_of(plan.problem, group, gathered, frozenset(), learned)
+        made = write(pattern.ir, group.index, form)
         module = f"group{group.index}.py"
         files[module] = made.text.encode()
         for name in args.machines:

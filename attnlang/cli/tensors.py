@@ -77,9 +77,14 @@ def demand_inputs(ir: PatternIR, given: Mapping[str, object]) -> None:
             raise UsageError(
                 f"pattern `{ir.name}` needs the input `{decl.name}` ({input_type(decl)}) "
                 "to say which pairs attend",
-                f"for example: --input {decl.name}={_EXAMPLES[decl.kind]} "
+                f"for example: --input {decl.name}={_example(decl)} "
                 f"or --input {decl.name}=@{decl.name}.npy",
             )
+
+
+def _example(decl: InputDecl) -> str:
+    values = _EXAMPLES[decl.kind]
+    return values if set(decl.dims) - {"batch"} else values.split(",")[-1].split("*")[0]
 
 
 def lengths_of(tensors: Mapping[str, Any], ir: PatternIR) -> dict[str, int]:

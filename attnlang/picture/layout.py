@@ -63,6 +63,20 @@ def compose(picture: Picture) -> Scene:
     )
 
 
+def thumbnail(picture: Picture, side: int = 128) -> Scene:
+    """The panels alone, side by side without words, each at most `side` pixels wide and high."""
+    small = fit(picture, side, side)
+    most = max(max(panel.rows, panel.cols) for panel in small.panels)
+    cell = max(side // most, 1)
+    fields: list[Field] = []
+    x = 4.0
+    for panel in small.panels:
+        fields.append(Field(x, 4, cell, cell, panel.cells))
+        x += fields[-1].width + 8
+    height = max(field.height for field in fields) + 8
+    return Scene(round(x) - 4, height, printable(picture.title), tuple(fields), (), (), ())
+
+
 def _side(panels: int) -> int:
     """How many pixels the longer side of a panel may take: powers of two, as lengths often are."""
     if panels == 1:

@@ -14,7 +14,11 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-se
 
 def render(picture: Picture) -> str:
     """The text of an SVG file, on its own white paper so that it reads on any page."""
-    scene = compose(picture)
+    return draw(compose(picture))
+
+
+def draw(scene: Scene) -> str:
+    """The text of an SVG file with what is laid out already."""
     name = escape(scene.name)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{scene.width}" height="{scene.height}" '

@@ -6,18 +6,25 @@ tiles at once, and outputs are put back in sequence order. Empty tiles are never
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
+from attnlang.backends.blocked.edit import column, edit, fill_empty, scale_of, select
 from attnlang.backends.blocked.fused import Batches, fused, key_rows
-from attnlang.backends.blocked.places import Places, may_be_infinite
-from attnlang.backends.blocked.program import HeadProgram, Program, SideIndex, Step, program_for
+from attnlang.backends.blocked.places import Places
+from attnlang.backends.blocked.program import (
+    HeadProgram,
+    Program,
+    Programs,
+    SideIndex,
+    Step,
+    programs_for,
+)
 from attnlang.backends.blocked.schedule import View
-from attnlang.backends.blocked.softmax import Edits, edited
+from attnlang.backends.blocked.set_attention import attend_set
+from attnlang.backends.blocked.sets import set_read
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
@@ -25,7 +32,7 @@ from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.problem.problem import BoundAttend, Problem
+from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 NAME = "blocked"
@@ -33,14 +40,17 @@ NAME = "blocked"
 
 def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]`` (None when not asked for)."""
+    read = set_read(call)
+    if read is not None:
+        return attend_set(call, read)
     if not reads_runtime(call):
-        return _run(call, program_for(call.problem, None, call.q.device))
+        return _run(call, programs_for(call.problem, None, call.q.device))
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1
     parts = []
     for b in range(batch):
         one = call if batch == 1 else element(call, b)
-        program = program_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
-        parts.append(_run(one, program))
+        programs = programs_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
+        parts.append(_run(one, programs))
     out = torch.cat([o for o, _ in parts])
     return out, torch.cat([x for _, x in parts if x is not None]) if call.need_lse else None
 
@@ -114,16 +124,17 @@ def _array(x: torch.Tensor, name: str) -> np.ndarray:
     return array
 
 
-def _run(call: Call, program: Program) -> tuple[torch.Tensor, torch.Tensor | None]:
-    q = _tiles(call.q, program.q)
-    k, v = _tiles(call.k, program.k), _tiles(call.v, program.k)
+def _run(call: Call, programs: Programs) -> tuple[torch.Tensor, torch.Tensor | None]:
     outs: list[torch.Tensor] = []
     lses: list[torch.Tensor | None] = []
-    for heads in program.heads:
-        out, lse = _heads(call, program, heads, q, k, v)
-        outs.append(out)
-        lses.append(lse)
-    order = [h for p in program.heads for h in p.heads]
+    for program in programs:
+        q = _tiles(call.q, program.q)
+        k, v = _tiles(call.k, program.k), _tiles(call.v, program.k)
+        for heads in program.heads:
+            out, lse = _heads(call, program, heads, q, k, v)
+            outs.append(out)
+            lses.append(lse)
+    order = [h for program in programs for p in program.heads for h in p.heads]
     out = _by_head(outs, order)
     lse = _by_head([x for x in lses if x is not None], order) if call.need_lse else None
     return out, lse
@@ -154,14 +165,14 @@ def _heads(
     """Output and lse of heads that attend alike, in sequence order."""
     group = call.problem.heads // call.problem.kv_heads
     kv = [h // group for h in heads.heads]
-    q = _select(q, list(heads.heads)).unflatten(2, (program.q.tiles, program.q.capacity))
+    q = select(q, list(heads.heads)).unflatten(2, (program.q.tiles, program.q.capacity))
     lead = (call.q.shape[0], len(heads.heads))
     if _plain(call, heads):
         pack = group if group > 1 and heads.heads == _whole_groups(heads.heads, group) else 1
         chosen = kv[::pack] if pack > 1 else kv
-        parts = _fused(call, program, heads, q, _select(k, chosen), _select(v, chosen), pack)
+        parts = _fused(call, program, heads, q, select(k, chosen), select(v, chosen), pack)
     else:
-        k, v = _select(k, kv), _select(v, kv)
+        k, v = select(k, kv), select(v, kv)
         parts = [_edited_step(call, program, heads, step, q, k, v) for step in heads.steps]
     # Even where nothing attends, gradients exist: they are 0.
     nothing = call.q.new_zeros(())
@@ -179,7 +190,7 @@ def _heads(
     if len(heads.empty) and heads.attend.sink is not None and lse is not None:
         lse = lse.index_copy(2, heads.empty, _sinks(call, heads, lse))
     if len(heads.empty) and heads.attend.empty is not EmptyRule.ZERO:
-        out, lse = _fill_empty(call, heads, out, lse)
+        out, lse = fill_empty(call, heads.attend, heads.heads, heads.empty, out, lse)
     return out, lse
 
 
@@ -188,7 +199,7 @@ def _plain(call: Call, heads: HeadProgram) -> bool:
     attend = heads.attend
     constant = attend.scale is None or value_of(attend.scale) is not None
     grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
-    unedited = attend.score is None and attend.sink is None and constant
+    unedited = (attend.score, attend.sink, attend.gain) == (None, None, None) and constant
     softmax = attend.normaliser is Normaliser.SOFTMAX
     return unedited and softmax and not (call.need_lse and grads)
 
@@ -209,7 +220,7 @@ def _fused(
     if pack > 1:
         q = q.unflatten(1, (-1, pack)).transpose(2, 3).flatten(3, 4)
     batches = Batches(
-        heads.steps, program.k.capacity, pack, _scale(call, heads.attend), call.need_lse
+        heads.steps, program.k.capacity, pack, scale_of(call, heads.attend), call.need_lse
     )
     out, lse = fused(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), batches)
     out, lse = out.unflatten(0, (batch, -1)), lse.unflatten(0, (batch, -1))
@@ -234,13 +245,6 @@ def _whole_groups(heads: tuple[int, ...], group: int) -> tuple[int, ...]:
     return tuple(g * group + i for g in firsts for i in range(group))
 
 
-def _select(x: torch.Tensor, heads: list[int]) -> torch.Tensor:
-    """Some heads of a tensor: a view when they are consecutive."""
-    if heads == list(range(heads[0], heads[0] + len(heads))):
-        return x[:, heads[0] : heads[0] + len(heads)]
-    return x[:, torch.tensor(heads, device=x.device)]
-
-
 def _edited_step(
     call: Call,
     program: Program,
@@ -263,79 +267,7 @@ def _edited_step(
     mask = step.mask
     if mask is not None and step.unfed is not None:
         mask = mask & ~step.unfed[:, :, None]
-    return _edit(call, heads.attend, heads.heads, q_rows, k_rows, v_rows, mask, q_at, k_at)
-
-
-def _scale(call: Call, attend: BoundAttend) -> float:
-    if attend.scale is not None:
-        value = value_of(attend.scale)
-        if value is not None:
-            return float(value)
-    return call.scale if call.scale is not None else call.q.shape[-1] ** -0.5
-
-
-def _edit(
-    call: Call,
-    attend: BoundAttend,
-    heads: tuple[int, ...],
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    mask: torch.Tensor | None,
-    q_at: torch.Tensor,
-    k_at: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch with score edits, a sink, a scale of its own or an lse."""
-    dtype = accumulation_dtype(q.dtype)
-    token_keys, table_keys = list(call.inputs.tokens), list(call.inputs.tables)
-    tensors = (*call.inputs.tokens.values(), *call.inputs.tables.values())
-    score, sink = attend.score, attend.sink
-    guarded = score is not None and may_be_infinite(score)
-
-    def edits(extras: tuple[torch.Tensor, ...]) -> Edits:
-        inputs = Inputs(
-            dict(zip(token_keys, extras[: len(token_keys)], strict=True)),
-            dict(zip(table_keys, extras[len(token_keys) :], strict=True)),
-        )
-
-        def places(rows: slice, seen: torch.Tensor | None = None) -> Places:
-            here = mask if mask is None or mask.shape[0] == 1 else mask[rows]
-            return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen, here)
-
-        def scored(s: torch.Tensor, rows: slice) -> torch.Tensor:
-            assert score is not None
-            seen = None
-            if guarded and torch.is_grad_enabled():
-                every = torch.ones((1, 1, 1), dtype=torch.bool, device=s.device)
-                seen = every if mask is None else mask[rows] if mask.shape[0] > 1 else mask
-            return torch.as_tensor(places(rows, seen).value(score, s))
-
-        def scale() -> Any:
-            constant = attend.scale is None or (
-                not call.problem.pattern.inputs and not _reads_head(attend.scale)
-            )
-            return _scale(call, attend) if constant else places(slice(0, 1)).value(attend.scale)  # type: ignore[arg-type]
-
-        return Edits(
-            scale,
-            None if score is None else scored,
-            None if sink is None else lambda rows: _column(places(rows).value(sink), q, dtype),
-            attend.normaliser,
-        )
-
-    out, lse = edited(q, k, v, mask, edits, tensors)
-    return out.to(q.dtype), lse
-
-
-def _reads_head(x: e.Expr) -> bool:
-    return any(isinstance(n, e.Symbol | e.Table) for n in walk(x))
-
-
-def _column(value: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A sink without its key dimension, which is the last and of size one: it varies with the
-    query alone. A number has none."""
-    x = torch.as_tensor(value, dtype=dtype, device=like.device)
-    return x.squeeze(-1) if x.dim() else x
+    return edit(call, heads.attend, heads.heads, q_rows, k_rows, v_rows, mask, q_at, k_at)
 
 
 def _sinks(call: Call, heads: HeadProgram, lse: torch.Tensor) -> torch.Tensor:
@@ -344,8 +276,8 @@ def _sinks(call: Call, heads: HeadProgram, lse: torch.Tensor) -> torch.Tensor:
     places = Places(call.problem, call.inputs, heads.heads, at, at[:, :1], lse.dtype)
     sink = heads.attend.sink
     assert sink is not None
-    column = _column(places.value(sink), lse, lse.dtype)
-    return column.expand(*lse.shape[:2], 1, at.shape[1])[:, :, 0]
+    found = column(places.value(sink), lse, lse.dtype)
+    return found.expand(*lse.shape[:2], 1, at.shape[1])[:, :, 0]
 
 
 def _assemble(
@@ -365,28 +297,3 @@ def _assemble(
         whole = whole[:, :, heads.order]
     flat = whole.flatten(2, 3)
     return flat[:, :, side.inverse] if side.inverse is not None else flat[:, :, : call.q.shape[2]]
-
-
-def _fill_empty(
-    call: Call, heads: HeadProgram, out: torch.Tensor, lse: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The rule for rows without keys, applied to just those rows."""
-    at, rule = heads.empty, heads.attend.empty
-    group = call.problem.heads // call.problem.kv_heads
-    q = _select(call.q, list(heads.heads))
-    if rule is EmptyRule.PASSTHROUGH:
-        return out.index_copy(2, at, q[:, :, at]), lse
-    kv = [h // group for h in heads.heads]
-    k, v = _select(call.k, kv), _select(call.v, kv)
-    if rule is EmptyRule.SELF:
-        at = at[at < call.problem.k_len]
-        q_at = k_at = at[:, None]
-        rows = (q[:, :, at].unsqueeze(3), k[:, :, at].unsqueeze(3), v[:, :, at].unsqueeze(3))
-    else:
-        q_at, k_at = at[None], torch.arange(call.problem.k_len, device=at.device)[None]
-        rows = (q[:, :, at].unsqueeze(2), k.unsqueeze(2), v.unsqueeze(2))
-    if not len(at):
-        return out, lse
-    filled, norm = _edit(call, heads.attend, heads.heads, *rows, None, q_at, k_at)
-    out = out.index_copy(2, at, filled.flatten(2, 3))
-    return out, None if lse is None else lse.index_copy(2, at, norm.flatten(2, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from attnlang.backends.blocked.schedule import Batch, Gather, schedule
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.layout.cost import BATCHED
 from attnlang.compiler.layout.tiling import SideTiling
-from attnlang.compiler.plan.make import make
+from attnlang.compiler.plan.apart import make_apart
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.problem.problem import BoundAttend, Problem
 
@@ -84,19 +85,27 @@ class Program:
     k_tokens: torch.Tensor
 
 
-_static: weakref.WeakKeyDictionary[Problem, dict[torch.device, Program]] = (
+Programs: TypeAlias = tuple[Program, ...]
+_static: weakref.WeakKeyDictionary[Problem, dict[torch.device, Programs]] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def program_for(problem: Problem, known: Known | None, device: torch.device) -> Program:
-    """The program of a problem. Without run-time tensors (``known`` None) it is made once."""
+def programs_for(problem: Problem, known: Known | None, device: torch.device) -> Programs:
+    """The programs of a problem, whose heads together are all heads.
+
+    Without run-time tensors (``known`` None) they are made once.
+    """
     if known is not None:
-        return build(make(problem, known=known, machine=BATCHED), device)
+        return _programs(problem, known, device)
     by_device = _static.setdefault(problem, {})
     if device not in by_device:
-        by_device[device] = build(make(problem, machine=BATCHED), device)
+        by_device[device] = _programs(problem, None, device)
     return by_device[device]
+
+
+def _programs(problem: Problem, known: Known | None, device: torch.device) -> Programs:
+    return tuple(build(plan, device) for plan in make_apart(problem, known, BATCHED))
 
 
 def build(plan: Plan, device: torch.device) -> Program:

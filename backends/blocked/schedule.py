@@ -17,6 +17,8 @@ from attnlang.compiler.plan.table import RunTable
 IntArray = NDArray[np.int64]
 SHORTEST_VIEW = 3
 """Fewer rows than this are gathered together with others rather than viewed alone."""
+MANY = 8
+"""From so many rows on a batch of their own is worth it."""
 MOST_VIEWS = 24
 """Every view costs a full-size gradient of k and v in the backward pass."""
 
@@ -41,6 +43,10 @@ class View:
         starts = self.start + np.arange(self.count, dtype=np.int64) * self.step
         return starts[:, None] + np.arange(self.width, dtype=np.int64)
 
+    def moved(self, top: int) -> View:
+        """The same for query tiles ``top`` further on."""
+        return View(self.first + top, self.count, self.start, self.step, self.width)
+
     def part(self, start: int, count: int) -> View:
         """Rows ``start .. start + count - 1`` of the view (fewer at its end)."""
         count = min(count, self.count - start)
@@ -61,6 +67,10 @@ class Gather:
     @property
     def width(self) -> int:
         return int(self.columns.shape[1])
+
+    def moved(self, top: int) -> Gather:
+        """The same for query tiles ``top`` further on."""
+        return Gather(self.rows + top, self.columns, self.counts)
 
     def part(self, start: int, count: int) -> Gather:
         """Rows ``start .. start + count - 1`` of the batch (fewer at its end)."""
@@ -98,23 +108,54 @@ def schedule(table: RunTable) -> list[Batch]:
 
 
 def schedule_spans(starts: IntArray, counts: IntArray, keys: int) -> list[Batch]:
-    """Batches of rows that each read one span of ``counts`` keys from ``starts``, to the key."""
-    live = counts > 0
-    views = _views(starts, counts, live, keys)
+    """Batches of rows that each read spans of keys, to the key.
+
+    starts, counts: ``[rows, spans]``; spans of a row are read one after another.
+    """
+    some = counts > 0
+    total = counts.sum(axis=1)
+    live, lone = total > 0, some.sum(axis=1) == 1
+    begin = np.take_along_axis(starts, some.argmax(axis=1)[:, None], axis=1)[:, 0]
+    views = _views(begin, total, lone, keys)
     if len(views) > MOST_VIEWS:
         views = []
-    viewed = np.zeros(len(starts), dtype=bool)
+    rest = live.copy()
     for view in views:
-        viewed[view.rows] = True
+        rest[view.rows] = False
     made: list[Batch] = [*views]
-    rest = live & ~viewed
-    widths = bucket(counts)
-    for width in np.unique(widths[rest]):
-        here = np.flatnonzero(rest & (widths == width))
-        within = np.arange(int(counts[here].max()), dtype=np.int64)
-        inside = np.where(within < counts[here][:, None], within, 0)
-        made.append(Gather(here, starts[here][:, None] + inside, counts[here]))
+    for here in _alike(counts, np.flatnonzero(rest)):
+        columns = _packed(starts[here], counts[here])
+        made.append(Gather(here, columns, total[here]))
     return made
+
+
+def _alike(counts: IntArray, rows: IntArray) -> list[IntArray]:
+    """Rows of spans of like lengths together. Where there are several spans a row, those of equal
+    lengths stay alone if they are many: they are likely to share a mask."""
+    if not len(rows):
+        return []
+    made = []
+    if counts.shape[1] > 1:
+        _, kind, many = np.unique(counts[rows], axis=0, return_inverse=True, return_counts=True)
+        kind = kind.ravel()
+        made = [rows[kind == i] for i in np.flatnonzero(many >= MANY)]
+        rows = rows[many[kind] < MANY]
+    widths = bucket(counts[rows].sum(axis=1))
+    return [*made, *(rows[widths == width] for width in np.unique(widths))]
+
+
+def _packed(starts: IntArray, counts: IntArray) -> IntArray:
+    """The keys of spans, one after another ``[rows, longest]``; padding repeats the first."""
+    total = counts.sum(axis=1)
+    within = np.arange(int(total.max()), dtype=np.int64)
+    before = np.cumsum(counts, axis=1) - counts
+    columns = np.broadcast_to(starts[np.arange(len(starts)), (counts > 0).argmax(axis=1)][:, None],
+                              (len(starts), len(within))).copy()  # fmt: skip
+    for i in range(counts.shape[1]):
+        j = within - before[:, i, None]
+        inside = (j >= 0) & (j < counts[:, i, None])
+        columns = np.where(inside, starts[:, i, None] + j, columns)
+    return columns
 
 
 def _views(first: IntArray, counts: IntArray, whole: NDArray[np.bool_], columns: int) -> list[View]:

@@ -25,12 +25,14 @@ class Edits:
     score(raw, rows): edited scores ``[B, H, rows, M, N]`` from the scaled ones; None: unedited.
     sink(rows): ``[B, H, rows, M]`` (or broadcastable) logits of the denominator alone; None: none.
     scale: factor of q.k, a number or a function of nothing. normaliser: how they become weights.
+    gain(rows): what multiplies the weights at last.
     """
 
     scale: Callable[[], Any]
     score: Callable[[torch.Tensor, slice], torch.Tensor] | None
     sink: Callable[[slice], torch.Tensor] | None
     normaliser: Normaliser = Normaliser.SOFTMAX
+    gain: Callable[[slice], torch.Tensor] | None = None
 
 
 def weigh(
@@ -46,8 +48,9 @@ def weigh(
     s = (q.to(dtype) @ k.to(dtype).transpose(-1, -2)) * edits.scale()
     if edits.score is not None:
         s = edits.score(s, rows).to(dtype).expand(s.shape)
+    gain = None if edits.gain is None else edits.gain(rows).to(dtype)
     if edits.normaliser is not Normaliser.SOFTMAX:
-        return _direct(s, v, mask, edits.normaliser)
+        return _direct(s, v, mask, edits.normaliser, gain)
     if mask is not None:
         s = torch.where(mask, s, -torch.inf)
     top = s.amax(-1)
@@ -62,17 +65,22 @@ def weigh(
         total = total + torch.exp(sink - top)
     empty = total == 0
     safe = torch.where(empty, 1.0, total)
+    weights = weights if gain is None else weights * gain
     out = (weights @ v.to(dtype)) / safe[..., None]
     return out, torch.where(empty, -torch.inf, top + torch.log(safe))
 
 
 def _direct(
-    s: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, how: Normaliser
+    s: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    how: Normaliser,
+    gain: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores that are weights themselves; there is no lse, and 0 stands in its place."""
     if mask is not None:
         s = torch.where(mask, s, 0.0)
-    out = s @ v.to(s.dtype)
+    out = (s if gain is None else s * gain) @ v.to(s.dtype)
     if how is not Normaliser.NONE:
         every = torch.ones((), dtype=torch.bool, device=s.device) if mask is None else mask
         total = s if how is Normaliser.SUM else every.expand(s.shape).to(s.dtype)
@@ -117,8 +125,10 @@ class _Edited(torch.autograd.Function):
             asked = [leaves[i] for i in wanted]
             # An lse of -inf has no slope, and its row no weights: its gradient is dropped.
             dl = torch.where(lse.isinf(), 0.0, d_lse[:, :, rows])
+            slopes = ((out, d_out[:, :, rows]), (lse, dl))
+            moved = [(y, d) for y, d in slopes if y.requires_grad]  # v does not move the lse
             found = torch.autograd.grad(
-                (out, lse), asked, (d_out[:, :, rows], dl), allow_unused=True
+                [y for y, _ in moved], asked, [d for _, d in moved], allow_unused=True
             )
             for i, g in zip(wanted, found, strict=True):
                 if g is None:

@@ -24,8 +24,8 @@ from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
-from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select, Step
+from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 
@@ -45,6 +45,15 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
     flat = flat if by_head else flat[:, None]
     found = x.to(dtype) @ flat.transpose(-1, -2)
     return found.reshape(*found.shape[:3], *middle)
+
+
+def is_number(step: Step) -> bool:
+    """Is it a readout, which later steps read as a number of their tokens?"""
+    match step:
+        case Assign(value=Map(function=function)):
+            return function in READOUTS
+        case _:
+            return False
 
 
 class Runner:
@@ -76,6 +85,8 @@ class Runner:
                     source = self.spaces[step.source]
                     x = pooled(self.values[step.source].x, step, source, self.bound)
                     self.values[step.name] = Value(x)
+                case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
+                    self.values[step.name] = Value(self._column_sum(name))
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self.inputs)
                     made = vectors.value(step.value)
@@ -89,6 +100,10 @@ class Runner:
                 case _:
                     assert_never(step)
             self.spaces[step.name] = step.space
+            if is_number(step):
+                number = self.values[step.name].x[..., 0]
+                tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
+                self.inputs = Inputs(tokens, self.inputs.tables)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
@@ -106,6 +121,24 @@ class Runner:
         logs = [p.lse for p in parts if p.lse is not None]
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
+
+    def _column_sum(self, name: str) -> torch.Tensor:
+        """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
+        by values of one feature, whatever the backend."""
+        step = next(s for s in self.bound.program.steps if s.name == name)
+        assert isinstance(step, Attention)
+        branch = step.branches[0]
+        assert isinstance(branch, Branch)
+        with torch.enable_grad():
+            heads, k = self.bound.frame.heads, self.values[branch.keys[0]].x
+            ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
+            given = self.values
+            self.values = {n: Value(v.x.detach()) for n, v in given.items()}
+            self.values[branch.values[0]] = Value(ones)
+            out = self._branch(branch).x
+            self.values = given
+            (found,) = torch.autograd.grad(out.sum(), ones)
+        return found
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)

@@ -47,6 +47,10 @@ class Vectors:
             case Choose(condition=condition, then=then, otherwise=otherwise):
                 where = self._scalar(condition)
                 return Value(torch.where(where, self._wide(then), self._wide(otherwise)))
+            case Map(function="lse", arguments=(Tensor(name=name),)):
+                lse = self.values[name].lse
+                assert lse is not None
+                return Value(lse[..., None].detach())
             case Map(function="merge", arguments=arguments):
                 return self._merge([self.value(a) for a in arguments])
             case Map(function="concat", arguments=arguments):

@@ -46,6 +46,7 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
     zero = torch.zeros((), dtype=dtype, device=q.device)
 
     scores = zero.expand(raw.shape)
+    gains = zero.new_ones(()).expand(raw.shape)
     plain = torch.zeros_like(allowed)
     sinks = torch.full_like(raw[..., 0], -torch.inf)
     passthrough = torch.zeros_like(raw[..., 0], dtype=torch.bool)
@@ -76,11 +77,13 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
         pairs.score = raw * scale
         edited = pairs.score if attended.score is None else pairs.value(attended.score).to(dtype)
         scores = torch.where(heads, edited, scores)
+        if attended.gain is not None:
+            gains = torch.where(heads, pairs.value(attended.gain).to(dtype), gains)
         if attended.normaliser is not Normaliser.SOFTMAX:
             plain = plain | heads
             weights = torch.where(heads, _weights(edited, allowed, attended.normaliser), 0.0)
-            direct = direct + weights @ v
-    out, lse = _softmax(scores, allowed, sinks, v)
+            direct = direct + (weights * gains) @ v
+    out, lse = _softmax(scores, allowed, sinks, gains, v)
     out = torch.where(plain.any(-1, keepdim=True), direct, out)
     if passthrough.any():
         out = torch.where(passthrough[..., None], q, out)
@@ -99,7 +102,11 @@ def _weights(scores: torch.Tensor, allowed: torch.Tensor, how: Normaliser) -> to
 
 
 def _softmax(
-    scores: torch.Tensor, allowed: torch.Tensor, sinks: torch.Tensor, v: torch.Tensor
+    scores: torch.Tensor,
+    allowed: torch.Tensor,
+    sinks: torch.Tensor,
+    gains: torch.Tensor,
+    v: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax over allowed keys and the sink. Finite everywhere, so its gradients are too."""
     seen = torch.where(allowed, scores, -torch.inf)
@@ -112,6 +119,6 @@ def _softmax(
     total = weights.sum(-1) + extra
     none = total == 0
     safe = torch.where(none, 1.0, total)
-    out = (weights @ v) / safe[..., None]
+    out = (weights * gains) @ v / safe[..., None]
     lse = torch.where(none, -torch.inf, top + torch.log(safe))
     return out, lse

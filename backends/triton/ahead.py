@@ -6,18 +6,18 @@ import re
 import subprocess
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import Choice, Shape, choices, constants
+from attnlang.backends.triton.choices import LARGEST_TILE, Choice, Shape, choices, constants
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.target import Target
 from attnlang.backends.triton.writer import Kernel
 from attnlang.compiler.ir.expr import Kind
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
-_ROWS = ("lse", "delta", "sink")
+_ROWS = ("lse", "delta", "sink", "d_leaf")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -42,17 +42,16 @@ class Compiled:
 
 
 def compile_kernels(kernels: Kernels, target: Target, shape: Shape) -> list[Compiled]:
-    """The forward and backward kernels, each with the first choice that fits the target.
+    """The kernels of a module, each with the first choice that fits the target.
 
     Raises RuntimeError when none fits: when all need more shared memory than there is.
     """
-    return [
-        _first_that_fits(kernels.text, k, target, shape)
-        for k in (kernels.forward, kernels.query_gradient, kernels.key_gradient)
-    ]
+    return [_first_that_fits(kernels.text, k, target, shape) for k in kernels.all]
 
 
 def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
+    if kernel.closed:
+        shape = replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     dropped: list[tuple[Choice, str]] = []
     spilled: list[Compiled] = []
     for choice in choices(kernel.function.name, shape, kernel.stands_on_keys):
@@ -78,7 +77,7 @@ def _compile(
     from triton.compiler import ASTSource
 
     signature, aligned = _signature(kernel, shape)
-    fixed = constants(shape, choice, kernel.stands_on_keys)
+    fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
     arch = int(target.arch) if target.backend == "cuda" else target.arch
     source = ASTSource(
         getattr(load(text), kernel.function.name), signature, constexprs=fixed, attrs=aligned
@@ -120,8 +119,10 @@ def _signature(
             kind = "constexpr"
         elif name in tensors:
             kind = _POINTERS[tensors[name].kind]
-        elif name in _ROWS:
+        elif name.startswith(_ROWS):
             kind = "*fp32"
+        elif name == "met":
+            kind = "*i8"
         elif name in ("scale", "scale_log2"):
             kind = "fp32"
         elif name in fixed or name.endswith(("_batch", "_head", "_token")):

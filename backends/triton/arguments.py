@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from attnlang.compiler.ir.expr import Kind, Side, SymbolName
+from attnlang.compiler.ir.expr import Kind, Side, SymbolName, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,29 @@ class TableSize:
         return f"table_{self.table}_size_{self.dimension}"
 
 
+@dataclass(frozen=True, slots=True)
+class LeafSums:
+    """Of the score's learned leaf ``number``: sums of slopes by token or by entry, float32."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"d_leaf{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class LeafEntries:
+    """How many entries of a learned table tokens choose from."""
+
+    number: int
+    node: Table
+
+    @property
+    def name(self) -> str:
+        return f"entries_leaf{self.number}"
+
+
 Argument: TypeAlias = (
     AxisLength
     | SegmentStart
@@ -141,4 +164,6 @@ Argument: TypeAlias = (
     | TableTensor
     | TableStride
     | TableSize
+    | LeafSums
+    | LeafEntries
 )

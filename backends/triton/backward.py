@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attnlang.backends.triton.lowering import FLOAT32, Scope
+from attnlang.backends.triton.functions import FLOAT32
+from attnlang.backends.triton.leaves import (
+    add_leaves,
+    begin_leaves,
+    end_leaves,
+    masked,
+    standing_leaves,
+)
+from attnlang.backends.triton.lowering import Lowering, Scope
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
 from attnlang.backends.triton.writer import (
     LOG2_E,
@@ -32,6 +40,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w = Writer(pattern, attend, form, Side.Q)
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin)
+    w.row(begin)
     for tensor, head in (
         ("q", "head"),
         ("k", "kv_head"),
@@ -46,32 +55,17 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
     begin.let("d_result", w.read("d_out", Side.Q, "DV"))
-    _row_values(begin)
+    row_values(begin)
     begin.let("slope_q", op("zeros")(Listed((Name("ROWS"), Name("PADDED_D"))), FLOAT32))
+    mine = standing_leaves(w, Side.Q)
+    begin_leaves(w, begin, mine)
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
-            w.places(block, Side.K, Name("step"))
-            block.let("key", w.read("k", Side.K, "D"))
-            block.let("value", w.read("v", Side.K, "DV"))
-            moving = w.lowering(block)
-            block.let(
-                "dots",
-                dot(Name("query"), across(Name("key"))),
-            )
-            _, steep = w.score(block, Name("dots"), moving)
-            block.let("weight", op("exp2")(Name("score") - Name("norm")[(ALL, NEW)]))
+            moving, steep = query_step(w, block)
             seen = w.seen(block, moving) if partial else None
-            block.let(
-                "slope_p",
-                dot(Name("d_result"), across(Name("value"))),
-            )
-            flow: X = Name("weight") * (Name("slope_p") - Name("shift")[(ALL, NEW)])
-            if steep is not None:
-                flow = flow * steep
-            if seen is not None:
-                flow = op("where")(seen, flow, 0.0)
-            block.let("slope_s", flow)
+            add_leaves(block, mine, moving, seen)
+            block.let("slope_s", masked(Name("flow"), steep, seen))
             block.let(
                 "slope_q",
                 dot(Name("slope_s").to(element("k")), Name("key"), Name("slope_q")),
@@ -79,16 +73,33 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
 
         return write
 
-    w.runs(loops, "partial", Name("row"), step(True))
-    w.runs(loops, "full", Name("row"), step(False))
+    w.walk(loops, step)
     w.write(end, "d_q", Side.Q, "D", Name("slope_q") * Name("scale"))
+    end_leaves(end, mine, Side.Q)
     names = ["q", "k", "v", "d_out", "lse", "delta", "d_q"]
     tensors = ("q", "k", "v", "d_out", "d_q")
     doc = "The gradient of one tile of queries."
     return kernel(w, "query_gradient", doc, names, tensors, begin, loops, end)
 
 
-def _row_values(block: Block) -> None:
+def query_step(w: Writer, block: Block) -> tuple[Lowering, X | None]:
+    """Names ``flow``, the slope of the loss by the edited score, of a step of the query walk.
+
+    Gives the step's expressions, and the slope of the edit by the score.
+    """
+    w.places(block, Side.K, Name("step"))
+    block.let("key", w.read("k", Side.K, "D"))
+    block.let("value", w.read("v", Side.K, "DV"))
+    moving = w.lowering(block)
+    block.let("dots", dot(Name("query"), across(Name("key"))))
+    _, steep = w.score(block, Name("dots"), moving)
+    block.let("weight", op("exp2")(Name("score") - Name("norm")[(ALL, NEW)]))
+    block.let("slope_p", dot(Name("d_result"), across(Name("value"))))
+    block.let("flow", Name("weight") * (Name("slope_p") - Name("shift")[(ALL, NEW)]))
+    return moving, steep
+
+
+def row_values(block: Block) -> None:
     """What is read of each query: its lse in base 2, and the shift of its slopes."""
     at, real = Name("place_q"), Name("real_q")
     block.let(
@@ -122,7 +133,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             w.places(block, Side.Q, Name("step"))
             block.let("query", w.read("q", Side.Q, "D"))
             block.let("d_result", w.read("d_out", Side.Q, "DV"))
-            _row_values(block)
+            row_values(block)
             moving = w.lowering(block)
             block.let(
                 "dots",
@@ -130,9 +141,13 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             )
             _, steep = w.score(block, Name("dots"), moving)
             block.let("weight", op("exp2")(Name("score") - Name("norm")[(NEW, ALL)]))
+            seen: X | None = None
             if partial:
                 seen = w.seen(block, moving)
                 block.let("weight", op("where")(seen, Name("weight"), 0.0))
+            elif steep is not None:
+                # A slope may be infinite where padding stands for a query.
+                seen = Name("real_q")[(NEW, ALL)]
             block.let(
                 "slope_v",
                 dot(Name("weight").to(element("d_out")), Name("d_result"), Name("slope_v")),
@@ -141,12 +156,9 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
                 "slope_p",
                 dot(Name("value"), across(Name("d_result"))),
             )
-            flow: X = Name("weight") * (Name("slope_p") - Name("shift")[(NEW, ALL)])
-            if steep is not None:
-                flow = flow * steep
-                if partial:
-                    flow = op("where")(Name("seen"), flow, 0.0)
-            block.let("slope_s", flow)
+            block.let("flow", Name("weight") * (Name("slope_p") - Name("shift")[(NEW, ALL)]))
+            add_leaves(block, mine, moving, seen)
+            block.let("slope_s", masked(Name("flow"), steep, None if steep is None else seen))
             block.let(
                 "slope_k",
                 dot(Name("slope_s").to(element("q")), Name("query"), Name("slope_k")),
@@ -154,20 +166,19 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
 
         return write
 
+    mine = standing_leaves(w, Side.K)
     # Scalars and vectors of keys may depend on the head: they are worked out anew for each.
     heads = Block()
     head_begin = Block()
     head_begin.let("head", Name("begin_head") + Name("member"))
-    head_begin.let(
-        "row",
-        op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_k") // Name("PARTS"),
-    )
+    w.row(head_begin)
     for tensor in ("q", "d_out"):
         head_pointer(head_begin, tensor, Name("head"))
     for tensor in ("lse", "delta"):
         row_pointer(head_begin, tensor)
-    w.runs(heads, "partial", Name("row"), step(True))
-    w.runs(heads, "full", Name("row"), step(False))
+    begin_leaves(w, head_begin, mine)
+    w.walk(heads, step)
+    end_leaves(heads, mine, Side.K)
     for part in (w.scalars.block, w.standing.block, heads):
         head_begin.extend(part)
     own = Name("kv_head") * Name("group")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+LARGEST_TILE = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -53,6 +55,7 @@ _BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
         256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
     },
 }
+_BY_WIDTH["table_gradient"] = _BY_WIDTH["query_gradient"]
 
 
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
@@ -69,16 +72,22 @@ def padded(dims: int) -> int:
     return max(16, 1 << (dims - 1).bit_length())
 
 
-def constants(shape: Shape, choice: Choice, stands_on_keys: bool) -> dict[str, int]:
+def open_blocks(queries: int, keys: int) -> tuple[int, int]:
+    """Tiles where no plan cuts any: as large as choices get, for as many tokens as there are."""
+    return min(LARGEST_TILE, padded(queries)), min(LARGEST_TILE, padded(keys))
+
+
+def constants(
+    shape: Shape, choice: Choice, stands_on_keys: bool, *, closed: bool
+) -> dict[str, int]:
     """The kernels' compile-time constants."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
-    return {
+    parts = {} if closed else {"PARTS": rows // choice.rows, "STEPS": step // choice.step}
+    return parts | {
         "D": shape.head_dim,
         "DV": shape.value_dim,
         "PADDED_D": padded(shape.head_dim),
         "PADDED_DV": padded(shape.value_dim),
         "ROWS": choice.rows,
-        "PARTS": rows // choice.rows,
         "STEP": choice.step,
-        "STEPS": step // choice.step,
     }

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attnlang.backends.triton.lowering import FLOAT32
-from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, op
+from attnlang.backends.triton.functions import FLOAT32, INT32
+from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
 from attnlang.backends.triton.writer import (
     LOG2_E,
     LOWEST,
@@ -33,11 +33,14 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w = Writer(pattern, attend, form, Side.Q)
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin)
+    w.row(begin)
     for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head"), ("out", "head")):
         head_pointer(begin, tensor, Name(head))
     row_pointer(begin, "lse")
     if form.sink:
         row_pointer(begin, "sink")
+    if form.marks:
+        row_pointer(begin, "met")
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
@@ -45,6 +48,8 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin.let("highest", op("full")(Listed((rows,)), LOWEST, FLOAT32))
     begin.let("total", op("zeros")(Listed((rows,)), FLOAT32))
     begin.let("result", op("zeros")(Listed((rows, Name("PADDED_DV"))), FLOAT32))
+    if form.marks:
+        begin.let("keys", op("zeros")(Listed((rows,)), INT32))
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
@@ -56,6 +61,11 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             if partial:
                 seen = w.seen(block, moving)
                 block.let("score", op("where")(seen, Name("score"), Literal(float("-inf"))))
+                here: X = op("max")(seen.to(INT32), 1)
+            else:
+                here = Literal(1)
+            if form.marks:
+                block.let("keys", Name("keys") | here)
             block.let("higher", op("maximum")(Name("highest"), op("max")(Name("score"), 1)))
             block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))
             block.let("fade", op("exp2")(Name("highest") - Name("higher")))
@@ -69,10 +79,7 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
 
         return write
 
-    loops.remark("Tiles where the predicate decides pair by pair.")
-    w.runs(loops, "partial", Name("row"), step(True))
-    loops.remark("Tiles where every pair attends.")
-    w.runs(loops, "full", Name("row"), step(False))
+    w.walk(loops, step)
     if form.sink:
         at = Name("sink_head") + Name("place_q")
         end.let("sink_log2", op("load")(at, mask=Name("real_q"), other=0.0) * LOG2_E)
@@ -89,7 +96,10 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     natural = (Name("highest") + op("log2")(Name("divisor"))) * (1 / LOG2_E)
     end.let("norm", op("where")(Name("fed"), natural, Literal(float("-inf"))))
     end.do(op("store")(Name("lse_head") + Name("place_q"), Name("norm"), mask=Name("real_q")))
-    names = ["q", "k", "v", "out", "lse", *(["sink"] if form.sink else [])]
+    if form.marks:
+        end.do(op("store")(Name("met_head") + Name("place_q"), Name("keys"), mask=Name("real_q")))
+    names = ["q", "k", "v", "out", "lse"]
+    names += [name for name, there in (("sink", form.sink), ("met", form.marks)) if there]
     tensors = ("q", "k", "v", "out")
     return kernel(
         w, "forward", "Output and lse of one tile of queries.", names, tensors, begin, loops, end

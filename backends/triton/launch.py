@@ -11,23 +11,33 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import Shape, choices, constants
+from attnlang.backends.triton.choices import Shape, choices, constants, open_blocks
+from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
+from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
-from attnlang.backends.triton.tables import Tables, Walk
+from attnlang.backends.triton.tables import Tables, arrays
 from attnlang.backends.triton.writer import LOG2_E, Kernel
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
 
 _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float32}
 
+SUMS = 1 << 24
+"""Entries that the programs of a launch may add into, all together: 64 MiB."""
+MOST_PROGRAMS = 256
+"""Of a head: as many as keep a machine busy."""
 _SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Heads ``first <= head < first + count`` of one call."""
+    """Heads ``first <= head < first + count`` of one call.
+
+    tables: of the plan; None where every kernel that runs works its walk out.
+    """
 
     call: Call
-    tables: Tables
+    tables: Tables | None
     kernels: Kernels
     first: int
     count: int
@@ -41,12 +51,17 @@ class Launch:
     def kv_heads(self) -> range:
         return range(self.first // self.group, (self.first + self.count - 1) // self.group + 1)
 
-    def forward(self, out: torch.Tensor, lse: torch.Tensor, sink: torch.Tensor | None) -> None:
-        """Writes the heads' part of out ``[B, H, Nq, Dv]`` and lse ``[B, H, Nq]``."""
+    def forward(
+        self, out: torch.Tensor, lse: torch.Tensor, met: torch.Tensor, sink: torch.Tensor | None
+    ) -> None:
+        """Writes the heads' part of out ``[B, H, Nq, Dv]`` and lse ``[B, H, Nq]``.
+
+        And, where the rule for empty rows asks, of met ``[B, H, Nq]``: has the row a key?
+        """
         call = self.call
         tensors = {"q": call.q, "k": call.k, "v": call.v, "out": out}
-        rows = {"lse": lse} if sink is None else {"lse": lse, "sink": sink}
-        self._run(self.kernels.forward, tensors, rows, self.tables.by_query, self.count)
+        rows = {"lse": lse, "met": met} | ({} if sink is None else {"sink": sink})
+        self._run(self.kernels.forward, tensors, rows, self.count)
 
     def backward(
         self,
@@ -56,43 +71,79 @@ class Launch:
         d_q: torch.Tensor,
         d_k: torch.Tensor,
         d_v: torch.Tensor,
-    ) -> None:
-        """Writes the heads' part of d_q, and the part of d_k and d_v that flows through them."""
+    ) -> dict[Key, torch.Tensor]:
+        """Writes the heads' part of d_q, and the part of d_k and d_v that flows through them.
+
+        Gives their part of the gradients of the score's learned tensors.
+        """
         call = self.call
         read = {"q": call.q, "k": call.k, "v": call.v, "d_out": d_out}
-        rows = {"lse": lse, "delta": delta}
-        k, walks = self.kernels, self.tables
-        self._run(k.query_gradient, {**read, "d_q": d_q}, rows, walks.by_query, self.count)
+        programs = self._programs()
+        sums = {leaf.number: self._sums(leaf, programs) for leaf in self.kernels.leaves}
+        rows = {"lse": lse, "delta": delta} | {f"d_leaf{i}": x for i, x in sums.items()}
+        k = self.kernels
+        self._run(k.query_gradient, {**read, "d_q": d_q}, rows, self.count)
         made = {**read, "d_k": d_k, "d_v": d_v}
-        self._run(k.key_gradient, made, rows, walks.by_key, len(self.kv_heads))
+        self._run(k.key_gradient, made, rows, len(self.kv_heads))
+        if k.table_gradient is not None:
+            self._run(k.table_gradient, read, rows, self.count, programs)
+        found: dict[Key, torch.Tensor] = {}
+        for leaf in self.kernels.leaves:
+            key, part = key_of(leaf), sums[leaf.number]
+            part = part.sum(0) if leaf.stands_on is None else part
+            found[key] = found.get(key, 0.0) + gradient(call, leaf, part)
+        return found
+
+    def _programs(self) -> int:
+        """How many programs of a head share the tiles when they add up by entry."""
+        sizes = [
+            entries(self.call, x.node)
+            for x in self.kernels.leaves
+            if x.stands_on is None and isinstance(x.node, e.Table)
+        ]
+        heads = self.call.q.shape[0] * self.call.problem.heads
+        fit = SUMS // max(1, heads * max(sizes, default=1))
+        return min(max(fit, 1), MOST_PROGRAMS)
+
+    def _sums(self, leaf: Leaf, programs: int) -> torch.Tensor:
+        """Zeros to add a leaf's slopes in: ``[B, H, tokens]`` or ``[programs, B, H, entries]``."""
+        problem, batch = self.call.problem, self.call.q.shape[0]
+        shape: tuple[int, ...]
+        match leaf.stands_on:
+            case None:
+                assert isinstance(leaf.node, e.Table)
+                shape = (programs, batch, problem.heads, entries(self.call, leaf.node))
+            case side:
+                length = problem.q_len if side is Side.Q else problem.k_len
+                shape = (batch, problem.heads, length)
+        return torch.zeros(shape, dtype=torch.float32, device=self.call.q.device)
 
     def _run(
         self,
         kernel: Kernel,
         tensors: Mapping[str, torch.Tensor],
         rows: Mapping[str, torch.Tensor],
-        walk: Walk,
         across: int,
+        programs: int | None = None,
     ) -> None:
         call = self.call
-        given: dict[str, Any] = {**tensors, **rows, "classes": self.tables.classes}
-        for kind, runs in (("partial", walk.partial), ("full", walk.full)):
-            for name in ("offsets", "starts", "stops"):
-                given[f"{kind}_{name}"] = getattr(runs, name)
-        for side, tokens in self.tables.tokens.items():
-            given[f"tokens_{side}"] = tokens
+        given: dict[str, Any] = {**tensors, **rows}
+        if kernel.closed:
+            blocks = open_blocks(call.problem.q_len, call.problem.k_len)
+        else:
+            assert self.tables is not None
+            blocks = (self.tables.blocks[Side.Q], self.tables.blocks[Side.K])
+            given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
                 given[f"{name}_stride_{dimension}"] = x.stride(i)
-        given |= {x.name: value_of(x, call) for x in kernel.extra}
+        given |= {x.name: value_of(x, call) for x in kernel.extra if not isinstance(x, a.LeafSums)}
         d, dv = call.q.shape[3], call.v.shape[3]
-        blocks = (self.tables.blocks[Side.Q], self.tables.blocks[Side.K])
         given |= {
             "scale": self.scale,
             "scale_log2": self.scale * LOG2_E,
             "length_q": call.problem.q_len,
             "length_k": call.problem.k_len,
-            "rows": walk.rows,
             "group": self.group,
             "first_head": self.first,
             "launched_heads": self.count,
@@ -101,16 +152,22 @@ class Launch:
         }
         shape = Shape(_SHORT[call.q.dtype], d, dv, blocks)
         choice = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
-        fixed = constants(shape, choice, kernel.stands_on_keys)
+        fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
         given |= fixed
+        if kernel.closed:
+            length = call.problem.k_len if kernel.stands_on_keys else call.problem.q_len
+            tiles = -(-length // choice.rows)
+        else:
+            tiles = given["rows"] * fixed["PARTS"]
+        given["tiles"] = tiles
         function = getattr(load(self.kernels.text), kernel.function.name)
         wanted = {p.name for p in kernel.function.parameters}
         chosen = {n: v for n, v in given.items() if n in wanted}
-        grid = (walk.rows * fixed["PARTS"], call.q.shape[0] * across)
+        grid = (tiles if programs is None else programs, call.q.shape[0] * across)
         function[grid](**chosen, num_warps=choice.warps, num_stages=choice.stages)
 
 
-def value_of(argument: a.Argument, call: Call) -> Any:
+def value_of(argument: a.Argument, call: Call) -> object:
     """What a kernel is given for one of the parameters that its pattern needs."""
     problem = call.problem
     match argument:
@@ -146,6 +203,10 @@ def value_of(argument: a.Argument, call: Call) -> Any:
             if x is not None:
                 return x.shape[i + 1]
             return problem.heads if name in dict(problem.pattern.values) else 0
+        case a.LeafEntries(node=node):
+            return entries(call, node)
+        case a.LeafSums():
+            raise AssertionError("made for each backward pass")
         case _:
             assert_never(argument)
 

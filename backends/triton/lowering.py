@@ -12,18 +12,26 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.source.tree import ALL, NEW, Binary, Block, Literal, Name, X, lift, op
+from attnlang.backends.triton.functions import (
+    FLOAT32,
+    FLOAT64,
+    INT32,
+    INT64,
+    NOTHING,
+    both,
+    compare,
+    function,
+)
+from attnlang.backends.triton.source.tree import ALL, NEW, Block, Literal, Name, X, lift, op
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Range
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.traverse import kind_of, walk
-from attnlang.compiler.problem.bind import PYTHON
+from attnlang.compiler.problem.bind import LARGEST, PYTHON
 
 Sides = frozenset[Side]
 NEITHER: Sides = frozenset()
-FLOAT32, FLOAT64 = op("float32"), op("float64")
-INT32, INT64 = op("int32"), op("int64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,17 @@ class Lowering:
     def matrix(self, root: Expr, *, double: bool = False) -> X:
         """The expression in a form that combines with a matrix."""
         return self._spread(self._named(self._lower(root, double)), frozenset(Side)).code
+
+    @property
+    def moving(self) -> Side:
+        """The side that is walked."""
+        return Side.K if self.rows is Side.Q else Side.Q
+
+    def standing(self, x: Expr) -> tuple[X, bool]:
+        """An expression over the standing side, and whether it varies within that side's tile."""
+        value = self._named(self._lower(x, True))
+        assert value.sides <= {self.rows}
+        return value.code, bool(value.sides)
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
@@ -151,7 +170,7 @@ class Lowering:
                 deep = not self._reads_score(x)
                 pair = [self._number(o, floats, deep) for o in (left, right)]
                 (one, two), sides = self._together(*pair)
-                return Value(_compare(symbol, one, two), sides)
+                return Value(compare(symbol, one, two), sides)
             case e.Select():
                 return self._select(x, double)
             case e.Apply():
@@ -209,7 +228,7 @@ class Lowering:
 
     def _token_input(self, x: e.TokenInput, double: bool) -> Value:
         if x.name in self.absent:
-            return Value(Literal(_NOTHING[x.kind]))
+            return Value(Literal(NOTHING[x.kind]))
         grid, sides = self._in_segment(x.side, GRID).code, frozenset({x.side})
         pointer = self.argument(a.TokenTensor(x.side, x.name, x.kind))
         batch, head, token = (self.argument(a.TokenStride(x.side, x.name, i)) for i in range(3))
@@ -217,19 +236,20 @@ class Lowering:
         offset = Name("batch").to(INT64) * batch + Name("head") * head + at * token
         return Value(self._read(pointer + offset, grid, x.kind, double), sides)
 
-    def _read(self, pointer: X, inside: X, kind: Kind, double: bool) -> X:
-        value = op("load")(pointer, mask=inside, other=0)
+    def _read(self, pointer: X, inside: X | None, kind: Kind, double: bool) -> X:
+        whole = inside is None  # a single number
+        value = op("load")(pointer) if whole else op("load")(pointer, mask=inside, other=0)
         match kind:
             case Kind.INT:
                 return value
             case Kind.FLOAT:
                 return value.to(FLOAT64 if double else FLOAT32)
             case Kind.BOOL:
-                return _compare("!=", value, lift(0))
+                return compare("!=", value, lift(0))
 
     def _table(self, x: e.Table, double: bool) -> Value:
         if x.name in self.absent:
-            return Value(Literal(_NOTHING[x.kind]))
+            return Value(Literal(NOTHING[x.kind]))
         pointer = self.argument(a.TableTensor(x.name, x.kind))
         values = [self._lower(i, double) for i in x.indices]
         indices, sides = self._together(*values)
@@ -242,18 +262,34 @@ class Lowering:
             offset = offset + index * self.argument(a.TableStride(x.name, i))
             size: X = self.argument(a.TableSize(x.name, i))
             if not value.sides:
-                scalar = _all(scalar, (index >= 0) & (index < size))
+                scalar = both(scalar, (index >= 0) & (index < size))
                 continue
             if inside is None and scalar is not None:  # outside for one index: outside for all
                 size = self._named(Value(op("where")(scalar, size, 0))).code
-            inside = _all(inside, (index >= 0) & (index < size))
+            inside = both(inside, (index >= 0) & (index < size))
         inside = inside if inside is not None else scalar
-        assert inside is not None
         return Value(self._read(pointer + offset, inside, x.kind, double), sides)
+
+    def entry(self, x: e.Table) -> tuple[X, X]:
+        """Which entry a pair reads, row-major over the indices that tokens decide, and whether
+        there is one."""
+        flat: X | None = None
+        inside: X | None = None
+        for i, index in enumerate(x.indices):
+            value = self._lower(index, False)
+            if value.sides:
+                code = self._spread(self._named(value), frozenset(Side)).code
+                code = self._body().let(f"entry_{i}", code)
+                size = self.argument(a.TableSize(x.name, i))
+                flat = code if flat is None else flat * size + code
+                inside = both(inside, (code >= 0) & (code < size))
+        assert flat is not None
+        assert inside is not None
+        return flat.to(INT32), inside
 
     def _body(self) -> Block:
         """Where the side that moves is read: matrices are worked out after it."""
-        return self.scopes[Side.K if self.rows is Side.Q else Side.Q].block
+        return self.scopes[self.moving].block
 
     def _number(self, x: Expr, floats: bool, double: bool) -> Value:
         """An operand, as a float where the operation is one."""
@@ -295,32 +331,12 @@ class Lowering:
             case "/":
                 return Value(one / two, sides)
             case "//" | "%":
-                whole = self._natural(x.left) and self._natural(x.right)
+                whole = range_of(x.left)[0] >= 0 and range_of(x.right)[0] >= 0
                 if whole:
                     return Value(one // two if x.op == "//" else one % two, sides)
                 return Value(Name("floordiv" if x.op == "//" else "floormod")(one, two), sides)
             case _:
                 assert_never(x.op)
-
-    def _natural(self, x: Expr) -> bool:
-        """Is it never negative, at any length?"""
-
-        def leaf(n: Expr) -> Range:
-            match n:
-                case (
-                    e.Length()
-                    | e.Symbol(name=SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM)
-                ):
-                    return 1, math.inf
-                case e.Coord() | e.Index() | e.Symbol(name=SymbolName.HEAD | SymbolName.KV_HEAD):
-                    return 0, math.inf
-                case _:
-                    return -math.inf, math.inf
-
-        try:
-            return bool(Intervals(PYTHON, leaf).of(x)[0] >= 0)
-        except DivisorMayBeZero:
-            return False
 
     def _select(self, x: e.Select, double: bool) -> Value:
         floats = kind_of(x) is Kind.FLOAT
@@ -339,50 +355,29 @@ class Lowering:
         double = double or (to_int and floats)
         values = [self._number(o, floats, double) for o in x.arguments]
         codes, sides = self._together(*values)
-        return Value(_function(x.function, codes, floats, double), sides)
+        return Value(function(x.function, codes, floats, double), sides)
 
 
-_NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
+def range_of(x: Expr) -> Range:
+    """What an integer or a truth can be at any length."""
 
+    def leaf(n: Expr) -> Range:
+        match n:
+            case (
+                e.Length()
+                | e.Symbol(name=SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM)
+            ):
+                return 1, LARGEST
+            case e.Coord() | e.Index() | e.Symbol(name=SymbolName.HEAD | SymbolName.KV_HEAD):
+                return 0, LARGEST
+            case _ if kind_of(n) is Kind.BOOL:
+                return 0, 1
+            case _ if kind_of(n) is Kind.INT:
+                return -LARGEST, LARGEST  # finite: an infinite quotient would be no number
+            case _:
+                return -math.inf, math.inf
 
-def _all(one: X | None, other: X) -> X:
-    return other if one is None else one & other
-
-
-def _compare(symbol: e.CompareOp, one: X, two: X) -> X:
-    return Binary(symbol, one, two)
-
-
-def _function(name: str, codes: list[X], floats: bool, double: bool) -> X:
-    """A built-in. Those that differ from Triton's own are helpers of the module."""
-    first = codes[0]
-    match name:
-        case "min" | "max":
-            code = first
-            for other in codes[1:]:
-                code = op("minimum" if name == "min" else "maximum")(code, other)
-            return code
-        case "abs":
-            return op("abs")(first)
-        case "clamp":
-            return op("maximum")(op("minimum")(first, codes[2]), codes[1])
-        case "ceildiv":
-            return -Name("floordiv")(-first, codes[1])
-        case "floor" | "ceil" if floats:
-            return op(name)(first).to(INT64)
-        case "int" if floats:
-            return first.to(INT64)
-        case "round" if floats:
-            return Name("round_even")(first).to(INT64)
-        case "floor" | "ceil" | "round":
-            return first
-        case "int":
-            return first.to(INT32)
-        case "float":
-            return first if floats else first.to(FLOAT64 if double else FLOAT32)
-        case "exp" | "exp2" | "sigmoid":
-            return op(name)(first)
-        case "log" | "log2" | "sqrt" | "tanh" | "ilog2" | "pow2":
-            return Name(f"safe_{name}")(first)
-        case _:
-            raise AssertionError(f"no Triton form of `{name}`")
+    try:
+        return Intervals(PYTHON, leaf).of(x)
+    except DivisorMayBeZero:
+        return -math.inf, math.inf

@@ -12,7 +12,9 @@ from pathlib import Path
 from types import ModuleType
 
 from attnlang.backends.triton.backward import key_gradient, query_gradient
+from attnlang.backends.triton.entries import table_gradient
 from attnlang.backends.triton.forward import forward
+from attnlang.backends.triton.learned import Leaf, leaves
 from attnlang.backends.triton.source.printer import comment_safe, function_text
 from attnlang.backends.triton.writer import Form, Kernel
 from attnlang.compiler.ir import expr as e
@@ -28,12 +30,23 @@ HELPERS = Path(__file__).with_name("helpers.py")
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """The three kernels of one head group, and their module's text."""
+    """The kernels of one head group, and their module's text.
+
+    table_gradient: None where no table's entries are chosen by pairs, or none is learned.
+    leaves: the learned tensors of the score.
+    """
 
     forward: Kernel
     query_gradient: Kernel
     key_gradient: Kernel
+    table_gradient: Kernel | None
+    leaves: tuple[Leaf, ...]
     text: str
+
+    @property
+    def all(self) -> tuple[Kernel, ...]:
+        every = (self.forward, self.query_gradient, self.key_gradient, self.table_gradient)
+        return tuple(kernel for kernel in every if kernel is not None)
 
 
 @lru_cache(maxsize=256)
@@ -45,9 +58,11 @@ def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
     one, two, three = (
         make(pattern, attend, form) for make in (forward, query_gradient, key_gradient)
     )
-    printed = (function_text(kernel.function) for kernel in (one, two, three))
-    text = "\n\n".join((_head(pattern, attend), _helpers(), *printed))
-    return Kernels(one, two, three, text)
+    made = Kernels(
+        one, two, three, table_gradient(pattern, attend, form), leaves(attend, form.learned), ""
+    )
+    printed = (function_text(kernel.function) for kernel in made.all)
+    return replace(made, text="\n\n".join((_head(pattern, attend), _helpers(), *printed)))
 
 
 def _with_scale_in_score(attend: Attend) -> Attend:

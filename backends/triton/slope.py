@@ -1,4 +1,4 @@
-"""The slope of a score edit: the derivative of an expression by the score ``s``."""
+"""The slope of a score edit: its derivative by the score ``s``, or by a tensor's entry."""
 
 from __future__ import annotations
 
@@ -8,49 +8,48 @@ from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, walk
 
 ZERO, ONE = e.Float(0.0), e.Float(1.0)
+SCORE = e.Symbol(SymbolName.SCORE)
 
 
-def slope(score: Expr) -> Expr:
-    """``d score / d s``, simplified."""
-    return simplify(_slope(score))
+def slope(score: Expr, by: Expr = SCORE) -> Expr:
+    """``d score / d by``, simplified. by: the score before its edit, or a leaf of it."""
+    return simplify(_slope(score, by))
 
 
-def _slope(x: Expr) -> Expr:
-    if not _moves(x):
+def _slope(x: Expr, by: Expr) -> Expr:
+    if x == by:
+        return ONE
+    if not _moves(x, by):
         return ZERO
     match x:
-        case e.Symbol():
-            return ONE
         case e.Neg(operand=a):
-            return e.Neg(_slope(a))
+            return e.Neg(_slope(a, by))
         case e.Arith(op="+" | "-" as op, left=a, right=b):
-            return _sum(op, _slope(a), _slope(b))
+            return _sum(op, _slope(a, by), _slope(b, by))
         case e.Arith(op="*", left=a, right=b):
-            return _sum("+", _times(_slope(a), b), _times(a, _slope(b)))
+            return _sum("+", _times(_slope(a, by), b), _times(a, _slope(b, by)))
         case e.Arith(op="/", left=a, right=b):
-            by_a = e.Arith("/", _slope(a), b)
-            if not _moves(b):
+            by_a = e.Arith("/", _slope(a, by), b)
+            if not _moves(b, by):
                 return by_a
-            return e.Arith("-", by_a, e.Arith("/", _times(x, _slope(b)), b))
+            return e.Arith("-", by_a, e.Arith("/", _times(x, _slope(b, by)), b))
         case e.Select(condition=c, then=a, otherwise=b):
-            return e.Select(c, _slope(a), _slope(b))
+            return e.Select(c, _slope(a, by), _slope(b, by))
         case e.Apply(function=name, arguments=(a,)):
-            return _times(_outer(name, a, x), _slope(a))
+            return _times(_outer(name, a, x), _slope(a, by))
         case e.Apply(function="min" | "max" as name, arguments=(a, b)):
             first = e.Compare("<=" if name == "min" else ">=", a, b)
-            return e.Select(first, _slope(a), _slope(b))
+            return e.Select(first, _slope(a, by), _slope(b, by))
         case e.Apply(function="min" | "max" as name, arguments=(a, *more)):
-            return _slope(e.Apply(name, (a, e.Apply(name, tuple(more)))))
+            return _slope(e.Apply(name, (a, e.Apply(name, tuple(more)))), by)
         case e.Apply(function="clamp", arguments=(a, low, high)):
-            return _slope(e.Apply("max", (low, e.Apply("min", (a, high)))))
+            return _slope(e.Apply("max", (low, e.Apply("min", (a, high)))), by)
         case _:
             return ZERO  # floor, round and the like are flat
 
 
-def _moves(x: Expr) -> bool:
-    return kind_of(x) is Kind.FLOAT and any(
-        isinstance(n, e.Symbol) and n.name is SymbolName.SCORE for n in walk(x)
-    )
+def _moves(x: Expr, by: Expr) -> bool:
+    return kind_of(x) is Kind.FLOAT and any(n == by for n in walk(x))
 
 
 def _outer(name: str, a: Expr, value: Expr) -> Expr:

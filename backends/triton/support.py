@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.pattern import EmptyRule, Normaliser, PatternIR
+from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.traverse import walk
-
-RULES = (None, EmptyRule.ZERO)
 
 
 def refuses(pattern: PatternIR) -> tuple[str, ...]:
     """Why this backend cannot run a pattern; empty when it can."""
     by_head = {i.name for i in pattern.inputs if "head" in i.dims and i.sides}
     for group in pattern.groups:
-        if group.attend.empty not in RULES:
-            return (f"`empty {group.attend.empty}`",)
+        if group.attend.gain is not None:
+            return ("`gain`",)
         if group.attend.normaliser is not Normaliser.SOFTMAX:
             return (f"`normalise {group.attend.normaliser}`",)
         for x in walk(group.attend.score) if group.attend.score is not None else ():

@@ -84,6 +84,16 @@ def build(plan: Plan, device: torch.device) -> Tables:
     )
 
 
+def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
+    """What the kernels of one direction are given."""
+    walk = tables.by_key if by_key else tables.by_query
+    given: dict[str, torch.Tensor | int] = {"classes": tables.classes, "rows": walk.rows}
+    for kind, runs in (("partial", walk.partial), ("full", walk.full)):
+        for name in ("offsets", "starts", "stops"):
+            given[f"{kind}_{name}"] = getattr(runs, name)
+    return given | {f"tokens_{side}": tokens for side, tokens in tables.tokens.items()}
+
+
 def in_order(tiling: SideTiling, block: int) -> bool:
     """Is slot ``i`` of tile ``t`` simply token ``t * block + i``?"""
     return tiling.row_major and (tiling.tiles == 1 or tiling.capacity == block)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.lowering import INT64, Lowering, Scope
+from attnlang.backends.triton.closed import Interval, intervals
+from attnlang.backends.triton.functions import INT64
+from attnlang.backends.triton.lowering import Lowering, Scope
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -25,12 +27,14 @@ from attnlang.backends.triton.source.tree import (
     X,
     op,
 )
+from attnlang.backends.triton.spans import span_walk
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR
 
 LOG2_E = 1.4426950408889634
 LOWEST = -1.0e30
+POINTERS = a.TokenTensor | a.TableTensor | a.LeafSums
 OTHER = {Side.Q: Side.K, Side.K: Side.Q}
 
 
@@ -40,7 +44,9 @@ class Form:
 
     gathered: sides whose tiles are read through a table of places. wide: integers need 64 bits.
     sink: does a logit without a value join the softmax? absent: optional inputs not given.
-    own_scale: does the pattern's factor of q.k vary within a call?
+    own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
+    whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
+    standing sides whose walks are worked out in the kernel, without tables.
     """
 
     gathered: frozenset[Side]
@@ -48,6 +54,9 @@ class Form:
     sink: bool
     absent: frozenset[str] = frozenset()
     own_scale: bool = False
+    learned: frozenset[str] = frozenset()
+    marks: bool = False
+    closed: frozenset[Side] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Kernel:
     function: Function
     extra: tuple[a.Argument, ...]
     stands_on_keys: bool
+    closed: bool
 
 
 @dataclass(slots=True)
@@ -70,6 +80,10 @@ class Writer:
     standing: Scope = field(default_factory=lambda: Scope(Block()))
     used: dict[a.Argument, None] = field(default_factory=dict)
 
+    def argument(self, argument: a.Argument) -> Name:
+        self.used[argument] = None
+        return Name(argument.name)
+
     def lowering(self, moving: Block) -> Lowering:
         scopes: dict[Side | None, Scope] = {
             None: self.scalars,
@@ -80,12 +94,29 @@ class Writer:
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used
         )
 
+    @property
+    def spans(self) -> tuple[Interval, ...] | None:
+        """What the walk is worked out from; None where it is read from tables."""
+        if self.fixed not in self.form.closed:
+            return None
+        return intervals(self.pattern, self.attend.where, self.fixed)
+
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
         slots = tile * size + op("arange")(0, size)
         place = Name(f"place_{side}")
-        if side in self.form.gathered:
+        if self.fixed in self.form.closed:
+            length = Name(f"length_{side}")
+            if side is not self.fixed:
+                block.let(place.text, Name("anchor") + slots)
+                block.let(f"real_{side}", place < length)
+            else:
+                # Padding stands for the last token, so that it widens no span.
+                block.let(place.text, slots)
+                block.let(f"real_{side}", place < length)
+                block.let(place.text, op("minimum")(place, length - 1))
+        elif side in self.form.gathered:
             block.let(place.text, op("load")(Name(f"tokens_{side}") + slots))
             block.let(f"real_{side}", place >= 0)
             block.let(place.text, op("maximum")(place, 0))
@@ -128,6 +159,24 @@ class Writer:
             return block.let("seen", real if where.value else real & False)
         return block.let("seen", real & moving.matrix(where))
 
+    def row(self, block: Block) -> None:
+        """Names the row of the tables that the standing tile has."""
+        if self.fixed in self.form.closed:
+            return
+        tile = Name(f"tile_{self.fixed}") // Name("PARTS")
+        block.let("row", op("load")(Name("classes") + Name("head")) * Name("rows") + tile)
+
+    def walk(self, block: Block, step: Callable[[bool], Callable[[Block], None]]) -> None:
+        """Visits tiles of the moving side once each: ``step(True)`` is of those to be asked."""
+        found = self.spans
+        if found is not None:
+            span_walk(block, self.lowering(Block()), found, step)
+            return
+        block.remark("Tiles where the predicate decides pair by pair.")
+        self.runs(block, "partial", Name("row"), step(True))
+        block.remark("Tiles where every pair attends.")
+        self.runs(block, "full", Name("row"), step(False))
+
     def runs(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
         """Loops over the runs of one kind in a row of the table, a part of a tile at a time."""
         inner = Block()
@@ -158,10 +207,10 @@ def head_pointer(block: Block, tensor: str, head: X) -> None:
     )
 
 
-def row_pointer(block: Block, tensor: str) -> None:
-    """Of a contiguous ``[B, H, Nq]`` tensor."""
+def row_pointer(block: Block, tensor: str, length: str = "length_q") -> None:
+    """Of a contiguous ``[B, H, length]`` tensor."""
     at = Name("batch").to(INT64) * Name("num_heads") + Name("head")
-    block.let(f"{tensor}_head", Name(tensor) + at * Name("length_q"))
+    block.let(f"{tensor}_head", Name(tensor) + at * Name(length))
 
 
 def dims(block: Block) -> None:
@@ -186,40 +235,38 @@ def tile_of_queries(block: Block) -> None:
     block.let("head", Name("first_head") + op("program_id")(1) % Name("launched_heads"))
     block.let("batch", op("program_id")(1) // Name("launched_heads"))
     block.let("kv_head", Name("head") // Name("group"))
-    block.let(
-        "row",
-        op("load")(Name("classes") + Name("head")) * Name("rows") + Name("tile_q") // Name("PARTS"),
-    )
 
 
 def kernel(
     w: Writer, name: str, doc: str, pointers: list[str], strided: tuple[str, ...],
-    begin: Block, loops: Block, end: Block,
+    begin: Block, loops: Block, end: Block, more: tuple[str, ...] = (),
 ) -> Kernel:  # fmt: skip
+    """more: numbers that this kernel alone is given."""
     for part in (w.scalars.block, w.standing.block, loops, end):
         begin.extend(part)
-    tables = [f"{kind}_{x}" for kind in ("partial", "full") for x in ("offsets", "starts", "stops")]
+    closed = w.fixed in w.form.closed
+    runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in ("offsets", "starts", "stops")]
     places = [f"tokens_{side}" for side in Side if side in w.form.gathered]
+    tables = [] if closed else ["classes", *runs, *places]
     strides = [f"{t}_stride_{d}" for t in strided for d in ("batch", "head", "token")]
     extra = tuple(w.used)
     numbers = [
-        "scale", "scale_log2", "length_q", "length_k", "rows", "group", "first_head",
-        "launched_heads", "launched_kv_heads",
+        "scale", "scale_log2", "length_q", "length_k", *([] if closed else ["rows"]), "group",
+        "first_head", "launched_heads", "launched_kv_heads", *more,
     ]  # fmt: skip
     taken = {x.name for x in extra}
     if "num_heads" not in taken:
         numbers.append("num_heads")
-    constants = ("D", "DV", "PADDED_D", "PADDED_DV", "ROWS", "PARTS", "STEP", "STEPS")
+    constants = ["D", "DV", "PADDED_D", "PADDED_DV", "ROWS", "STEP"]
+    constants += [] if closed else ["PARTS", "STEPS"]
     parameters = [
         *pointers,
-        "classes",
         *tables,
-        *places,
         *strides,
         *(x.name for x in extra),
         *numbers,
     ]
-    fixed = (*(x.name for x in extra if not isinstance(x, a.TokenTensor | a.TableTensor)), *numbers)
+    fixed = (*(x.name for x in extra if not isinstance(x, POINTERS)), *numbers)
     function = Function(
         name,
         doc,
@@ -227,4 +274,4 @@ def kernel(
         fixed,
         begin.done(),
     )
-    return Kernel(function, extra, w.fixed is Side.K)
+    return Kernel(function, extra, w.fixed is Side.K, closed)

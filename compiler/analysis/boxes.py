@@ -31,7 +31,18 @@ def _function(name: str, x: Any) -> Any:
     return np.where(np.isnan(x), x, y) if name in ("log", "log2", "sqrt") else y
 
 
-ARRAYS = Ops(minimum=np.minimum, maximum=np.maximum, where=np.where, function=_function)
+def _truth(x: Any) -> Any:
+    return int(x) if isinstance(x, bool) else x.astype(np.int8)
+
+
+ARRAYS = Ops(
+    minimum=np.minimum,
+    maximum=np.maximum,
+    where=np.where,
+    function=_function,
+    truth=_truth,
+    some=lambda x: bool(np.any(x)),
+)
 
 
 def may_and_must(
@@ -56,8 +67,10 @@ def may_and_must(
             case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
                 tiling = q if side is Side.Q else k
                 return _extremes(known.tokens[name, side], tiling, side)
-            case e.Table(name=name) if name in known.tables:
+            case e.Table(name=name, indices=indices) if name in known.tables:
                 values = known.tables[name]
+                if not indices:
+                    return values, values
                 low = min(0, values.min()) if values.size else 0
                 return low, (max(0, values.max()) if values.size else 0)
             case _:

@@ -21,6 +21,7 @@ from attnlang.compiler.analysis import boxes, rows
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import clauses, complement
+from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.analysis.separable import any_strips, factor_table, split, spread
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
@@ -28,8 +29,12 @@ from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_entries
 
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
 ELEMENT_BUDGET = 1 << 28
 """Elements the last layer may evaluate for one pair of segments."""
+
+TILE_BUDGET = 1 << 24
+"""Tile pairs that may be listed one by one."""
 
 DENSE_AXIS = 2048
 """Up to this length an axis is enumerated; longer sequences are solved for key intervals."""
@@ -60,16 +65,32 @@ def _refined(
     predicate: Expr, table: RunTable, q: ExtentTiling, k: ExtentTiling, known: Known
 ) -> Classified:
     """A table of tiles that may be live, made exact element by element where that is affordable."""
-    area = int((table.stops - table.starts)[~table.full].sum()) * q.capacity * k.capacity
-    if not known.covers(predicate) or area > ELEMENT_BUDGET:
+    doubtful = int((table.stops - table.starts)[~table.full].sum())
+    if doubtful > TILE_BUDGET:
         return Classified(table, False)
     r, c, full = table.entries()
+    found = _by_element(predicate, q, k, known, r[~full], c[~full])
+    if found is None:
+        return Classified(table, False)
     some, every = full.copy(), full.copy()
-    doubtful = ~full
-    some[doubtful], every[doubtful] = Elements(q, k, known).any_and_all(
-        predicate, r[doubtful], c[doubtful]
-    )
+    some[~full], every[~full] = found
     return Classified(from_entries(r[some], c[some], every[some], q.tiles, k.tiles), True)
+
+
+def _by_element(
+    predicate: Expr,
+    q: ExtentTiling,
+    k: ExtentTiling,
+    known: Known,
+    rows: IntArray,
+    columns: IntArray,
+) -> tuple[BoolArray, BoolArray] | None:
+    """Does any pair of these tiles attend, and do all? None where asking would cost too much."""
+    r, c, copies = representatives(predicate, q, k, rows, columns)
+    if not known.covers(predicate) or len(r) * q.capacity * k.capacity > ELEMENT_BUDGET:
+        return None
+    some, every = Elements(q, k, known).any_and_all(predicate, r, c)
+    return some[copies], every[copies]
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:
@@ -83,10 +104,10 @@ def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Kn
     exact = True
     if undecided.any():
         r, c = np.nonzero(undecided)
-        if known.covers(predicate) and len(r) * q.capacity * k.capacity <= ELEMENT_BUDGET:
-            some, every = Elements(q, k, known).any_and_all(predicate, r, c)
+        found = _by_element(predicate, q, k, known, r, c)
+        if found is not None:
             live, broken = live.copy(), broken.copy()
-            live[r, c], broken[r, c] = some, ~every
+            live[r, c], broken[r, c] = found[0], ~found[1]
         else:
             live, broken, exact = live | undecided, broken | undecided, False
     return Classified(from_dense(live, live & ~broken), exact)

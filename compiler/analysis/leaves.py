@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.simplify import simplify
+from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
@@ -39,6 +40,37 @@ class Known:
             if isinstance(node, e.Table) and node.name not in self.tables:
                 return False
         return True
+
+
+def settled(where: Expr, known: Known) -> Expr:
+    """The predicate with numbers for single entries, and for token inputs alike at every token.
+
+    So a length that comes with the call is solved for like one in the text, and a mask that hides
+    nothing is gone.
+    """
+
+    def rule(x: Expr) -> Expr | None:
+        match x:
+            case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
+                values = known.tokens[name, side]
+            case e.Table(name=name, indices=()) if name in known.tables:
+                values = np.atleast_1d(known.tables[name])
+            case _:
+                return None
+        alike = values.size > 0 and bool((values == values[0]).all())  # NaN is like nothing
+        return _literal(values[0].item(), x) if alike else None
+
+    return simplify(rewrite(where, rule))
+
+
+def _literal(value: int | float | bool, x: Expr) -> Expr:
+    match value:
+        case bool():
+            return e.Bool(value, span=x.span)
+        case int():
+            return e.Int(value, span=x.span)
+        case float():
+            return e.Float(value, span=x.span)
 
 
 def in_range(values: Array) -> bool:

@@ -6,7 +6,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.intervals import Intervals, Range
 from attnlang.compiler.ir.linear import Linear, difference, linear
-from attnlang.compiler.ir.traverse import rewrite
+from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.problem.bind import PYTHON
 
@@ -42,9 +42,9 @@ def corners_suffice(
 
 def growth(x: Expr) -> int | None:
     """At most how much ``x`` grows from one query to the next; None if it may decrease."""
+    if not any(isinstance(n, e.Coord | e.Index | e.TokenInput | e.InSegment) for n in walk(x)):
+        return 0  # the same for all queries
     match x:
-        case e.Int():
-            return 0
         case e.Coord(side=Side.Q):
             return 1
         case e.Arith(op="+" | "-" | "*") | e.Neg():

@@ -142,8 +142,9 @@ def _group(g: HeadGroup, numbers: _Numbers) -> str:
     a = g.attend
     heads = f"heads {numbers.of(g.start)} {numbers.of(g.stop)}"
     clauses = " ".join(numbers.of(x) for x in (a.where, a.score, a.scale, a.sink))
+    gain = "" if a.gain is None else f" gain {numbers.of(a.gain)}"
     norm = "" if a.normaliser is Normaliser.SOFTMAX else f" {a.normaliser}"
-    return f"{heads} attend {clauses} {a.empty or '-'}{norm}"
+    return f"{heads} attend {clauses} {a.empty or '-'}{norm}{gain}"
 
 
 def _program(program: Program, numbers: _Numbers) -> Iterator[str]:

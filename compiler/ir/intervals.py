@@ -28,15 +28,18 @@ the pair (lowest, highest) of 0 and 1."""
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """The few operations that differ between Python numbers and numpy arrays.
+    """The few operations that differ between Python numbers and arrays.
 
-    minimum and maximum hand NaN on, whichever side it is on.
+    minimum and maximum hand NaN on, whichever side it is on. truth: a truth value as 0 and 1.
+    some: is any of the truth values true? Asked of divisors, to be sure that none is 0.
     """
 
     minimum: Callable[[Value, Value], Value]
     maximum: Callable[[Value, Value], Value]
     where: Callable[[Value, Value, Value], Value]
     function: Callable[[str, Value], Value]
+    truth: Callable[[Value], Value]
+    some: Callable[[Value], bool]
 
 
 class DivisorMayBeZero(Exception):
@@ -134,15 +137,14 @@ class Intervals:
                 return self._corners([a * c, a * d, b * c, b * d, *inner])
             case "*":
                 return self._corners([a * c, a * d, b * c, b * d])
-            case "//" | "/" | "%":
-                if self._touches_zero(c, d):
-                    if x.op == "/":
-                        return math.nan, math.nan
-                    raise DivisorMayBeZero(x)
+            case "/":
+                inside = (c <= 0) & (d >= 0)
+                c, d = self.ops.where(inside, math.nan, c), self.ops.where(inside, math.nan, d)
+                return self._corners([a / c, a / d, b / c, b / d])
+            case "//" | "%":
+                self._divisor(x, c, d)
                 if x.op == "//":
                     return self._corners([a // c, a // d, b // c, b // d])
-                if x.op == "/":
-                    return self._corners([a / c, a / d, b / c, b / d])
                 return self._modulo(a, b, c, d)
             case _:
                 assert_never(x.op)
@@ -156,9 +158,10 @@ class Intervals:
             return self.ops.where(same, a % c, lo), self.ops.where(same, b % c, hi)
         return lo, hi
 
-    def _touches_zero(self, c: Value, d: Value) -> bool:
-        inside = (c <= 0) & (d >= 0)
-        return bool(inside.any()) if hasattr(inside, "any") else bool(inside)
+    def _divisor(self, x: Expr, c: Value, d: Value) -> None:
+        """Raises DivisorMayBeZero."""
+        if self.ops.some((c <= 0) & (d >= 0)):
+            raise DivisorMayBeZero(x)
 
     def _corners(self, values: list[Value]) -> Range:
         lo = hi = values[0]
@@ -177,7 +180,7 @@ class Intervals:
                 # Evaluation rounds, so a float comparison is decided only with room to spare.
                 room = 1e-9 * (1 + self.ops.maximum(abs(lo), abs(hi)))
                 lo, hi = lo - room, hi + room
-        must, may = _decide(x.op, lo, hi)
+        must, may = (self.ops.truth(v) for v in _decide(x.op, lo, hi))
         if kind_of(x.left) is not Kind.FLOAT:
             return must, may
         unknown = (lo != lo) | (hi != hi)
@@ -191,6 +194,13 @@ class Intervals:
         hi = w(must > 0, b, w(may > 0, hi, d))
         return lo, hi
 
+    def _first(self, x: e.Apply, lo: Value, hi: Value) -> Range:
+        """The first of two that min or max choose from: they take the second if it is NaN."""
+        if kind_of(x) is not Kind.FLOAT:
+            return lo, hi
+        unknown = (lo != lo) | (hi != hi)
+        return self.ops.where(unknown, -math.inf, lo), self.ops.where(unknown, math.inf, hi)
+
     def _apply(self, x: e.Apply) -> Range:
         ranges = [self.of(a) for a in x.arguments]
         match x.function:
@@ -198,10 +208,12 @@ class Intervals:
                 join = self.ops.minimum if x.function == "min" else self.ops.maximum
                 lo, hi = ranges[0]
                 for a, b in ranges[1:]:
+                    lo, hi = self._first(x, lo, hi)
                     lo, hi = join(lo, a), join(hi, b)
                 return lo, hi
             case "clamp":
                 (a, b), (c, d), (f, g) = ranges
+                a, b = self._first(x, a, b)
                 least, most = self.ops.minimum, self.ops.maximum
                 return most(c, least(a, f)), most(d, least(b, g))
             case "abs":
@@ -211,34 +223,27 @@ class Intervals:
                 )
             case "ceildiv":
                 (a, b), (c, d) = ranges
-                if self._touches_zero(c, d):
-                    raise DivisorMayBeZero(x)
+                self._divisor(x, c, d)
                 return self._corners([-(-a // c), -(-a // d), -(-b // c), -(-b // d)])
             case name:  # the rest takes one argument and never decreases
                 a, b = ranges[0]
                 return self.ops.function(name, a), self.ops.function(name, b)
 
 
-def _decide(op: e.CompareOp, lo: Value, hi: Value) -> Range:
-    """Must and may ``x op 0`` hold for an x in the range."""
+def _decide(op: e.CompareOp, lo: Value, hi: Value) -> tuple[Value, Value]:
+    """Must and may ``x op 0`` hold for an x in the range?"""
     match op:
         case "<":
-            return _truth(hi < 0, lo < 0)
+            return hi < 0, lo < 0
         case "<=":
-            return _truth(hi <= 0, lo <= 0)
+            return hi <= 0, lo <= 0
         case ">":
-            return _truth(lo > 0, hi > 0)
+            return lo > 0, hi > 0
         case ">=":
-            return _truth(lo >= 0, hi >= 0)
+            return lo >= 0, hi >= 0
         case "==":
-            return _truth((lo == 0) & (hi == 0), (lo <= 0) & (hi >= 0))
+            return (lo == 0) & (hi == 0), (lo <= 0) & (hi >= 0)
         case "!=":
-            return _truth((lo > 0) | (hi < 0), (lo != 0) | (hi != 0))
+            return (lo > 0) | (hi < 0), (lo != 0) | (hi != 0)
         case _:
             assert_never(op)
-
-
-def _truth(must: Value, may: Value) -> Range:
-    if isinstance(must, bool):
-        return int(must), int(may)
-    return must.astype("int8"), may.astype("int8")

@@ -121,7 +121,8 @@ class Attend:
 
     where: bool over the pair. score: float over the pair and the scaled score ``s``; None is ``s``.
     scale: factor of q.k; None is head_dim ** -0.5. sink: float over the query whose exponential
-    joins the denominator alone; None is no sink. empty: the rule for rows with no key.
+    joins the denominator alone; None is no sink. empty: the rule for rows with no key. gain: float
+    over the pair that multiplies the weight at last; None is 1.
     """
 
     where: Expr
@@ -130,6 +131,7 @@ class Attend:
     sink: Expr | None = None
     empty: EmptyRule | None = None
     normaliser: Normaliser = Normaliser.SOFTMAX
+    gain: Expr | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 

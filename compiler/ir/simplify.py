@@ -28,12 +28,13 @@ NEGATED: dict[e.CompareOp, e.CompareOp] = {
 MIRRORED: dict[e.CompareOp, e.CompareOp] = {
     "==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<=",
 }  # fmt: skip
-_LITERAL = (e.Int, e.Float)
+_LITERAL = (e.Int, e.Float, e.Bool)
 
 
 def fold_constants(x: Expr) -> Expr | None:
     """An operation on literals is its value (integers: while it fits 64 bits)."""
-    if any(not isinstance(c, (*_LITERAL, e.Bool)) for c in children(x)) or not children(x):
+    below = children(x)
+    if not below or not all(isinstance(c, _LITERAL) for c in below):
         return None
     from attnlang.compiler.ir.scalar import value_of
 
@@ -178,24 +179,28 @@ def _integers(x: Expr) -> bool:
     return all(kind_of(c) is not Kind.FLOAT for c in children(x))
 
 
-RULES: tuple[Rule, ...] = (
-    fold_constants,
-    flatten_logic,
-    logic_units,
-    complement,
-    push_not,
-    choose,
-    arithmetic_units,
-    reflexive,
-    equal_extremes,
-)
+_LOGIC: tuple[Rule, ...] = (fold_constants, flatten_logic, logic_units, complement)
+_ARITHMETIC: tuple[Rule, ...] = (fold_constants, arithmetic_units)
+_RULES: dict[type[Expr], tuple[Rule, ...]] = {
+    e.Neg: _ARITHMETIC,
+    e.Arith: _ARITHMETIC,
+    e.Compare: (fold_constants, reflexive),
+    e.And: _LOGIC,
+    e.Or: _LOGIC,
+    e.Not: (fold_constants, push_not),
+    e.Select: (fold_constants, choose),
+    e.Apply: (fold_constants, equal_extremes),
+}
+"""The rules that can fire on each type of node; none can on leaves and tables."""
+
+RULES: tuple[Rule, ...] = tuple(dict.fromkeys(r for rules in _RULES.values() for r in rules))
 
 
 def apply_rules(x: Expr) -> Expr | None:
     """The first rule that fires, again and again; None if none does."""
     changed: Expr | None = None
     for _ in range(64):
-        for rule in RULES:
+        for rule in _RULES.get(type(x), ()):
             y = rule(x)
             if y is not None:
                 changed = x = y

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.pattern import InputDecl
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.expression_text import format_expression
 
@@ -14,6 +15,12 @@ from attnlang.compiler.syntax.expression_text import format_expression
 def to_text(expr: Expr) -> str:
     """One line that reads back as an expression of the same value. Equal IR gives equal text."""
     return format_expression(to_syntax(expr))
+
+
+def input_type(decl: InputDecl) -> str:
+    """``int[batch, n]``: the type of a run-time tensor, without what else is said of it."""
+    dims = ", ".join(d if isinstance(d, str) else to_text(d) for d in decl.dims)
+    return f"{decl.kind}[{dims}]" if dims else str(decl.kind)
 
 
 def to_syntax(x: Expr) -> t.Expression:
@@ -40,7 +47,8 @@ def to_syntax(x: Expr) -> t.Expression:
         case e.TokenInput():
             return _of(x.side, x.name)
         case e.Table():
-            return t.Subscript(_name(x.name), tuple(to_syntax(i) for i in x.indices))
+            indices = tuple(to_syntax(i) for i in x.indices)
+            return t.Subscript(_name(x.name), indices) if indices else _name(x.name)
         case e.InSegment():
             return t.Member(_name(x.side), _name(x.segment))
         case e.Neg():

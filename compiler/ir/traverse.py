@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import assert_never
@@ -13,30 +14,15 @@ from attnlang.compiler.ir.expr import Expr, Kind, SymbolName
 Rule = Callable[[Expr], Expr | None]
 
 
-LEAVES = (
-    e.Coord,
-    e.Int,
-    e.Float,
-    e.Bool,
-    e.Param,
-    e.Length,
-    e.Index,
-    e.Symbol,
-    e.TokenInput,
-    e.InSegment,
-)
-"""The nodes without children."""
-
-
 def children(node: Expr) -> tuple[Expr, ...]:
     """The expressions directly below one node."""
-    if isinstance(node, LEAVES):
-        return ()
     match node:
-        case e.Neg() | e.Not():
-            return (node.operand,)
+        case e.Int() | e.Coord():  # first, being the most
+            return ()
         case e.Arith() | e.Compare():
             return (node.left, node.right)
+        case e.Neg() | e.Not():
+            return (node.operand,)
         case e.And() | e.Or():
             return node.operands
         case e.Select():
@@ -45,6 +31,11 @@ def children(node: Expr) -> tuple[Expr, ...]:
             return node.arguments
         case e.Table():
             return node.indices
+        case (
+            e.Float() | e.Bool() | e.Param() | e.Length() | e.Index() | e.Symbol()
+            | e.TokenInput() | e.InSegment()
+        ):  # fmt: skip
+            return ()
         case _:
             assert_never(node)
 
@@ -77,8 +68,10 @@ def rewrite(node: Expr, rule: Rule) -> Expr:
         if done is not None:
             return done
         old = children(x)
-        new = tuple(visit(c) for c in old)
-        y = x if all(a is b for a, b in zip(old, new, strict=True)) else rebuild(x, new)
+        y = x
+        if old:
+            new = tuple([visit(c) for c in old])
+            y = x if all(map(operator.is_, old, new)) else rebuild(x, new)
         changed = rule(y)
         result = y if changed is None else changed
         memo[id(x)] = result

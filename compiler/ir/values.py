@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
+from typing import TypeAlias
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
-from attnlang.compiler.ir.pattern import HeadGroup, PatternIR, Scalar
+from attnlang.compiler.ir.pattern import HeadGroup, PatternIR, Requirement, Scalar
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import rewrite
 
@@ -23,14 +24,29 @@ def literal(value: Scalar, kind: Kind) -> Expr:
             return e.Float(float(value))
 
 
-_closed: weakref.WeakKeyDictionary[PatternIR, tuple[HeadGroup, ...]] = weakref.WeakKeyDictionary()
+_Closed: TypeAlias = tuple[tuple[HeadGroup, ...], tuple[Requirement, ...]]
+_closed: weakref.WeakKeyDictionary[PatternIR, _Closed] = weakref.WeakKeyDictionary()
 
 
 def closed_groups(pattern: PatternIR) -> tuple[HeadGroup, ...]:
     """The pattern's head groups with parameter values put in, worked out once a pattern."""
+    return _close(pattern)[0]
+
+
+def closed_requirements(pattern: PatternIR) -> tuple[Requirement, ...]:
+    """The pattern's requirements with parameter values put in, worked out once a pattern."""
+    return _close(pattern)[1]
+
+
+def _close(pattern: PatternIR) -> _Closed:
     made = _closed.get(pattern)
     if made is None:
-        made = _closed[pattern] = tuple(_closed_group(g, pattern) for g in pattern.groups)
+        groups = tuple(_closed_group(g, pattern) for g in pattern.groups)
+        requirements = tuple(
+            replace(r, condition=substitute_values(r.condition, pattern))
+            for r in pattern.requirements
+        )
+        made = _closed[pattern] = groups, requirements
     return made
 
 
@@ -41,7 +57,12 @@ def _closed_group(group: HeadGroup, pattern: PatternIR) -> HeadGroup:
     old = group.attend
     where = substitute_values(old.where, pattern)
     attend = replace(
-        old, where=where, score=put(old.score), scale=put(old.scale), sink=put(old.sink)
+        old,
+        where=where,
+        score=put(old.score),
+        scale=put(old.scale),
+        sink=put(old.sink),
+        gain=put(old.gain),
     )
     start, stop = substitute_values(group.start, pattern), substitute_values(group.stop, pattern)
     return HeadGroup(start, stop, attend)

@@ -75,6 +75,9 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
+READOUTS = ("column_sum", "lse")
+"""Numbers of an attention: for each key the weights that queries gave it, summed; for each query
+the log-sum-exp. They have no gradient."""
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
+from attnlang.compiler.analysis.key_intervals import ClauseBounds, clause_bounds
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses
-from attnlang.compiler.analysis.rows import ClauseBounds, clause_bounds, strip_reach
+from attnlang.compiler.analysis.periods import unwrapped
 from attnlang.compiler.analysis.separable import BoolArray, Factor, factor_values, split
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.layout import cost
 from attnlang.compiler.layout.folds import (
     Blocks,
@@ -28,9 +32,11 @@ from attnlang.compiler.layout.folds import (
     members,
     step_of,
 )
-from attnlang.compiler.layout.intervals import MemberRows, interval_reach, member_rows
+from attnlang.compiler.layout.intervals import member_rows
 from attnlang.compiler.layout.layout import Layout
-from attnlang.compiler.layout.reach import AxisReach, everything, reach_of
+from attnlang.compiler.layout.pieces import MOST_PIECES, Interval, of_rows, pieces_of
+from attnlang.compiler.layout.reach import AxisReach, everything, reaches_of
+from attnlang.compiler.layout.strips import strip_reaches
 from attnlang.compiler.layout.tiling import (
     AxisTiling,
     ExtentTiling,
@@ -41,6 +47,7 @@ from attnlang.compiler.layout.tiling import (
 from attnlang.compiler.problem.problem import Extent, Problem
 
 TileShape: TypeAlias = tuple[int, ...]
+Reaches: TypeAlias = tuple[AxisReach, ...]
 DEFAULT_TILE = 64
 MOST_PAIRS = 1 << 26
 """Tile pairs of which a table is made in full, for grids that are no boxes."""
@@ -75,10 +82,10 @@ def default_layout(problem: Problem) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class HeadBoxes:
-    """What one class of heads needs: key tile extents, and each axis' reach."""
+    """What one class of heads needs: key tile extents, and boxes, each a reach on every axis."""
 
     k_tile: TileShape
-    reaches: tuple[AxisReach, ...]
+    boxes: tuple[tuple[AxisReach, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +111,20 @@ def box_search(
     implies; the query tile is the one of least cost over all heads.
 
     None when a predicate is not a product of per-axis factors, or a query strip's keys are
-    not one progression.
+    more than a few progressions.
     """
     if q.axes != k.axes or len(wheres) > MOST_CLASSES:
         return None
     found: list[Clause] = []
-    joined: list[Clause] = []
     for where, _ in wheres:
         own = clauses(where)
         if not own or not known.covers(where):
             return None
         found.extend(own)
-        joined.append(_joined(own))
     if (q.lengths, q.origin) != (k.lengths, k.origin) and any(_folded(a, found) for a in q.axes):
         return None  # classes of unlike axes do not correspond one to one
     folds = tuple(find_fold(a, found) for a in q.axes)
-    made = [_axes_of(clause, folds, q, k, known, machine) for clause in joined]
+    made = [_axes_of(where, folds, q, k, known, machine) for where, _ in wheres]
     searched = [axes for axes in made if axes is not None]
     if len(searched) < len(made):
         return None
@@ -130,12 +135,12 @@ def box_search(
     for q_shape in cost.shapes(options):
         total, chosen = 0.0, []
         for axes, (_, heads) in zip(searched, wheres, strict=True):
-            reaches = [axis.reach(t) for axis, t in zip(axes, q_shape, strict=True)]
+            reaches = [axis.reaches(t) for axis, t in zip(axes, q_shape, strict=True)]
             whole = tuple(r for r in reaches if r is not None)
             if len(whole) < len(reaches):
                 return None
             k_shape, value = _key_tile(axes, q_shape, whole, machine)
-            chosen.append(HeadBoxes(k_shape, whole))
+            chosen.append(HeadBoxes(k_shape, tuple(itertools.product(*whole))))
             total += heads * value
         if best is None or total < best.cost:
             tiling = ExtentTiling(
@@ -143,6 +148,47 @@ def box_search(
             )
             best = Boxes(tiling, tuple(chosen), folds, total)
     return best
+
+
+def _axes_of(
+    where: Expr,
+    folds: tuple[Fold, ...],
+    q: Extent,
+    k: Extent,
+    known: Known,
+    machine: cost.Machine,
+) -> list[_Axis] | None:
+    """The axes of one class to search over; None where its predicate does not fall apart."""
+    trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
+    trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
+    for parts in _conjunctions(where):
+        factors = split(parts, trial_q, trial_k, known)
+        if factors.rest or any(
+            f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in factors.factors
+        ):
+            continue
+        return [
+            _Axis(
+                i,
+                folds[i],
+                [f for f in factors.factors if a in (f.q_axis, f.k_axis)],
+                trial_q,
+                trial_k,
+                known,
+                machine,
+            )
+            for i, a in enumerate(q.axes)
+        ]
+    return None
+
+
+def _conjunctions(where: Expr) -> Iterator[Clause]:
+    """The predicate as conditions that must all hold, in the ways that may fall apart by axes."""
+    plain = simplify(where)
+    yield plain.operands if isinstance(plain, e.And) else (plain,)
+    union = clauses(where)
+    if union:
+        yield _joined(union)
 
 
 def _joined(union: tuple[Clause, ...]) -> Clause:
@@ -157,65 +203,30 @@ def _joined(union: tuple[Clause, ...]) -> Clause:
     return (*shared, e.Or(tuple(r[0] if len(r) == 1 else e.And(r) for r in rests)))
 
 
-def _axes_of(
-    clause: Clause,
-    folds: tuple[Fold, ...],
-    q: Extent,
-    k: Extent,
-    known: Known,
-    machine: cost.Machine,
-) -> list[_Axis] | None:
-    """The axes of one class to search over; None where its clause does not fall apart."""
-    trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
-    trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
-    parts = split(clause, trial_q, trial_k, known)
-    if parts.rest or any(
-        f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in parts.factors
-    ):
-        return None
-    return [
-        _Axis(
-            i,
-            folds[i],
-            [f for f in parts.factors if a in (f.q_axis, f.k_axis)],
-            clause,
-            trial_q,
-            trial_k,
-            known,
-            machine,
-        )
-        for i, a in enumerate(q.axes)
-    ]
-
-
 def _folded(axis: str, found: list[Clause]) -> bool:
     return not isinstance(find_fold(axis, found), Whole)
 
 
 class _Axis:
-    """One axis of a search: its pairs, and the reach of its strips at every extent tried."""
+    """One axis of a search: its pairs, and the reaches of its strips at every extent tried."""
 
     def __init__(
         self,
         index: int,
         fold: Fold,
         factors: list[Factor],
-        clause: Clause,
         q: ExtentTiling,
         k: ExtentTiling,
         known: Known,
         machine: cost.Machine,
     ) -> None:
-        self.index, self.fold, self.factors, self.clause = index, fold, factors, clause
+        self.index, self.fold, self.factors = index, fold, factors
         self.q, self.k, self.known, self.machine = q, k, known, machine
-        self._reaches: dict[int, AxisReach | None] = {}
+        self._reaches: dict[int, Reaches | None] = {}
         self._counts: dict[tuple[int, int], int] = {}
-        self._pairs: tuple[BoolArray, IntArray] | None = None
-        self._bounds: ClauseBounds | None = None
-        self._solved = False
-        self._rows: MemberRows | None = None
 
-    def reach(self, size: int) -> AxisReach | None:
+    def reaches(self, size: int) -> Reaches | None:
+        """What strips of ``size`` need, piece by piece; None where that is too many pieces."""
         if size not in self._reaches:
             self._reaches[size] = self._compute(size)
         return self._reaches[size]
@@ -224,48 +235,74 @@ class _Axis:
         """Key tiles that all strips of the axis visit together."""
         key = (q_size, k_size)
         if key not in self._counts:
-            reach = self.reach(q_size)
-            assert reach is not None
-            self._counts[key] = int(reach.tiles(k_size).sum())
+            reaches = self.reaches(q_size)
+            assert reaches is not None
+            self._counts[key] = sum(int(r.tiles(k_size).sum()) for r in reaches)
         return self._counts[key]
 
-    def _compute(self, size: int) -> AxisReach | None:
+    def _compute(self, size: int) -> Reaches | None:
         strips = cut(self.fold, self.q.extent.lengths[self.index], size)
         keys = self.k.extent.lengths[self.index]
         if not self.factors:
-            return everything(strips, keys)
-        if (
-            isinstance(self.fold, Whole)
-            and len(self.q.axes) == 1
-            and max(strips.length, keys) > SOLVED
-        ):
-            if not self._solved:
-                self._bounds = clause_bounds(self.clause, self.q, self.k, self.known)
-                self._solved = True
-            if self._bounds is not None:
-                tiling = ExtentTiling(self.q.extent, (strips,))
-                return strip_reach(self._bounds, tiling, self.k, self.known)
-        if strips.length * class_size(self.fold, keys) > ENUMERATED:
-            return self._solve_rows(strips)
-        if self._pairs is None:
-            self._pairs = self._enumerate()
+            return (everything(strips, keys),)
+        line = isinstance(self.fold, Whole) and len(self.q.axes) == 1
+        if line and max(strips.length, keys) > SOLVED and self._bounds is not None:
+            tiling = ExtentTiling(self.q.extent, (strips,))
+            return strip_reaches(self._bounds, tiling, self.k, self.known)
+        pairs = strips.length * class_size(self.fold, keys)
+        if pairs > SOLVED * SOLVED:
+            solved = self._solve_rows(strips)
+            if solved is not None or pairs > ENUMERATED:
+                return solved
         table, places = self._pairs
-        return reach_of(table, strips, places, step_of(self.fold))
+        return reaches_of(table, strips, places, step_of(self.fold), MOST_PIECES)
 
-    def _solve_rows(self, strips: AxisTiling) -> AxisReach | None:
-        """The reach by the closed form, which takes time in the queries alone."""
+    @cached_property
+    def _union(self) -> tuple[Clause, ...] | None:
+        """What the axis demands as a union of clauses, which may be solved for the key."""
+        found = clauses(e.And(tuple(x for f in self.factors for x in f.literals)))
+        return None if found is None else unwrapped(found, self.q, self.k)
+
+    @cached_property
+    def _bounds(self) -> list[ClauseBounds] | None:
+        """Every clause of a sequence solved for the key; None where one is not."""
+        made = []
+        for clause in () if self._union is None else self._union:
+            bounds = clause_bounds(clause, self.q, self.k, self.known)
+            if bounds is None:
+                return None
+            made.append(bounds)
+        return made or None
+
+    def _solve_rows(self, strips: AxisTiling) -> Reaches | None:
+        """The reaches by the closed form, which takes time in the queries alone."""
         if self._rows is None:
-            literals = tuple(x for f in self.factors for x in f.literals)
-            self._rows = member_rows(
-                literals, self.index, step_of(self.fold), strips.order, self.q, self.k, self.known
-            )
-        reach = None if self._rows is None else interval_reach(self._rows, strips)
-        if reach is not None and self.machine.exact_keys:
-            width = int(reach.counts.max(initial=0))
-            return reach if strips.strips * strips.size * width <= MOST_TRUTH else None
-        return reach
+            return None
+        step = step_of(self.fold)
+        first = strips.order[strips.offsets] % step
+        needs = of_rows(self._rows, strips, step, first)
+        reaches = pieces_of(needs, strips, masked=True)
+        if reaches is not None and self.machine.exact_keys:
+            width = sum(int(r.counts.max(initial=0)) for r in reaches)
+            return reaches if strips.strips * strips.size * width <= MOST_TRUTH else None
+        return reaches
 
-    def _enumerate(self) -> tuple[BoolArray, IntArray]:
+    @cached_property
+    def _rows(self) -> list[Interval] | None:
+        """The members that each query attends under each clause, in strip order."""
+        length = self.q.extent.lengths[self.index]
+        order = cut(self.fold, length, max(class_size(self.fold, length), 1)).order
+        step = step_of(self.fold)
+        made = []
+        for clause in () if self._union is None else self._union:
+            rows = member_rows(clause, self.index, step, order, self.q, self.k, self.known)
+            if rows is None:
+                return None
+            made.append(rows)
+        return made or None
+
+    @cached_property
+    def _pairs(self) -> tuple[BoolArray, IntArray]:
         """All pairs inside the fold's classes: ``[queries, members]`` truth and key positions.
 
         Queries come class after class, which is the order of every cut of the fold.
@@ -292,7 +329,7 @@ class _Axis:
 
 
 def _key_tile(
-    axes: list[_Axis], q_shape: TileShape, reaches: tuple[AxisReach, ...], machine: cost.Machine
+    axes: list[_Axis], q_shape: TileShape, reaches: tuple[Reaches, ...], machine: cost.Machine
 ) -> tuple[TileShape, float]:
     """The key tile of least cost for given query tiles."""
     q_slots = cost.slots(math.prod(q_shape))
@@ -300,7 +337,9 @@ def _key_tile(
         ones = (1,) * len(axes)
         visited = math.prod(a.tiles(s, 1) for a, s in zip(axes, q_shape, strict=True))
         return ones, cost.cost(visited, q_slots, 1, machine)
-    options = [cost.extents(max(int(r.counts.max(initial=1)), 1)) for r in reaches]
+    options = [
+        cost.extents(max(1, *(int(r.counts.max(initial=1)) for r in pieces))) for pieces in reaches
+    ]
     best: tuple[TileShape, float] | None = None
     for shape in cost.shapes(options):
         visited = math.prod(a.tiles(s, t) for a, s, t in zip(axes, q_shape, shape, strict=True))

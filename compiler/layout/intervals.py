@@ -7,7 +7,6 @@ conditions on the query, and bounds are evaluated once a query. Costs O(queries)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,25 +24,11 @@ from attnlang.compiler.ir.intervals import Range
 from attnlang.compiler.ir.linear import Linear, is_integer, linear
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import rewrite
-from attnlang.compiler.layout.reach import AxisReach
-from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
+from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.problem.bind import LARGEST, PYTHON
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class MemberRows:
-    """For each query, in strip order, the members ``low <= u < high`` of its class it attends.
-
-    A key's position is ``step * u + first`` with ``first`` the query's position modulo ``step``.
-    """
-
-    step: int
-    first: IntArray
-    low: IntArray
-    high: IntArray
 
 
 def member_rows(
@@ -54,11 +39,13 @@ def member_rows(
     q: ExtentTiling,
     k: ExtentTiling,
     known: Known,
-) -> MemberRows | None:
-    """The literals over one axis solved for the key, query by query; None where they cannot be.
+) -> tuple[IntArray, IntArray] | None:
+    """The literals over one axis solved for the key: for each query the members ``low <= u < high``
+    of its class that it attends. None where they cannot be solved.
 
-    axis: its index. step: distance of the neighbours of a class, 1 where classes are intervals.
-    order: positions of the queries. Where step is above 1 both sides are the same axis.
+    axis: its index. step: distance of the neighbours of a class, 1 where classes are intervals:
+    a key's position is ``step * u`` plus the query's position modulo ``step``. order: positions of
+    the queries. Where step is above 1 both sides are the same axis.
     """
     name, origin = k.extent.axes[axis], k.extent.origin[axis]
     positions = order + q.extent.origin[axis]
@@ -87,7 +74,7 @@ def member_rows(
                     high = np.where(np.asarray(evaluate(x, leaf)).astype(bool), high, low)
                 case Congruent() | Opaque():
                     return None
-    return MemberRows(step, first, low, np.maximum(high, low))
+    return low, np.maximum(high, low)
 
 
 def _by_member(literal: Expr, axis: str, step: int) -> Expr:
@@ -135,60 +122,3 @@ def _fits(bound: Expr, q: ExtentTiling, axis: int) -> bool:
 
     Ranges(PYTHON, leaf, watch).of(bound)
     return fits
-
-
-def interval_reach(rows: MemberRows, strips: AxisTiling) -> AxisReach | None:
-    """The reach of an axis' strips from its queries' intervals; None when a strip's have gaps."""
-    at = strips.offsets
-    low, high = rows.low, rows.high
-    solid = high > low
-    far = np.iinfo(np.int64).max
-    start = np.minimum.reduceat(np.where(solid, low, far), at)
-    stop = np.maximum.reduceat(np.where(solid, high, -1), at)
-    none = stop < 0
-    start, stop = np.where(none, 0, start), np.where(none, 0, stop)
-    if _gaps(low, high, strips):
-        return None
-    inner = np.maximum.reduceat(low, at)
-    full = np.maximum(np.minimum.reduceat(high, at) - inner, 0)
-    starts = np.where(none, 0, rows.first[at] + start * rows.step)
-
-    def truth() -> NDArray[np.bool_]:
-        i = np.minimum(at[:, None] + np.arange(strips.size), len(low) - 1)
-        real = np.arange(strips.size) < strips.counts[:, None]
-        j = np.arange(max(int((stop - start).max(initial=0)), 1)) + start[:, None]
-        j = j[:, None, :]
-        inside: NDArray[np.bool_] = (j >= low[i][:, :, None]) & (j < high[i][:, :, None])
-        return inside & real[:, :, None]
-
-    return AxisReach(
-        starts,
-        rows.step,
-        stop - start,
-        np.where(full > 0, inner - start, 0),
-        full,
-        lambda: int((high - low).sum()),
-        truth,
-    )
-
-
-def _gaps(low: IntArray, high: IntArray, strips: AxisTiling) -> bool:
-    """Is there a strip the union of whose intervals is not one interval?"""
-    solid = high > low
-    touch = solid[1:] & solid[:-1] & (low[1:] <= high[:-1]) & (low[:-1] <= high[1:])
-    strip = np.repeat(np.arange(strips.strips), strips.counts)
-    apart = strip[1:][~touch & (strip[1:] == strip[:-1])]
-    doubtful = np.unique(apart)
-    if not len(doubtful):
-        return False
-    # Neighbours that do not touch may still be joined by other queries of the strip.
-    i = strips.offsets[doubtful, None] + np.arange(strips.size)
-    real = np.arange(strips.size) < strips.counts[doubtful, None]
-    i = np.minimum(i, len(low) - 1)
-    real &= solid[i]
-    a = np.where(real, low[i], np.iinfo(np.int64).max)
-    by = np.argsort(a, axis=1, kind="stable")
-    a = np.take_along_axis(a, by, axis=1)
-    b = np.take_along_axis(np.where(real, high[i], -1), by, axis=1)
-    reach = np.maximum.accumulate(b, axis=1)
-    return bool(((a[:, 1:] > reach[:, :-1]) & (b[:, 1:] >= 0)).any())

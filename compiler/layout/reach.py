@@ -1,6 +1,7 @@
-"""Reach: for every strip of queries on one axis, the keys it needs, as one progression.
+"""Reach: for every strip of queries on one axis, the keys it needs, as a progression.
 
 The keys need not start at a tile's edge: a kernel walks from the progression's own first key.
+Where the keys are several progressions, such as the pieces of a union, each is a reach.
 """
 
 from __future__ import annotations
@@ -70,24 +71,52 @@ class AxisReach:
         return sum(a.nbytes for a in (self.starts, self.counts, self.full_starts, self.full_counts))
 
 
-def reach_of(
-    table: NDArray[np.bool_], strips: AxisTiling, keys: IntArray, step: int
-) -> AxisReach | None:
-    """The reach of an axis given the pairs inside its classes.
+def reaches_of(
+    table: NDArray[np.bool_], strips: AxisTiling, keys: IntArray, step: int, most: int
+) -> tuple[AxisReach, ...] | None:
+    """The reaches of an axis given the pairs inside its classes: one for each piece of keys.
 
     table: ``[queries in strip order, members]``: does the query attend the j-th member of its
     class? keys: ``[queries in strip order, members]`` the members' positions, ``step`` apart.
-    None where some strip's keys are not consecutive members.
+    None where some strip's keys are more than ``most`` runs of consecutive members.
     """
     some = np.logical_or.reduceat(table, strips.offsets, axis=0)
     every = np.logical_and.reduceat(table, strips.offsets, axis=0)
     first, counts = _run(some)
-    if counts is None:
+    if counts is not None:
+        return (_reach(table, strips, keys, step, every, first, counts),)
+    edge = np.diff(np.pad(some, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    strip, begin = np.nonzero(edge == 1)
+    end = np.nonzero(edge == -1)[1]
+    number = np.arange(len(strip)) - np.searchsorted(strip, strip)
+    if number.max() >= most:
         return None
+    starts = np.zeros((int(number.max()) + 1, strips.strips), dtype=np.int64)
+    lengths = np.zeros_like(starts)
+    starts[number, strip], lengths[number, strip] = begin, end - begin
+    member = np.arange(table.shape[1])
+    made = []
+    for first, counts in zip(starts, lengths, strict=True):
+        inside = (member >= first[:, None]) & (member < (first + counts)[:, None])
+        own = table & np.repeat(inside, strips.counts, axis=0)
+        made.append(_reach(own, strips, keys, step, every & inside, first, counts))
+    return tuple(made)
+
+
+def _reach(
+    table: NDArray[np.bool_],
+    strips: AxisTiling,
+    keys: IntArray,
+    step: int,
+    every: NDArray[np.bool_],
+    first: IntArray,
+    counts: IntArray,
+) -> AxisReach:
+    """The reach of one piece of every strip: ``counts`` members from ``first``."""
     full_first, full_counts = _run(every)
     if full_counts is None:
         full_first, full_counts = first, np.zeros_like(counts)  # full keys in pieces: none promised
-    starts = keys[strips.offsets, first]
+    starts = np.where(counts > 0, keys[strips.offsets, first], 0)
     inner = np.where(full_counts > 0, full_first - first, 0)
     pairs = int(table.sum())
     truth = _local(table, strips, first, counts)

@@ -90,11 +90,37 @@ def _segment(pattern: PatternIR, side: Side, name: str) -> Segment:
     return next(s for s in pattern.segments_of(side) if s.name == name)
 
 
-def _box(clause: Clause, axes: tuple[str, ...]) -> KeyBox | None:
-    lowers: dict[str, list[Expr]] = {a: [e.Int(0)] for a in axes}
-    uppers: dict[str, list[Expr]] = {a: [e.Length(Side.K, a)] for a in axes}
+@dataclass(frozen=True, slots=True)
+class AxisBounds:
+    """What the literals of a clause say of one key axis: ``lower <= k < upper`` for all of them.
+
+    step, residue: None where keys are consecutive.
+    """
+
+    lowers: tuple[Expr, ...]
+    uppers: tuple[Expr, ...]
+    congruence: tuple[int, Expr] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseBounds:
+    """A clause solved for the key, without the ends of the axes.
+
+    conditions: on the query alone. solved: False where some literal says more than the bounds.
+    """
+
+    axes: dict[str, AxisBounds]
+    conditions: tuple[Expr, ...]
+    solved: bool
+
+
+def clause_bounds(clause: Clause, axes: tuple[str, ...]) -> ClauseBounds:
+    """The bounds of one clause; literals that do not solve are left out."""
+    lowers: dict[str, list[Expr]] = {a: [] for a in axes}
+    uppers: dict[str, list[Expr]] = {a: [] for a in axes}
     steps: dict[str, tuple[int, Expr]] = {}
     conditions: list[Expr] = []
+    solved = True
     for literal in clause:
         for fact in solve(literal):
             match fact:
@@ -103,7 +129,7 @@ def _box(clause: Clause, axes: tuple[str, ...]) -> KeyBox | None:
                 case Upper(axis=axis, bound=bound):
                     uppers[axis].append(bound)
                 case Congruent(axis=axis) if axis in steps:
-                    return None
+                    solved = False
                 case Congruent(axis=axis, modulus=modulus, residue=residue):
                     steps[axis] = modulus, residue
                     # A residue outside 0 .. modulus - 1 is no key's.
@@ -112,14 +138,23 @@ def _box(clause: Clause, axes: tuple[str, ...]) -> KeyBox | None:
                 case RowOnly(condition=condition):
                     conditions.append(condition)
                 case Opaque():
-                    return None
+                    solved = False
+    made = {a: AxisBounds(tuple(lowers[a]), tuple(uppers[a]), steps.get(a)) for a in axes}
+    return ClauseBounds(made, tuple(conditions), solved)
+
+
+def _box(clause: Clause, axes: tuple[str, ...]) -> KeyBox | None:
+    found = clause_bounds(clause, axes)
+    if not found.solved:
+        return None
     intervals = []
-    for axis in axes:
-        step, residue = steps.get(axis, (1, e.Int(0)))
-        lower = _extreme("max", lowers[axis])
-        upper = _extreme("min", uppers[axis])
+    for axis, bounds in found.axes.items():
+        step, residue = bounds.congruence or (1, e.Int(0))
+        lower = _extreme("max", [e.Int(0), *bounds.lowers])
+        upper = _extreme("min", [e.Length(Side.K, axis), *bounds.uppers])
         intervals.append(AxisInterval(axis, lower, upper, step, residue))
-    return KeyBox(tuple(intervals), simplify(e.And(tuple(conditions))) if conditions else e.TRUE)
+    conditions = found.conditions
+    return KeyBox(tuple(intervals), simplify(e.And(conditions)) if conditions else e.TRUE)
 
 
 def _extreme(function: str, bounds: list[Expr]) -> Expr:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from attnlang.compiler.plan.count import pairs_per_row
+from attnlang.compiler.plan.crossing import segment_inputs, stays_within
+from attnlang.compiler.plan.first_tile import first_tile_live
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.problem.problem import Problem
 
@@ -13,14 +15,22 @@ def prove(plan: Plan) -> dict[str, bool]:
     """Facts by name; False means not proved.
 
     rows_nonempty: every query has a key. causal: no key after its query (by place in the
-    sequence). contiguous: every query tile visits one run of key tiles. int32: all tensor
-    offsets of ``[heads, tokens, 256]`` fit 32 bits.
+    sequence). first_tile_live: every query has a key in the first tile visited for it
+    (:mod:`first_tile`). contiguous: every query tile visits one run of key tiles. int32: all
+    tensor offsets of ``[heads, tokens, 256]`` fit 32 bits. within_NAME, for each sorted integer
+    input: no query attends a key whose value of it is another (:mod:`crossing`).
     """
+    within = {
+        f"within_{name}": all(stays_within(plan, g, name).holds is True for g in plan.heads)
+        for name in segment_inputs(plan.problem.pattern)
+    }
     return {
         "rows_nonempty": all(rows_nonempty(plan, g) for g in plan.heads),
         "causal": all(causal(plan, g) for g in plan.heads),
+        "first_tile_live": all(first_tile_live(plan, g).holds is True for g in plan.heads),
         "contiguous": all(contiguous(g) for g in plan.heads),
         "int32": plan.problem.heads * max(plan.problem.q_len, plan.problem.k_len) * 256 < 2**31,
+        **within,
     }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from attnlang.compiler.analysis.classify import classify
-from attnlang.compiler.analysis.leaves import Known, parameter_tables
+from attnlang.compiler.analysis.leaves import Known, parameter_tables, settled
 from attnlang.compiler.analysis.swap import swapped, swapped_known
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.choose import Boxes, box_search, cut_keys, default_layout, describe
+from attnlang.compiler.layout.choose import default_layout
 from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
-from attnlang.compiler.layout.tiling import ExtentTiling, SideTiling
+from attnlang.compiler.plan.box_plan import Classes, box_plan
 from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable, stack
@@ -25,20 +25,24 @@ def make(
     layout: Layout | None = None,
     known: Known | None = None,
     machine: Machine = TENSOR_CORES,
+    classes: Classes | None = None,
 ) -> Plan:
     """The plan of a problem: what every class of heads visits, in a layout.
 
     layout: None lets the planner choose for ``machine``. known: run-time tensors of one batch
-    element; what is not known is planned for any value.
+    element; what is not known is planned for any value. classes: None for those of all heads.
     """
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
-    classes = head_classes(problem)
-    if layout is None and len(problem.q) == len(problem.k) == 1:
-        wheres = [(where, len(heads)) for where, heads in classes]
-        boxes = box_search(wheres, problem.q[0], problem.k[0], known, machine)
-        if boxes is not None:
-            return _box_plan(problem, classes, boxes, known)
+    every = head_classes(problem) if classes is None else classes
+    classes = tuple((settled(where, known), heads) for where, heads in every)
+    if layout is None:
+        boxed = box_plan(problem, classes, known, machine)
+        if boxed is not None:
+            layout, tables = boxed
+            pairs = zip(classes, tables, strict=True)
+            boxes = tuple(_boxed(own, table, layout, known) for own, table in pairs)
+            return Plan(problem, layout, boxes, True, known)
     layout = layout or default_layout(problem)
     groups: list[HeadPlan] = []
     exact = True
@@ -50,32 +54,12 @@ def make(
     return Plan(problem, layout, tuple(groups), exact, known)
 
 
-def _box_plan(
-    problem: Problem,
-    classes: tuple[tuple[Expr, tuple[int, ...]], ...],
-    boxes: Boxes,
-    known: Known,
-) -> Plan:
-    extent = problem.k[0]
-    # Head classes may walk keys in tiles of unlike extents; pictures are cut by the first's.
-    tile = boxes.classes[0].k_tile
-    keys = tuple(
-        cut_keys(f, n, t) for f, n, t in zip(boxes.folds, extent.lengths, tile, strict=True)
-    )
-    layout = Layout(
-        SideTiling((boxes.q,)),
-        SideTiling((ExtentTiling(extent, keys),)),
-        describe(boxes, extent.axes),
-    )
-    groups = []
-    for (where, heads), own in zip(classes, boxes.classes, strict=True):
-        table = BoxTable(boxes.q, own.reaches, own.k_tile)
-        rows, columns = (
-            partial(_rows, where, layout, known),
-            partial(_columns, where, layout, known),
-        )
-        groups.append(HeadPlan(heads, where, table, rows, columns))
-    return Plan(problem, layout, tuple(groups), True, known)
+def _boxed(
+    own: tuple[Expr, tuple[int, ...]], table: BoxTable, layout: Layout, known: Known
+) -> HeadPlan:
+    where, heads = own
+    rows, columns = (partial(f, where, layout, known) for f in (_rows, _columns))
+    return HeadPlan(heads, where, table, rows, columns)
 
 
 def _given(table: RunTable) -> RunTable:

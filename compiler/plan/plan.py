@@ -93,12 +93,14 @@ class Plan:
     @property
     def visited(self) -> int:
         """Slots of all visited tiles over all heads, padding included."""
-        total = 0
-        for group in self.heads:
-            found = group.visits.tiles()
-            area = self.layout.area if group.boxes is None else group.boxes.area
-            total += (found["full"] + found["partial"]) * area * len(group.heads)
-        return total
+        return sum(self.visited_by(group) * len(group.heads) for group in self.heads)
+
+    def visited_by(self, group: HeadPlan) -> int:
+        """The slots that one head of a group visits."""
+        if group.boxes is not None:
+            return group.boxes.visited
+        found = group.table.tiles()
+        return (found["full"] + found["partial"]) * self.layout.area
 
     @property
     def waste(self) -> float:

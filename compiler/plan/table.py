@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
+Runs: TypeAlias = tuple[IntArray, IntArray, IntArray]
+"""Rows, first columns, and the columns after the last."""
 
 
 @dataclass(frozen=True)
@@ -96,42 +100,39 @@ def empty(rows: int, columns: int) -> RunTable:
     )
 
 
-def from_intervals(
-    live: tuple[IntArray, IntArray], not_full: tuple[IntArray, IntArray], columns: int
-) -> RunTable:
-    """A table from intervals of key tiles: ``(starts, stops)``, each ``[rows, intervals]``.
+def from_runs(live: Sequence[Runs], not_full: Sequence[Runs], rows: int, columns: int) -> RunTable:
+    """A table from runs of columns: visited where some live run is, full where no other one is.
 
-    A tile is visited if in a live interval, and full if in no ``not_full`` one besides. Empty
-    intervals have ``stop <= start``.
+    Runs may overlap and come in any order; each has at least one column.
     """
-    (a, b), (c, d) = live, not_full
-    n = a.shape[0]
-    cuts = np.sort(np.concatenate((a, b, c, d), axis=1), axis=1)
-    lo, hi = cuts[:, :-1], cuts[:, 1:]
-    solid = hi > lo
-    alive = solid & _covered(lo, a, b)
-    whole = alive & ~_covered(lo, c, d)
-    # Join neighbours of one kind: a piece opens a run unless the piece before continues into it.
-    kind = np.where(alive, 1 + whole, 0)
-    rows, pieces = np.nonzero(alive)
-    starts, stops, kinds = lo[rows, pieces], hi[rows, pieces], kind[rows, pieces]
-    if not len(rows):
-        return empty(n, columns)
-    new = np.ones(len(rows), dtype=bool)
-    new[1:] = (np.diff(rows) != 0) | (starts[1:] != stops[:-1]) | (kinds[1:] != kinds[:-1])
+    width = columns + 1
+    at, live_step, broken_step = [], [], []
+    for runs, is_live in (*((r, True) for r in live), *((r, False) for r in not_full)):
+        row, start, stop = runs
+        at += [row * width + start, row * width + stop]
+        step = np.repeat(np.array([1, -1], dtype=np.int64), len(row))
+        live_step.append(step if is_live else np.zeros_like(step))
+        broken_step.append(np.zeros_like(step) if is_live else step)
+    if not at:
+        return empty(rows, columns)
+    place = np.concatenate(at)
+    order = np.argsort(place, kind="stable")
+    place = place[order]
+    alive = np.cumsum(np.concatenate(live_step)[order])[:-1] > 0
+    whole = np.cumsum(np.concatenate(broken_step)[order])[:-1] == 0
+    # Between two ends that follow one another, everything is of one kind.
+    piece = np.flatnonzero(alive & (np.diff(place) > 0))
+    if not len(piece):
+        return empty(rows, columns)
+    row, starts, stops = place[piece] // width, place[piece] % width, place[piece + 1] % width
+    full = whole[piece]
+    new = np.ones(len(row), dtype=bool)
+    new[1:] = (np.diff(row) != 0) | (starts[1:] != stops[:-1]) | (full[1:] != full[:-1])
     first = np.flatnonzero(new)
-    last = np.append(first[1:], len(rows)) - 1
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(rows[first], minlength=n)))).astype(
-        np.int64
-    )
-    return RunTable(columns, offsets, starts[first], stops[last], kinds[first] == 2)
-
-
-def _covered(points: IntArray, starts: IntArray, stops: IntArray) -> NDArray[np.bool_]:
-    found = np.zeros(points.shape, dtype=bool)
-    for i in range(starts.shape[1]):
-        found |= (points >= starts[:, i : i + 1]) & (points < stops[:, i : i + 1])
-    return found
+    last = np.append(first[1:], len(row)) - 1
+    counts = np.bincount(row[first], minlength=rows)
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return RunTable(columns, offsets, starts[first], stops[last], full[first])
 
 
 def stack(blocks: tuple[tuple[RunTable, ...], ...]) -> RunTable:

@@ -16,7 +16,12 @@ from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
 from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
-from attnlang.compiler.ir.values import closed_groups, read_entries, substitute_values
+from attnlang.compiler.ir.values import (
+    closed_groups,
+    closed_requirements,
+    read_entries,
+    substitute_values,
+)
 from attnlang.compiler.problem.problem import BoundAttend, BoundGroup, Extent, Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
@@ -37,6 +42,8 @@ PYTHON = Ops(
     maximum=lambda a, b: a if a != a or a > b else b,
     where=lambda c, a, b: a if c else b,
     function=_function,
+    truth=int,
+    some=bool,
 )
 LARGEST = 2**62 - 1
 """Beyond this an integer, or the difference of two, might not fit 64 bits."""
@@ -72,18 +79,17 @@ def bind(
         attend = group.attend
         clauses = [
             c and _close(c, pattern, known)
-            for c in (attend.where, attend.score, attend.scale, attend.sink)
+            for c in (attend.where, attend.score, attend.scale, attend.sink, attend.gain)
         ]
-        ranges = leaf_ranges(pattern, q, k, heads, kv_heads)
+        intervals = Intervals(PYTHON, leaf_ranges(pattern, q, k, heads, kv_heads))
         for clause in clauses:
             if clause is not None:
-                _check_numbers(clause, ranges, report)
+                _check_numbers(clause, intervals, report)
         report.raise_if_errors()
-        where, score, scale, sink = (c and _decide(c, ranges) for c in clauses)
+        where, score, scale, sink, gain = (c and _decide(c, intervals) for c in clauses)
         assert where is not None
-        bound = BoundAttend(
-            where, score, scale, sink, attend.empty or EmptyRule.ZERO, attend.normaliser
-        )
+        empty = attend.empty or EmptyRule.ZERO
+        bound = BoundAttend(where, score, scale, sink, empty, attend.normaliser, gain)
         groups.append(BoundGroup(start, stop, bound, index))
     return Problem(pattern, heads, kv_heads, head_dim, q, k, tuple(groups))
 
@@ -112,24 +118,27 @@ def _counts(pattern: PatternIR, heads: int, kv_heads: int, head_dim: int) -> dic
 def _lengths(
     pattern: PatternIR, sizes: Sizes, known: Mapping[Expr, int]
 ) -> dict[tuple[Side, str], int]:
-    """Every axis and segment length by side. ``q.n``/``k.n`` override ``n``."""
+    """Every axis and segment length by side. ``q.n``/``k.n`` override ``n``.
+
+    Axes first: the sizes of segments may be computed from their lengths.
+    """
     lengths: dict[tuple[Side, str], int] = {}
     used: set[str] = set()
-    for side in (Side.Q, Side.K):
-        for segment in pattern.segments_of(side):
-            names = pattern.axes(side) if segment.is_grid else (segment.name,)
-            for name in names:
-                keys = [key for key in (f"{side}.{name}", name) if key in sizes]
-                used.update(keys)
-                if keys:
-                    size = sizes[keys[0]]
-                elif segment.size is not None:
-                    fixed = _number(segment.size, pattern, known)
-                    size = int(fixed) if fixed is not None else -1
-                else:
-                    raise failure("AL405", None, what=f"`{name}`")
-                low = 1 if segment.is_grid else 0
-                lengths[side, name] = _whole(size, low, f"the length of `{name}`")
+    segments = [(side, s) for side in (Side.Q, Side.K) for s in pattern.segments_of(side)]
+    for side, segment in sorted(segments, key=lambda x: not x[1].is_grid):
+        for name in pattern.axes(side) if segment.is_grid else (segment.name,):
+            keys = [key for key in (f"{side}.{name}", name) if key in sizes]
+            used.update(keys)
+            if keys:
+                size = sizes[keys[0]]
+            elif segment.size is not None:
+                axes: dict[Expr, int] = {e.Length(s, a): n for (s, a), n in lengths.items()}
+                fixed = _number(segment.size, pattern, {**known, **axes})
+                size = int(fixed) if fixed is not None else -1
+            else:
+                raise failure("AL405", None, what=f"`{name}`")
+            low = 1 if segment.is_grid else 0
+            lengths[side, name] = _whole(size, low, f"the length of `{name}`")
     for key in sizes:
         if key not in used:
             taken = {n for _, n in lengths} | {f"{s}.{n}" for s, n in lengths}
@@ -168,8 +177,8 @@ def _extents(
 
 
 def _check_requirements(pattern: PatternIR, known: Mapping[Expr, int], report: Report) -> None:
-    for requirement in pattern.requirements:
-        if _number(requirement.condition, pattern, known) is True:
+    for requirement in closed_requirements(pattern):
+        if value_of(_close(requirement.condition, pattern, known)) is True:
             continue
         values = ", ".join(f"{n} = {v}" for n, v in pattern.values)
         lengths = ", ".join(
@@ -193,7 +202,7 @@ def _group_bounds(
     """Index and numeric bounds of the head groups; they must cover all heads once."""
     found: list[tuple[int, int, int, HeadGroup]] = []
     for index, group in enumerate(closed_groups(pattern)):
-        bounds = [_number(b, pattern, known) for b in (group.start, group.stop)]
+        bounds = [value_of(_close(b, pattern, known)) for b in (group.start, group.stop)]
         start, stop = (int(b) if b is not None else -1 for b in bounds)
         if min(start, stop) < 0:
             why = f"a group begins or ends at head {min(start, stop)}; count heads from 0"
@@ -234,20 +243,25 @@ def _number(x: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Number | 
     return value_of(_close(substitute_values(x, pattern), pattern, known))
 
 
-def _decide(clause: Expr, ranges: Callable[[Expr], Range]) -> Expr:
-    """Comparisons that these lengths settle everywhere (``k.n < 0``) become true or false."""
-    intervals = Intervals(PYTHON, ranges)
+def _decide(clause: Expr, intervals: Intervals) -> Expr:
+    """What these lengths settle everywhere becomes a constant: comparisons (``k.n < 0``), and
+    quotients and the like (how many multiples of ``d`` there are)."""
 
     def rule(x: Expr) -> Expr | None:
-        if not isinstance(x, e.Compare) or kind_of(x.left) is Kind.FLOAT:
-            return None
-        lo, hi = intervals.of(x)
-        return e.Bool(bool(lo), span=x.span) if lo == hi else None
+        match x:
+            case e.Compare() if kind_of(x.left) is not Kind.FLOAT:
+                lo, hi = intervals.of(x)
+                return e.Bool(bool(lo), span=x.span) if lo == hi else None
+            case e.Apply() | e.Arith(op="//" | "%") if kind_of(x) is Kind.INT:
+                lo, hi = intervals.of(x)
+                return e.Int(int(lo), span=x.span) if lo == hi else None
+            case _:
+                return None
 
     return simplify(rewrite(clause, rule))
 
 
-def _check_numbers(clause: Expr, ranges: Callable[[Expr], Range], report: Report) -> None:
+def _check_numbers(clause: Expr, intervals: Intervals, report: Report) -> None:
     """AL409 where a divisor may be 0, AL410 where an integer may leave 64 bits."""
 
     def watch(x: Expr, found: Range) -> None:
@@ -256,14 +270,17 @@ def _check_numbers(clause: Expr, ranges: Callable[[Expr], Range], report: Report
             most = PYTHON.maximum(abs(lo), abs(hi))
             report.add("AL410", x.span, value=most if math.isfinite(most) else "any value")
 
+    intervals.watch = watch
     try:
-        Intervals(PYTHON, ranges, watch).of(clause)
+        intervals.of(clause)
     except DivisorMayBeZero as error:
         node = error.node
         op = node.op if isinstance(node, e.Arith) else "ceildiv"
         report.add("AL409", node.span, "here", op=op)
     except OverflowError:
         report.add("AL410", clause.span, value="more than any number")
+    finally:
+        intervals.watch = None
 
 
 def leaf_ranges(

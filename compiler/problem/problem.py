@@ -46,6 +46,7 @@ class BoundAttend:
     sink: Expr | None
     empty: EmptyRule
     normaliser: Normaliser = Normaliser.SOFTMAX
+    gain: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Side, SymbolName
 from attnlang.compiler.ir.intervals import Intervals
 from attnlang.compiler.ir.pattern import PatternIR, Segment
-from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recurrence
+from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recurrence, Select
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
@@ -104,7 +104,7 @@ class BoundProgram:
                 sizes[f"{Side.K}.{name}"] = self.tokens(space)
         grid = next(x for x in self.extents(query) if x.segment.is_grid)
         return bind(
-            pattern,
+            self._with_sets_from(pattern, query, grid.origin[0]),
             sizes,
             heads=heads,
             kv_heads=kv_heads,
@@ -112,6 +112,31 @@ class BoundProgram:
             q_offset=grid.origin[0],
             outer=self.known,
         )
+
+    def _with_sets_from(self, pattern: PatternIR, query: Space, origin: int) -> PatternIR:
+        """The pattern where it reads sets by the query's place among the queries of the call: a set
+        has rows for these alone, and while decoding the first has another coordinate than 0."""
+        rows = {
+            s.name: s.dims.index(query.axes[0])
+            for s in self.program.steps
+            if isinstance(s, Select) and query.whole and query.axes[0] in s.dims
+        }
+        if not origin or not any(i.name in rows for i in pattern.inputs):
+            return pattern
+
+        def rule(x: Expr) -> Expr | None:
+            if not isinstance(x, e.Table) or x.name not in rows:
+                return None
+            indices = list(x.indices)
+            at = rows[x.name]
+            indices[at] = e.Arith("-", indices[at], e.Int(origin))
+            return replace(x, indices=tuple(indices))
+
+        groups = [
+            replace(g, attend=replace(g.attend, where=rewrite(g.attend.where, rule)))
+            for g in pattern.groups
+        ]
+        return replace(pattern, groups=tuple(groups))
 
     def tokens(self, space: Space) -> int:
         """How many tokens a tensor of this space has."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from attnlang.compiler.plan import facts as planned
-from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.plan.crossing import segment_inputs, stays_within
+from attnlang.compiler.plan.finding import Finding
+from attnlang.compiler.plan.first_tile import first_tile_live
+from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.problem.problem import Extent
 from attnlang.compiler.report.dense import coordinate
 from attnlang.compiler.report.relation import Relation
@@ -47,16 +51,45 @@ def facts(
     plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]
 ) -> tuple[Fact, ...]:
     """rows_nonempty: every query has a key. causal: no key after its query, by place in the
-    sequence. contiguous: every query tile visits one run or box of keys. int32: all offsets of
+    sequence. first_tile_live: every query has a key in the first tile visited for it.
+    within_NAME: no query attends a key of another segment, as the sorted input NAME numbers them.
+    contiguous: every query tile visits one run or box of keys. int32: all offsets of
     ``[heads, tokens, 256]`` fit 32 bits.
     """
     longest = max(plan.problem.q_len, plan.problem.k_len)
     return (
         _rows_nonempty(plan, relations, rows),
         _causal(plan, relations, rows),
-        Fact("contiguous", all(g.boxes is not None or planned.contiguous(g) for g in plan.heads)),
+        *(
+            _found(plan, relations, f"within_{name}", partial(stays_within, name=name))
+            for name in segment_inputs(plan.problem.pattern)
+        ),
+        _found(plan, relations, "first_tile_live", first_tile_live),
+        Fact("contiguous", all(_unbroken(g) for g in plan.heads)),
         Fact("int32", plan.problem.heads * longest * 256 < 2**31),
     )
+
+
+def _unbroken(group: HeadPlan) -> bool:
+    return planned.contiguous(group) if group.boxes is None else group.boxes.single is not None
+
+
+def _found(
+    plan: Plan,
+    relations: Sequence[Relation],
+    name: str,
+    ask: Callable[[Plan, HeadPlan], Finding],
+) -> Fact:
+    """A fact of all groups of heads; refuted by the first that refutes it."""
+    unknown = False
+    for group in plan.heads:
+        found = ask(plan, group)
+        if found.holds is False:
+            relation = next(x for x in relations if group.heads[0] in x.heads)
+            assert found.query is not None
+            return Fact(name, False, _witness(relation, found.query, found.key))
+        unknown = unknown or found.holds is None
+    return Fact(name, None if unknown else True)
 
 
 def _rows_nonempty(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]) -> Fact:

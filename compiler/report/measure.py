@@ -98,7 +98,7 @@ def _pairs(
         return Pairs(count, count, density, _keys(count, shape, whole))
     at_most = 0
     for relation, found in zip(classes, rows, strict=True):
-        most = min(_visited(plan, _group(plan, relation)), shape.queries * shape.keys)
+        most = min(plan.visited_by(_group(plan, relation)), shape.queries * shape.keys)
         at_most += len(relation.heads) * (most if found is None else min(most, found.pairs))
     return Pairs(None, at_most, None, None)
 
@@ -111,25 +111,28 @@ def _keys(count: int, shape: Shape, rows: Sequence[Rows]) -> Keys | None:
     return Keys(least, count / (shape.heads * shape.queries), most)
 
 
-def _visited(plan: Plan, group: HeadPlan) -> int:
-    """Slots of the tiles that one head of a group visits."""
-    tiles = group.visits.tiles()
-    area = plan.layout.area if group.boxes is None else group.boxes.area
-    return (tiles["full"] + tiles["partial"]) * area
-
-
 def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:
     kinds, slots = plan.tiles, plan.visited
     return Tiles(
         full=kinds["full"],
         partial=kinds["partial"],
         empty=kinds["empty"],
+        share=_share(plan),
         slots=slots,
         waste=slots / pairs.count if pairs.count else None,
         exact=plan.exact,
         layout=str(plan.layout),
         planning_ms=planning_ms,
     )
+
+
+def _share(plan: Plan) -> float:
+    """Tiles visited by a head over its tiles, averaged over heads."""
+    total = 0.0
+    for group in plan.heads:
+        kinds = group.visits.tiles()
+        total += len(group.heads) * (1 - kinds["empty"] / max(sum(kinds.values()), 1))
+    return total / plan.problem.heads
 
 
 def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula | None:
@@ -169,7 +172,8 @@ def _notes(plan: Plan, classes: Sequence[Relation], rows: Sequence[Rows | None])
     missing = missing_inputs(plan)
     if missing:
         names = " and ".join(f"`{name}`" for name in missing)
-        by_head = any("head" in plan.problem.pattern.input(name).dims for name in missing)
+        declared = [plan.problem.pattern.input(name) for name in missing]
+        by_head = any(i.sides and "head" in i.dims for i in declared)
         why = "not analysed, as it differs by head" if by_head else "not given here"
         notes.append(f"which pairs attend depends on {names}, {why}: these are bounds")
     elif any(r is None for r in rows):

@@ -59,12 +59,14 @@ class Pairs:
 class Tiles:
     """Tile pairs over all heads. slots: what visiting them costs, padding included.
 
+    share: of a head's tiles, how many are visited, on average (heads may have tiles of their own).
     waste: slots over attending pairs. exact: is no tile visited or masked without need?
     """
 
     full: int
     partial: int
     empty: int
+    share: float
     slots: int
     waste: float | None
     exact: bool

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from attnlang.compiler.diagnostics.model import PatternError
+from attnlang.compiler.ir.expr import Expr, Length
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.report.dense import keys_at
@@ -116,8 +118,14 @@ def _grid(problem: Problem) -> Lengths:
     return lengths
 
 
+def _follows(size: Expr | None) -> bool:
+    """Is the number of a segment's tokens computed from lengths?"""
+    return size is not None and any(isinstance(x, Length) for x in walk(size))
+
+
 def _count(problem: Problem, sizes: Lengths, head_dim: int, mean: _Mean) -> Counted | None:
-    extras = {x.segment.name: x.size for x in (*problem.q, *problem.k) if not x.segment.is_grid}
+    given = (x for x in (*problem.q, *problem.k) if not x.segment.is_grid)
+    extras = {x.segment.name: x.size for x in given if not _follows(x.segment.size)}
     try:
         scaled = bind(
             problem.pattern,

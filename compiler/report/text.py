@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from attnlang.compiler.report.cache import Cache
-from attnlang.compiler.report.facts import Coordinates, Fact, Witness
+from attnlang.compiler.report.facts import Coordinates, Fact
 from attnlang.compiler.report.growth import Growth
 from attnlang.compiler.report.reach import Reach
 from attnlang.compiler.report.report import Cost, Pairs, Report, Shape, Tiles
@@ -90,11 +90,10 @@ def _cost(cost: Cost) -> Iterator[Line]:
 
 
 def _tiles(tiles: Tiles) -> Iterator[Line]:
-    everything = tiles.full + tiles.partial + tiles.empty
     yield (
         "tiles",
         f"{count(tiles.full)} full, {count(tiles.partial)} partial, {count(tiles.empty)} empty: "
-        f"{percent((tiles.full + tiles.partial) / max(everything, 1))} visited",
+        f"{percent(tiles.share)} visited",
     )
     yield "layout", tiles.layout
     if tiles.waste is not None:
@@ -104,12 +103,17 @@ def _tiles(tiles: Tiles) -> Iterator[Line]:
 _WORDS = {
     "rows_nonempty": "non-empty rows",
     "causal": "causal",
+    "first_tile_live": "first tile live",
     "contiguous": "contiguous",
     "int32": "32-bit offsets",
 }
 _MEANING = {
     "rows_nonempty": ("every query has a key", "a query may be left without any key"),
     "causal": ("no key comes after its query", "keys may come after their query"),
+    "first_tile_live": (
+        "every query has a key in the first tile visited for it",
+        "a query may have no key in the first tile visited for it",
+    ),
     "contiguous": (
         "each query tile visits one unbroken range of keys",
         "the keys of a query tile have gaps",
@@ -119,18 +123,28 @@ _MEANING = {
 
 
 def _fact(fact: Fact, shape: Shape) -> Line:
-    good, bad = _MEANING.get(fact.name, ("", ""))
     word = {True: "yes", False: "no", None: "not proved"}[fact.holds]
-    text = f"{word:<10}  {good if fact.holds else _witness(fact.witness, shape) or bad}"
-    return _WORDS.get(fact.name, fact.name), text
+    segments = fact.name.removeprefix("within_")
+    if segments != fact.name:
+        label = f"within {segments}"
+        good = f"no query attends a key with another `{segments}`"
+        bad = f"queries may attend keys with another `{segments}`"
+    else:
+        label, (good, bad) = _WORDS[fact.name], _MEANING[fact.name]
+    return label, f"{word:<10}  {good if fact.holds else _witness(fact, shape) or bad}"
 
 
-def _witness(witness: Witness | None, shape: Shape) -> str:
+def _witness(fact: Fact, shape: Shape) -> str:
+    witness = fact.witness
     if witness is None:
         return ""
     head = f" in head {witness.head}" if shape.head_classes > 1 else ""
     plain = {axis for axis, _ in witness.query_at} == {axis for axis, _ in witness.key_at}
+    alone = len(witness.query_at) == 1 and witness.query_at[0][0] in dict(shape.sizes)
     query, key = (_at(x, plain) for x in (witness.query_at, witness.key_at))
+    if fact.name == "first_tile_live":
+        query = _at(witness.query_at, alone)
+        return f"query {query} has no key in the first tile visited for it{head}"
     return f"query {query} attends {f'key {key}' if key else 'nothing'}{head}"
 
 

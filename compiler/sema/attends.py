@@ -22,7 +22,7 @@ from attnlang.compiler.syntax import tree as t
 def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
     ctx = draft.ctx
     where = boolean(node.where, ctx, "`where`")
-    clauses: dict[str, Expr | None] = {"score": None, "scale": None, "sink": None}
+    clauses: dict[str, Expr | None] = {"score": None, "scale": None, "sink": None, "gain": None}
     score: Expr = e.Symbol(SymbolName.SCORE, span=node.span)
     empty: EmptyRule | None = None
     normaliser = Normaliser.SOFTMAX
@@ -51,7 +51,7 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
             kind, empty = "empty", EmptyRule(option.rule.id)
         else:
             kind = option.kind
-            if kind not in ("score", "softcap", "scale", "sink"):
+            if kind not in ("score", "softcap", "scale", "sink", "gain"):
                 why = f"`{kind}` belongs to `attend linear`"
                 ctx.error("AL315", option.span, why=why)
                 good = False
@@ -79,7 +79,7 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
         return None
     if not within_budget(where, node.where.span, ctx):
         return None
-    _check_segments((where, clauses["score"], clauses["sink"]), draft)
+    _check_segments((where, clauses["score"], clauses["sink"], clauses["gain"]), draft)
     return Attend(
         where,
         clauses["score"],
@@ -87,6 +87,7 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
         clauses["sink"],
         empty,
         normaliser,
+        clauses["gain"],
         span=node.where.span,
     )
 

@@ -52,6 +52,8 @@ class Draft:
     """Attentions of groups of heads, side by side."""
     products: dict[str, Product] | None = None
     """Of the attention being read: tables of queries times learned vectors."""
+    numbers: list[InputDecl] = field(default_factory=list)
+    """Tensors of one feature: later steps read them as numbers of their tokens."""
     result: Vector | None = None
     returned: Span | None = None
 

@@ -149,6 +149,8 @@ def _name(node: t.Name, ctx: Context) -> Expr | None:
                 name=name,
                 help=f"a token's coordinate is `q.{axis}` or `k.{axis}`, a length `len({axis})`",
             )
+        case TableName(rank=0, kind=kind):
+            return e.Table(name, kind, (), span=node.span)
         case TableName(per=per):
             entry = {Per.AXIS: (*ctx.q_axes, "axis")[0], Per.HEAD: "head"}.get(per, "...")
             label = "a table" if per is Per.ONE else f"one value for each {per}"
@@ -246,7 +248,8 @@ def _subscript(node: t.Subscript, ctx: Context) -> Expr | None:
         return None
     name = node.base.id
     table = ctx.names.get(name)
-    if isinstance(table, ValueName) or (table is None and name in SYMBOLS):
+    scalar = isinstance(table, TableName) and table.rank == 0
+    if scalar or isinstance(table, ValueName) or (table is None and name in SYMBOLS):
         if table != ValueName(None):
             ctx.error("AL107", node.base.span, "has one value", name=name, help="it takes no index")
         return None

@@ -24,7 +24,7 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
     for i, written in enumerate(node.type.dims):
         word = written.id if isinstance(written, t.Name) else None
         if word in ("batch", "head") or word in axes:
-            if word in said:
+            if word in said and word not in axes:  # an axis may come twice: pairs of its tokens
                 ctx.error("AL102", written.span, "listed twice", name=word)
                 good = False
             elif word == "batch" and i > 0:

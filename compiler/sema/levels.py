@@ -27,11 +27,12 @@ ALLOWED: dict[str, Level] = {
     "where": _ALL,
     "score": _ALL | Level.SCORE,
     "sink": _ALL & ~Level.KEY,
+    "gain": _ALL,
     "scale": _ALL & ~(Level.KEY | Level.QUERY),
     "softcap": _ALL & ~(Level.KEY | Level.QUERY),
     "require": Level.LENGTHS | Level.HEADS,
     "a group of heads": Level.HEADS,
-    "a size": Level.HEADS,
+    "a size": Level.LENGTHS | Level.HEADS,
     "a dimension": Level.LENGTHS | Level.HEADS,
     "a default": Level(0),
 }

@@ -21,6 +21,7 @@ from attnlang.compiler.ir.pattern import (
     Segment,
 )
 from attnlang.compiler.ir.program import attentions
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.sema import parameters
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
@@ -40,6 +41,7 @@ from attnlang.compiler.sema.programs import (
 )
 from attnlang.compiler.sema.rows import check_empty_rule
 from attnlang.compiler.sema.scope import (
+    ARGUMENTS,
     RESERVED,
     AxisName,
     Binding,
@@ -229,7 +231,7 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Extra():
             _extra(node, draft)
         case t.Input():
-            if node.name.id == "index":
+            if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
             made = declare_input(node, draft.ctx) if draft.define(node.name) else None
             if made is None:
@@ -339,6 +341,11 @@ def _extra(node: t.Extra, draft: Draft) -> None:
         size = typed(node.size, draft.ctx, (Kind.INT,), "a size")
         if size is None or not check_level(size, "a size", draft.input_names, draft.ctx):
             return
+        for x in walk(size):
+            if isinstance(x, e.Length) and x.axis in draft.ctx.segments:
+                word = f"the number of `{x.axis}` tokens"
+                draft.ctx.error("AL207", x.span, "not an axis", clause="a size", word=word)
+                return
     segment = Segment(node.name.id, node.place, size, sides)
     (draft.prefixes if node.place == "prefix" else draft.suffixes).append(segment)
 

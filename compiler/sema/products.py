@@ -58,7 +58,7 @@ def product(node: t.Call, ctx: Context) -> Expr | None:
     while name in ctx.names:
         name += "_"
     ctx.products[name] = Product(name, side, table.name, by_head)
-    own = head if side is Side.Q else e.Symbol(SymbolName.KV_HEAD)
+    own = head if side is Side.Q or by_head else e.Symbol(SymbolName.KV_HEAD)
     rest = made[1:] if by_head else made
     return e.Table(name, Kind.FLOAT, (own, e.Index(side), *rest), span=node.span)
 

@@ -19,13 +19,13 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Reduction,
 )
-from attnlang.compiler.ir.vector import Space, Tensor
+from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
-from attnlang.compiler.sema.scope import AxisName, ValueName
+from attnlang.compiler.sema.scope import AxisName, TokenName, ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
 from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
@@ -270,6 +270,9 @@ def assign(node: t.Assign, draft: Draft) -> None:
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
         return
+    if isinstance(node.value, t.Call) and node.value.function.id in READOUTS:
+        _readout(node.name, node.value, draft)
+        return
     found = vector(node.value, draft, name)
     if not draft.define(node.name):
         return
@@ -279,6 +282,32 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
+
+
+def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
+    """``mass = column_sum(a)``: numbers of an attention, read as ``k.mass`` from here on."""
+    of = node.arguments[0] if len(node.arguments) == 1 and not node.keywords else None
+    steps = {s.name: s for s in draft.steps if isinstance(s, Attention)}
+    step = steps.get(of.id) if isinstance(of, t.Name) else None
+    branch = step.branches[0] if step is not None and len(step.branches) == 1 else None
+    good = draft.define(name)
+    if not isinstance(branch, Branch) or len(branch.keys) != 1:
+        what = f"`{node.span.text}`"
+        help = f"`{node.function.id}(a)` of a softmax attention `a = attend ...`"
+        draft.ctx.error("AL310", node.span, what=what, help=help)
+        return
+    if not good or step is None:
+        return
+    space = step.space
+    if node.function.id == "column_sum":
+        space = replace(draft.spaces[branch.keys[0]], heads=Side.Q)
+    made = Map(node.function.id, (Tensor(step.name),))
+    draft.steps.append(Assign(name.id, made, space))
+    draft.spaces[name.id] = space
+    dims = ("batch", "head", *space.axes)
+    decl = InputDecl(name.id, Kind.FLOAT, dims, (space.side,), False, False, span=node.span)
+    draft.numbers.append(decl)
+    draft.ctx = draft.ctx.with_names(**{name.id: TokenName(decl)})
 
 
 def unnamed(node: t.Attend, draft: Draft, heads: tuple[Expr, Expr] | None) -> None:

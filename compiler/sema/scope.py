@@ -60,6 +60,11 @@ RESERVED = frozenset(
     | {"and", "or", "not", "if", "else", "in", "where", "return", "def", "pattern", "batch"}
     | set(BUILTINS)
 )
+ARGUMENTS = frozenset(
+    {"index", "self", "v", "sizes", "scale", "return_lse", "q_offset", "tile"}
+    | {"state", "return_state"}
+)
+"""What no input can be called: inputs are passed by name beside these."""
 SYMBOLS = {str(s): s for s in SymbolName if s is not SymbolName.SCORE}
 
 

@@ -46,7 +46,7 @@ def stage(draft: Draft, query: Space, keys: Keys) -> Draft:
             here = made.prefixes if segment.place == "prefix" else made.suffixes
             here.append(replace(segment, sides=sides))
     made.suffixes += [_run(name, "suffix") for name, _ in keys[grid + 1 :]]
-    made.inputs = [_rehomed(i, query, key) for i in draft.inputs]
+    made.inputs = [_rehomed(i, query, key) for i in (*draft.inputs, *draft.numbers)]
     names: dict[str, Binding] = {i.name: _binding(i) for i in made.inputs}
     segments = {s.name: s.sides for s in made.segments if not s.is_grid}
     made.ctx = replace(
@@ -105,7 +105,7 @@ def step_pattern(
 
 
 def clauses(attend: Attend) -> list[Expr]:
-    found = (attend.where, attend.score, attend.scale, attend.sink)
+    found = (attend.where, attend.score, attend.scale, attend.sink, attend.gain)
     return [x for x in found if x is not None]
 
 
@@ -171,6 +171,7 @@ def map_clauses(group: HeadGroup, change: Callable[[Expr], Expr]) -> HeadGroup:
         score=changed(a.score),
         scale=changed(a.scale),
         sink=changed(a.sink),
+        gain=changed(a.gain),
     )
     return replace(group, attend=made)
 

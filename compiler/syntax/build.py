@@ -217,7 +217,7 @@ _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
     "sources": lambda c, span: tuple(c),
     "option_line": lambda c, span: tuple(c),
     "choice_line": lambda c, span: tuple(c),
-    **{kind: _option(kind) for kind in ("score", "softcap", "scale", "sink", "decay")},
+    **{kind: _option(kind) for kind in ("score", "softcap", "scale", "sink", "gain", "decay")},
     **{kind: _option(kind) for kind in ("delta", "top", "above", "mass", "force")},
     **{kind: _rule(kind) for kind in ("empty", "normalise", "share")},
     "gather": lambda c, span: t.Gather(c[0], c[1], span=span),

@@ -28,7 +28,7 @@ STATEMENTS = (
     "select",
     "return",
 )
-OPTIONS = ("score", "softcap", "scale", "sink", "empty", "normalise", "decay", "delta")
+OPTIONS = ("score", "softcap", "scale", "sink", "empty", "normalise", "gain", "decay", "delta")
 CHOICES = ("score", "scale", "normalise", "top", "above", "mass", "force", "share", "gather")
 _EMPTY_BLOCK = "a block holds at least one statement, indented by 4 spaces"
 _READABLE = {

@@ -188,7 +188,7 @@ class Option(Node):
     """
 
     kind: Literal[
-        "score", "softcap", "scale", "sink", "decay", "delta",
+        "score", "softcap", "scale", "sink", "gain", "decay", "delta",
         "top", "above", "mass", "force",
     ]  # fmt: skip
     value: Expression

@@ -106,6 +106,8 @@ def options(draw: st.DrawFn, grid_only: bool) -> tuple[list[str], list[str]]:
         "scale 0.3": "",
         "scale 0.2 + 0.1 * head": "",
         "scale slope[head]": "slope: float[head]",
+        "scale 0.5 + 0.1 * heat": "heat: float[batch]",
+        "score s * heat if k.index <= q.index else s - heat": "heat: float[batch]",
         "sink 0.5": "",
         "sink sinks[head]": "sinks: float[head]",
         "sink sinks[head] * q.index": "sinks: float[batch, head]",

@@ -115,10 +115,12 @@ def test_the_plan_of_boxes(run: Run) -> None:
         attnlang.load("stdlib:neighborhood_2d", window=3).plan({"y": 16, "x": 16}).heads[0].boxes
     )
     assert boxes is not None
-    assert arrays["group0.key_tile"].tolist() == list(boxes.k_tile)
-    for axis, reach in zip("yx", boxes.reaches, strict=True):
-        assert np.array_equal(arrays[f"group0.{axis}.starts"], reach.starts)
-        assert np.array_equal(arrays[f"group0.{axis}.counts"], reach.counts)
+    box = boxes.single
+    assert box is not None
+    assert arrays["group0.box0.key_tile"].tolist() == list(box.k_tile)
+    for axis, reach in zip("yx", box.reaches, strict=True):
+        assert np.array_equal(arrays[f"group0.box0.{axis}.starts"], reach.starts)
+        assert np.array_equal(arrays[f"group0.box0.{axis}.counts"], reach.counts)
 
 
 def test_the_same_twice(run: Run) -> None:

@@ -322,3 +322,23 @@ def test_problems_are_compared_by_identity() -> None:
     assert a == a
     assert a != b
     assert hash(a) != hash(b)
+
+
+SEGMENTS = """
+pattern p(size: int = 4):
+    over n
+    prefix summary: ceildiv(len(q.n), size) on k
+    suffix tail: len(n) // 2 on k
+    attend where k in summary or k in tail or k in grid and causal(n)
+"""
+
+
+def test_sizes_of_segments_are_computed_from_lengths() -> None:
+    problem = attnlang.parse(SEGMENTS).problem({"q.n": 10, "k.n": 7})
+    assert [x.size for x in problem.q] == [10]
+    assert [x.size for x in problem.k] == [3, 7, 3]
+
+
+def test_the_size_of_a_segment_does_not_follow_another() -> None:
+    with pytest.raises(attnlang.PatternError, match="AL207"):
+        attnlang.parse(SEGMENTS.replace("len(n) // 2", "len(summary)"))

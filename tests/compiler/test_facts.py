@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.plan.boxes import Everything
 from attnlang.compiler.plan.count import pairs_per_row
+from attnlang.compiler.plan.crossing import stays_within
+from attnlang.compiler.plan.first_tile import first_tile_live
+from attnlang.compiler.plan.plan import HeadPlan, Plan
 from tests.compiler.test_classification import LONGEST, SHAPES, tile_truth, truth
 from tests.strategies import programs, tiles
 
@@ -50,6 +55,124 @@ def test_facts_without_the_tensors_hold_for_these(data: st.DataObject) -> None:
     later = np.triu(np.ones(masks.shape[1:], dtype=bool), 1)
     assert not facts["rows_nonempty"] or masks.any(axis=2).all()
     assert not facts["causal"] or not (masks & later).any()
+
+
+Ints = npt.NDArray[np.int64]
+
+
+def first_tile(mask: npt.NDArray[np.bool_], plan: Plan, group: HeadPlan, queries: Ints) -> Ints:
+    """The keys of the first tile visited for a tile of queries, read off the mask."""
+    keys = np.flatnonzero(mask[queries].any(axis=0))
+    if group.boxes is None or not len(keys):
+        tiles = (t[t >= 0] for t in plan.layout.k.tokens)
+        return next((t for t in tiles if np.isin(t, keys).any()), keys)
+    top = 0
+    for part in group.boxes.parts:
+        if queries[0] in plan.layout.q.tokens[top : top + part.q.tiles]:
+            break
+        top += part.q.tiles
+    extent = next(x for x in plan.problem.k if x.start <= keys[0] < x.stop)
+    inside = keys[(keys >= extent.start) & (keys < extent.stop)] - extent.start
+    box = next(b for b in part.boxes if b.k == extent)
+    if isinstance(box, Everything):
+        return extent.start + inside[: box.k_tile[0]]
+    near = []
+    axes = np.unravel_index(inside, extent.lengths)
+    for places, reach, tile in zip(axes, box.reaches, box.k_tile, strict=True):
+        at = np.unique(places)
+        broken = np.flatnonzero(np.diff(at) != reach.step)  # the first of several pieces ends here
+        near.append(at[: broken[0] + 1 if len(broken) else None][:tile])
+    grid = np.meshgrid(*near, indexing="ij")
+    return extent.start + np.ravel_multi_index([g.ravel() for g in grid], extent.lengths)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_the_first_tile_is_live_where_it_is_said(shape: str, data: st.DataObject) -> None:
+    program = data.draw(programs(axes=SHAPES[shape], longest=LONGEST[shape]))
+    masks = truth(program)
+    plan = program.plan(data.draw(st.none() | tiles(program)))
+    whole = []
+    for group in plan.heads:
+        mask = masks[group.heads[0]]
+        dead = set()
+        for row in plan.layout.q.tokens:
+            queries = row[row >= 0]
+            live = mask[np.ix_(queries, first_tile(mask, plan, group, queries))].any(axis=1)
+            dead |= set(queries[~live].tolist())
+        found = first_tile_live(plan, group)
+        assert found.holds is not bool(dead)
+        assert found.holds or found.query in dead
+        whole.append(not dead)
+    assert plan.facts["first_tile_live"] == all(whole)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_segment_is_left_where_it_is_said(data: st.DataObject) -> None:
+    program = data.draw(programs(longest=24))
+    if "doc" not in program.inputs or not any("doc" in x and "sorted" in x for x in program.lines):
+        return
+    masks, doc = truth(program), program.inputs["doc"][0]
+    plan = program.plan(data.draw(st.none() | tiles(program)))
+    grid = next(x for x in plan.problem.q if x.segment.is_grid)
+    inner = masks[:, grid.start : grid.stop, grid.start : grid.stop]
+    crosses = (inner & (doc[:, None] != doc[None, :])).any()
+    assert plan.facts["within_doc"] == (not crosses)
+    for group in plan.heads:
+        found = stays_within(plan, group, "doc")
+        if found.holds is False:
+            assert found.key is not None
+            assert masks[group.heads[0], found.query, found.key]
+            assert doc[found.query - grid.start] != doc[found.key - grid.start]
+    unknown = program.plan(inputs=False)
+    for group in unknown.heads:
+        if stays_within(unknown, group, "doc").holds:  # proved for any documents, so for these
+            assert not (inner[list(group.heads)] & (doc[:, None] != doc[None, :])).any()
+
+
+def test_a_leak_between_documents_is_shown() -> None:
+    p = parsed(
+        "over n", "input doc: int[batch, n] sorted",
+        "attend where causal(n) and (q.doc == k.doc or k.n < 2) empty zero",
+    )  # fmt: skip
+    doc = np.repeat([0, 1], 50)[None]
+    assert not p.plan({"n": 100}, doc=doc).facts["within_doc"]
+    report = p.explain({"n": 100}, doc=doc)
+    witness = report.report.fact("within_doc").witness
+    assert witness is not None
+    assert witness.query >= 50 > 2 > (witness.key or 0)
+    assert f"query {witness.query} attends key {witness.key}" in str(report)
+    data = report.to_dict()["facts"]["within_doc"]
+    assert data["holds"] is False
+    assert data["counterexample"]["query"] == witness.query
+
+
+def test_documents_that_are_told_apart_need_no_ids() -> None:
+    p = attnlang.load("stdlib:lca_causal_document")
+    assert p.plan({"n": 300}).facts["within_doc"]
+    shared = attnlang.load("stdlib:lca_share_question")
+    assert not shared.plan({"n": 300}).facts["within_doc"]
+    assert shared.explain({"n": 300}).report.fact("within_doc").holds is None
+
+
+@pytest.mark.parametrize(
+    ("where", "live"),
+    [
+        ("causal(n)", True),
+        ("band(n, 9)", False),
+        ("band(n, 90)", False),
+        ("causal(n) and (band(n, 9) or k.n < 1)", True),
+        ("q.n - k.n >= 5", False),
+    ],
+)
+def test_first_tiles_of_common_patterns(where: str, live: bool) -> None:
+    p = parsed("over n", f"attend where {where}")
+    plan = p.plan({"n": 300}, tile=(64, 32))
+    assert plan.facts["first_tile_live"] is live
+    fact = p.explain({"n": 300}).report.fact("first_tile_live")
+    assert (fact.witness is None) == bool(fact.holds)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,29 @@ def test_a_nan_among_known_values_decides_nothing() -> None:
         assert number_range(e.Compare("<", x, e.Float(1.0)), w=nan) == (0, 1)
 
 
+@pytest.mark.parametrize("ops", [PYTHON, ARRAYS], ids=["numbers", "arrays"])
+def test_clamping_the_unknown_bounds_it(ops: Ops) -> None:
+    """min and max give their second argument in the place of a NaN, so clamp always ends inside."""
+    unknown = e.Arith("-", W, e.Neg(e.Neg(W)))
+    bounds = (
+        (-math.inf, math.inf) if ops is PYTHON else (np.array([-math.inf]), np.array([math.inf]))
+    )
+    clamped = e.Apply("clamp", (unknown, e.Float(-2.0), e.Float(7.5)))
+    least = e.Apply("min", (unknown, e.Float(3.0)))
+    last = e.Apply("min", (e.Float(3.0), unknown))
+    middle = e.Apply("max", (e.Float(3.0), unknown, e.Float(1.0)))
+    with np.errstate(all="ignore"):
+        ranges = Intervals(ops, lambda _: bounds)
+        assert tuple(np.asarray(x).item() for x in ranges.of(e.Apply("int", (clamped,)))) == (
+            -2.0,
+            7.0,
+        )
+        assert tuple(np.asarray(x).item() for x in ranges.of(least)) == (-math.inf, 3.0)
+        assert all(math.isnan(np.asarray(x).item()) for x in ranges.of(last))
+        assert tuple(np.asarray(x).item() for x in ranges.of(middle)) == (1.0, math.inf)
+    assert value_of(clamped, {W: math.nan}) == 7.5
+
+
 @pytest.mark.parametrize("function", ["log", "log2", "sqrt", "exp", "tanh", "sigmoid", "abs"])
 @pytest.mark.parametrize("ops", [PYTHON, ARRAYS], ids=["numbers", "arrays"])
 def test_functions_of_the_unknown_are_unknown(ops: Ops, function: str) -> None:

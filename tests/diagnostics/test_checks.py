@@ -56,6 +56,7 @@ pattern p:
     ("body", "expected"),
     [
         ("    input index: int[batch, n]\n    attend where true\n", ["AL108"]),
+        ("    input scale: int[n]\n    attend where q.scale == k.scale\n", ["AL108"]),
         ("    prefix grid: 1\n    attend where true\n", ["AL108"]),
         ("    heads[:2]:\n        attend where true\n    attend where true\n", ["AL303"]),
         ("    attend where true\n    heads[:2]:\n        attend where true\n", ["AL303"]),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,58 @@ def test_a_pattern_of_ones_own() -> None:
 def test_packed_documents_equal_documents_one_by_one() -> None:
     out = run("document_packing.py")
     assert float(out.partition("one by one:")[2].split()[0]) < 1e-5
+    assert float(out.partition("of the gradients:")[2].split()[0]) < 1e-4
+
+
+def test_layers_by_schedule_learn() -> None:
+    sizes = ("--layers", "7", "--context", "128", "--window", "16", "--dim", "32")
+    out = run("local_global_layers.py", *sizes, "--steps", "12")
+    layers = [line.split("<Pattern ")[1] for line in out.splitlines() if "<Pattern " in line]
+    assert [name.partition("(")[0] for name in layers] == (
+        ["sliding_window"] * 5 + ["causal", "sliding_window"]
+    )
+    before, after = (
+        float(out.partition(f"{word}:")[2].split()[0].rstrip(",")) for word in ("before", "after")
+    )
+    assert after < before - 0.3
+
+
+def test_sharded_heads_see_everything_together() -> None:
+    out = run("sharded_heads.py")
+    assert "all heads together 100%" in out
+    assert float(out.partition("gradients included:")[2].split()[0]) < 1e-5
+    assert out.count("####\n") == 8
+
+
+def gaps(out: str) -> list[float]:
+    """The differences that an example prints, each the last word of its line."""
+    found = [line.split()[-1] for line in out.splitlines() if "difference from" in line]
+    return [float(x) for x in found]
+
+
+def test_a_stage_of_swin() -> None:
+    out = run("swin_stage.py", "--side", "21", "--blocks", "3")
+    seen = [int(n) for n in re.findall(r"it has seen (\d+) tokens", out)]
+    assert seen == [49, 196, 441]  # a window; the four around its corner; everything
+    assert len(gaps(out)) == 2
+    assert max(gaps(out)) < 1e-5
+
+
+def test_a_divided_block() -> None:
+    out = run("divided_space_time.py", "--frames", "3", "--sites", "10")
+    assert "out [1, 31, 64]" in out
+    assert "one frame: out [1, 11, 64]" in out
+    assert len(gaps(out)) == 2
+    assert max(gaps(out)) < 1e-5
+
+
+def test_neighbourhoods_of_a_video() -> None:
+    words = ("--size", "6,8,10", "--window", "4,5,4", "--stride", "2,2,4")
+    out = run("video_neighborhoods.py", *words)
+    assert "keys per query    80" in out
+    apart = [float(x) for x in re.findall(r"(\S+) from its window by hand", out)]
+    assert len(apart) == 3
+    assert max(apart) < 1e-5
 
 
 def test_comparison_with_sdpa(tmp_path: Path) -> None:

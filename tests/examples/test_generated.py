@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from attnlang.picture import svg
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STALE = "run `make generate`"
+sys.path.append(str(ROOT / "examples"))
 
 
 def script(path: str) -> dict[str, Any]:
@@ -28,11 +30,27 @@ def test_readme_blocks() -> None:
 
 def test_pictures() -> None:
     make = script("examples/make_pictures.py")
-    there = {p.name for p in make["FOLDER"].iterdir()}
+    there = {p.name for p in make["FOLDER"].iterdir() if p.is_file()}
     assert there == set(make["PICTURES"]), STALE
     for name, draw in make["PICTURES"].items():
         text = (make["FOLDER"] / name).read_text(encoding="utf-8")
         assert text == svg.render(draw()), f"{name}: {STALE}"
+
+
+def test_gallery_page() -> None:
+    make = script("examples/make_gallery.py")
+    assert make["page"]() == make["PAGE"].read_text(encoding="utf-8"), STALE
+
+
+def test_gallery_pictures() -> None:
+    make = script("examples/make_gallery.py")
+    there = {p.name: p.read_text(encoding="utf-8") for p in make["PICTURES"].iterdir()}
+    assert make["pictures"]() == there, STALE
+
+
+def test_the_gallery_knows_only_patterns_that_are_there() -> None:
+    make = script("examples/make_gallery.py")
+    assert make["SHOWN"].keys() <= set(make["stdlib"].names())
 
 
 def test_links_for_type_checkers() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.layout import choose
 from attnlang.compiler.layout.tiling import blocks, contiguous, residues
-from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.boxes import Box, BoxTable, Everything
 from attnlang.compiler.plan.plan import Plan
 
 FACTORS = (
@@ -54,41 +55,50 @@ def check_boxes(plan: Plan, truth: np.ndarray) -> None:
     check_table(boxes, truth)
 
 
-def check_table(boxes: BoxTable, truth: np.ndarray) -> None:
+def check_table(table: BoxTable, truth: np.ndarray) -> None:
     """Every statement of one table of boxes, element by element."""
-    assert boxes.pairs == truth.sum()
-    lengths = [a.length for a in boxes.q.axes]
-    shape = tuple(a.strips for a in boxes.q.axes)
-    visited = full = 0
-    for row in range(boxes.rows):
-        strips = np.unravel_index(row, shape)
-        tokens = boxes.q.tokens[row]
-        attended = truth[tokens[tokens >= 0]]
-        keys, whole, counts, fulls = [], [], [], []
-        for reach, strip in zip(boxes.reaches, strips, strict=True):
-            places = reach.starts[strip] + np.arange(reach.counts[strip]) * reach.step
-            keys.append(places)
-            first = reach.full_starts[strip]
-            whole.append(places[first : first + reach.full_counts[strip]])
-        box = [
-            np.ravel_multi_index(k, lengths)
-            for k in np.stack(np.meshgrid(*keys, indexing="ij"), -1).reshape(-1, len(keys))
-        ]
-        outside = np.ones(truth.shape[1], dtype=bool)
-        outside[box] = False
-        assert not attended[:, outside].any()
-        for at, group in enumerate((keys, whole)):
-            cells = np.stack(np.meshgrid(*group, indexing="ij"), -1).reshape(-1, len(group))
-            if at and len(cells):
-                assert attended[:, [np.ravel_multi_index(c, lengths) for c in cells]].all()
-        for size, places, inner in zip(boxes.k_tile, keys, whole, strict=True):
-            tiles = [places[i : i + size] for i in range(0, len(places), size)]
-            counts.append(len(tiles))
-            fulls.append(sum(set(t) <= set(inner) for t in tiles))
-        visited += math.prod(counts)
-        full += math.prod(fulls)
-    assert boxes.tiles()["full"] == full
-    assert boxes.tiles()["partial"] == visited - full
+    assert table.pairs == truth.sum()
+    visited = full = slots = 0
+    for part in table.parts:
+        for row in range(part.q.tiles):
+            tokens = part.q.tokens[row]
+            attended = truth[tokens[tokens >= 0]]
+            covered = np.zeros(truth.shape[1], dtype=int)
+            for box in part.boxes:
+                keys, tiles, fulls = keys_of(box, row, attended)
+                covered[keys] += 1
+                visited, full, slots = visited + tiles, full + fulls, slots + tiles * box.area
+            assert (covered <= 1).all(), "two boxes of a tile share a key"
+            assert not attended[:, covered == 0].any()
+    assert table.tiles()["full"] == full
+    assert table.tiles()["partial"] == visited - full
+    assert table.visited == slots
+
+
+def keys_of(box: Box | Everything, row: int, attended: np.ndarray) -> tuple[list[int], int, int]:
+    """The keys of a query tile's box, and how many tiles and full tiles they are."""
+    if isinstance(box, Everything):
+        keys = list(range(box.k.start, box.k.stop))
+        assert attended[:, keys].all()
+        tiles = -(-len(keys) // box.k_tile[0])
+        return keys, tiles, tiles
+    strips = np.unravel_index(row, tuple(a.strips for a in box.q.axes))
+    keys, whole, counts, fulls = [], [], [], []
+    for reach, strip in zip(box.reaches, strips, strict=True):
+        places = reach.starts[strip] + np.arange(reach.counts[strip]) * reach.step
+        keys.append(places)
+        first = reach.full_starts[strip]
+        whole.append(places[first : first + reach.full_counts[strip]])
+    found = []
+    for group in (keys, whole):
+        cells = np.stack(np.meshgrid(*group, indexing="ij"), -1).reshape(-1, len(group))
+        found.append([box.k.start + np.ravel_multi_index(c, box.k.lengths) for c in cells])
+    assert attended[:, found[1]].all()
+    for size, places, inner in zip(box.k_tile, keys, whole, strict=True):
+        tiles = [places[i : i + size] for i in range(0, len(places), size)]
+        counts.append(len(tiles))
+        fulls.append(sum(set(t) <= set(inner) for t in tiles))
+    return found[0], math.prod(counts), math.prod(fulls)
 
 
 @settings(max_examples=60, deadline=None)
@@ -112,6 +122,67 @@ def test_boxes_equal_brute_force_at_length(problem: tuple[str, dict[str, int]]) 
         check_boxes(plan, pattern.mask(sizes)[0].numpy())
 
 
+PIECES = (
+    ("n", "causal(n) and (k.n < 3 or band(n, 7))"),
+    ("n", "k.n < 2 or k.n >= len(n) - 3 or within(n, 4)"),
+    ("n", "near(n, 9, edge=wrap)"),
+    ("n", "near(n, 5, 1, 3, edge=wrap)"),
+    ("n", "near(n, 4, 2, 2, causal=true, edge=wrap) or k.n % 2 == q.n % 2 and k.n < 4"),
+    ("n", "(k.n - 5) % len(n) // 9 == (q.n - 5) % len(n) // 9"),
+    ("n", "k.n < 20 and (k.n // 8 < 1 or within(n, 1))"),
+    ("yx", "(k.y == 0 or within(y, 2)) and within(x, 3)"),
+    ("yx", "(k.y == 0 or within(y, 2)) and (k.x == 1 or k.x >= q.x)"),
+    ("tyx", "same(t) and (k.y < 1 or same(y)) and near(x, 3, edge=wrap)"),
+)
+SEGMENTS = (
+    "q in cls or k in cls or {}",
+    "k in cls or q in grid and k in grid and ({})",
+    "q in cls and k in cls or q in grid and k in grid and ({})",
+    "q in grid and k in grid and ({})",
+)
+
+
+@pytest.mark.parametrize(("axes", "condition"), PIECES)
+@pytest.mark.parametrize("enumerated", [True, False])
+def test_a_few_pieces_are_boxes(
+    axes: str, condition: str, enumerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not enumerated:
+        monkeypatch.setattr(choose, "SOLVED", 1)
+    sizes = dict(zip(axes, ((48,), (9, 12), (3, 6, 6))[len(axes) - 1], strict=True))
+    pattern = attnlang.parse(
+        f"pattern p:\n    over {', '.join(axes)}\n    attend where {condition}\n"
+    )
+    plan = pattern.plan(sizes)
+    assert plan.exact
+    assert plan.heads[0].boxes is not None
+    check_boxes(plan, pattern.mask(sizes)[0].numpy())
+
+
+@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("place", ["prefix", "suffix"])
+@pytest.mark.parametrize(("axes", "condition"), [*PIECES[::3], ("yx", "block(y, 2) and same(x)")])
+def test_tokens_that_all_see_stand_beside_boxes(
+    segments: str, place: str, axes: str, condition: str
+) -> None:
+    sizes = dict(zip(axes, ((48,), (9, 12), (3, 6, 6))[len(axes) - 1], strict=True))
+    pattern = attnlang.parse(
+        f"pattern p:\n    over {', '.join(axes)}\n    {place} cls: 5\n"
+        f"    attend where {segments.format(f'({condition})')}\n"
+    )
+    plan = pattern.plan(sizes)
+    assert plan.heads[0].boxes is not None
+    check_boxes(plan, pattern.mask(sizes)[0].numpy())
+    mask = pattern.mask(sizes)[0].numpy()
+    assert plan.facts["rows_nonempty"] == mask.any(axis=1).all()
+
+
+def test_what_needs_many_pieces_is_left_to_tables() -> None:
+    pattern = attnlang.parse("pattern p:\n    over n\n    attend where k.n % 8 == 3 or same(n)\n")
+    assert pattern.plan({"n": 64}).heads[0].boxes is None
+    assert pattern.plan({"n": 4000}).heads[0].boxes is None
+
+
 @pytest.mark.parametrize("factor", FACTORS)
 def test_every_factor_becomes_boxes(factor: str) -> None:
     condition = factor.format(a="n", w=4, s=2)
@@ -127,7 +198,8 @@ def test_long_sequences_are_solved_not_enumerated(window: int, length: int) -> N
     plan = pattern.plan({"n": length})
     boxes = plan.heads[0].boxes
     assert boxes is not None
-    assert boxes.reaches[0].truth is None
+    assert boxes.single is not None
+    assert boxes.single.reaches[0].truth is None
     check_boxes(plan, pattern.mask({"n": length})[0].numpy())
 
 

@@ -67,11 +67,12 @@ def test_large_dilation_is_exact_at_a_million(causal: bool) -> None:
     assert plan.exact
     boxes = plan.heads[0].boxes
     assert boxes is not None
+    assert boxes.single is not None
     # Every class has 256 members: a shifted window of 31, or the members up to the query's own.
     own = np.arange(length) // dilation
     counts = np.minimum(own + 1, window) if causal else np.full(length, window)
     assert plan.pairs == counts.sum()
-    reach, strips = boxes.reaches[0], boxes.q.axes[0]
+    reach, strips = boxes.single.reaches[0], boxes.single.q.axes[0]
     for strip in (0, 1, strips.strips // 2, strips.strips - 1):
         members = (strips.starts[strip] + np.arange(strips.counts[strip]) * dilation) // dilation
         low = members - window + 1 if causal else np.clip(members - 15, 0, 256 - window)

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
+from attnlang.compiler.layout.cost import BATCHED
+from attnlang.compiler.plan.apart import make_apart
 from tests.layout.test_boxes import FACTORS, check_table
 
 
@@ -41,7 +43,7 @@ def test_boxes_of_every_class_equal_brute_force(problem: tuple[str, dict[str, in
     assert plan.pairs == truth.sum()
     for group in plan.heads:
         if group.boxes is not None:
-            assert group.boxes.q == plan.heads[0].boxes.q
+            assert group.boxes.parts[0].q == plan.heads[0].boxes.parts[0].q
             for head in group.heads:
                 check_table(group.boxes, truth[head])
         live = group.columns.dense() > 0
@@ -92,3 +94,67 @@ def test_blocked_follows_each_class(text: str) -> None:
     q, k, v = (torch.randn(1, 5, 45, 8, generator=generator, dtype=torch.float64) for _ in range(3))
     made = [pattern.compile(name)(q, k, v, sizes={"n": 45}) for name in ("blocked", "reference")]
     torch.testing.assert_close(*made)
+
+
+APART = (
+    (
+        "pattern p:\n    over n\n    let step = pow2(head)\n"
+        "    attend where causal(n) and q.n % step == k.n % step and q.n - k.n < 9 * step\n",
+        {"n": 70},
+    ),
+    (
+        "pattern p:\n    over n\n    heads[0:2]:\n        attend where near(n, 5, dilation=3)\n"
+        "    heads[2:3]:\n        attend where near(n, 5, dilation=4)\n"
+        "    heads[3:]:\n        attend where band(n, 6)\n",
+        {"n": 70},
+    ),
+    (
+        "pattern p:\n    over y, x\n    heads[0:2]:\n        attend where same(y)\n"
+        "    heads[2:]:\n        attend where same(x)\n",
+        {"y": 9, "x": 12},
+    ),
+    (
+        "pattern p:\n    over y, x\n    prefix cls: 2\n    heads[0:3]:\n"
+        "        attend where q in cls or k in cls or block(y, 4) and block(x, 4)\n"
+        "    heads[3:]:\n        attend where q in cls or k in cls or grid(y, 4) and grid(x, 4)\n",
+        {"y": 8, "x": 8},
+    ),
+)
+
+
+@pytest.mark.parametrize(("text", "sizes"), APART)
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_heads_that_fold_differently_are_taken_apart(
+    text: str, sizes: dict[str, int], kv_heads: int
+) -> None:
+    pattern = attnlang.parse(text)
+    problem = pattern.problem(sizes, 4, kv_heads=kv_heads)
+    plans = make_apart(problem, None, BATCHED)
+    assert len(plans) > 1
+    assert sorted(h for p in plans for g in p.heads for h in g.heads) == [0, 1, 2, 3]
+    truth = pattern.mask(sizes, 4).numpy()
+    for plan in plans:
+        for group in plan.heads:
+            assert group.boxes is not None
+            check_table(group.boxes, truth[group.heads[0]])
+    generator = torch.Generator().manual_seed(0)
+    widths = (4, kv_heads, kv_heads)
+    made = []
+    for name in ("blocked", "reference"):
+        generator.manual_seed(0)
+        tensors = [
+            torch.randn(2, h, problem.q_len, 8, generator=generator, dtype=torch.float64)
+            for h in widths
+        ]
+        for x in tensors:
+            x.requires_grad_()
+        out, lse = pattern.compile(name)(*tensors, sizes=sizes, return_lse=True)
+        made.append([out, lse, *torch.autograd.grad(out.square().sum(), tensors)])
+    for ours, exact in zip(*made, strict=True):
+        torch.testing.assert_close(ours, exact)
+
+
+def test_heads_that_fold_alike_stay_together() -> None:
+    for name, sizes in (("longlora_s2", {"n": 64}), ("neighborhood_2d", {"y": 16, "x": 16})):
+        problem = attnlang.load(f"stdlib:{name}").problem(sizes, 4)
+        assert len(make_apart(problem, None, BATCHED)) == 1

@@ -4,9 +4,9 @@
 score edits and `attention.py` the attention itself.
 """
 
-from tests.oracles.masks import MASKS, MaskOracle
+from tests.oracles.masks import FULL_WHEN_EMPTY, KEPT_WHEN_EMPTY, MASKS, MaskOracle
 
-__all__ = ["MASKS", "MaskOracle", "mask"]
+__all__ = ["FULL_WHEN_EMPTY", "KEPT_WHEN_EMPTY", "MASKS", "MaskOracle", "mask"]
 
 
 def mask(pattern: str) -> MaskOracle:

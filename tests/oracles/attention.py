@@ -20,13 +20,15 @@ def attention(
     scale: float | None = None,
     edit: Callable[[Floats], Floats] | None = None,
     sink: npt.NDArray[np.floating] | None = None,
+    passthrough: bool = False,
 ) -> tuple[Floats, Floats]:
     """The outputs [B, Hq, Nq, Dv] and the log-sum-exp of every row [B, Hq, Nq].
 
     The shapes are q [B, Hq, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv]; query head h reads key
     head h // (Hq // Hkv). `mask` is [H or 1, Nq, Nk] or [B, H or 1, Nq, Nk]. `edit` sees all scaled
-    scores [B, Hq, Nq, Nk] before the mask. `sink` [Hq] is one more logit of the denominator,
-    without a value. A row that sees nothing gives 0 and the log-sum-exp of its sink, or -inf.
+    scores [B, Hq, Nq, Nk] before the mask. `sink` [Hq] or [Hq, Nq] is one more logit of the
+    denominator, without a value. A row that sees nothing gives 0, or with `passthrough` its query,
+    and the log-sum-exp of its sink, or -inf.
     """
     q, k, v = q.astype(np.float64), k.astype(np.float64), v.astype(np.float64)
     batch, heads, n_q, dim = q.shape
@@ -55,8 +57,10 @@ def attention(
                 seen = [j for j in range(n_k) if visible[b, h, i, j]]
                 logits = [float(scores[b, h, i, j]) for j in seen]
                 if sink is not None:
-                    logits.append(float(sink[h]))
+                    logits.append(float(np.broadcast_to(sink.T, (n_q, heads))[i, h]))
                 lse[b, h, i] = _log_sum_exp(logits)
+                if passthrough and not seen:
+                    out[b, h, i] = q[b, h, i]
                 if lse[b, h, i] == -math.inf:
                     continue
                 for j in seen:

@@ -54,6 +54,38 @@ def lca_prefix_lm_causal(sizes: Mapping[str, int], heads: int = 1, *, prefix: in
     return pairs(sizes["n"], lambda i, j: j <= i or j <= prefix)
 
 
+def lca_prefix_lm_document(
+    sizes: Mapping[str, int], heads: int = 1, *, prefix: int, doc: Ints, start: Ints
+) -> Mask:
+    """Causal in a document, and its tokens 0 .. prefix (inclusive) for all of it.
+
+    A document's first token is found here; `start` only has to say the same.
+    """
+    for row, said in zip(doc, start, strict=True):
+        if [list(row).index(d) for d in row] != list(said):
+            raise ValueError("`start` is not where the documents start")
+
+    def rule(d: Ints, i: int, j: int) -> bool:
+        offset = list(d).index(d[j])
+        return bool(d[i] == d[j]) and (j <= i or j - offset <= prefix)
+
+    return pairs_by_batch(sizes["n"], doc, rule)
+
+
+def lca_causal_blockwise(
+    sizes: Mapping[str, int], heads: int = 1, *, doc: Ints, last: Ints
+) -> Mask:
+    """Causal in a document; the last document sees all the others whole."""
+    if [max(row) for row in doc] != list(last):
+        raise ValueError("`last` is not the last document")
+
+    def rule(d: Ints, i: int, j: int) -> bool:
+        final = max(d)
+        return bool(d[i] == d[j] and j <= i) or bool(d[i] == final and d[j] != final)
+
+    return pairs_by_batch(sizes["n"], doc, rule)
+
+
 def lca_global_sliding_window(sizes: Mapping[str, int], heads: int = 1, *, window: int) -> Mask:
     """A two-sided window, and the first 2 * window tokens see and are seen by all."""
     return pairs(sizes["n"], lambda i, j: abs(i - j) <= window or i < 2 * window or j < 2 * window)

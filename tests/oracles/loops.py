@@ -37,6 +37,21 @@ def pairs_by_batch(n: int, table: Ints, rule: Callable[[Ints, int, int], bool]) 
     return mask
 
 
+def between(n_q: int, n_k: int, rule: Callable[[int, int], bool]) -> Mask:
+    """Queries and keys of different lengths: bool [1, n_q, n_k] with rule(query, key)."""
+    mask = np.zeros((1, n_q, n_k), dtype=np.bool_)
+    for i in range(n_q):
+        for j in range(n_k):
+            mask[0, i, j] = rule(i, j)
+    return mask
+
+
+def between_by_batch(batch: int, n_q: int, n_k: int, rule: Callable[[int, int, int], bool]) -> Mask:
+    """One such mask a batch row: bool [batch, 1, n_q, n_k] with rule(row, query, key)."""
+    rows = [between(n_q, n_k, lambda i, j, b=b: rule(b, i, j)) for b in range(batch)]  # type: ignore[misc]
+    return np.stack(rows)
+
+
 def coordinates(sizes: Mapping[str, int], axes: Sequence[str]) -> list[tuple[int, ...]]:
     """The coordinates of every token, row-major: the last axis runs fastest."""
     return list(product(*(range(sizes[axis]) for axis in axes)))

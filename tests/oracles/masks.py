@@ -6,7 +6,16 @@ Every oracle is `f(sizes, heads=1, *, parameters, inputs)` and returns bool [H o
 
 from collections.abc import Callable
 
-from tests.oracles import documents, language_models, neighborhoods, partitions
+from tests.oracles import (
+    documents,
+    language_models,
+    multimodal,
+    neighborhoods,
+    partitions,
+    poses,
+    space_time,
+    spans,
+)
 from tests.oracles.loops import Mask
 
 MaskOracle = Callable[..., Mask]
@@ -34,6 +43,22 @@ MASKS: dict[str, MaskOracle] = {
         documents.lca_prefix_lm_causal,
         documents.lca_global_sliding_window,
         documents.lca_block_causal_document,
+        documents.lca_prefix_lm_document,
+        documents.lca_causal_blockwise,
+        spans.cab_local,
+        spans.sinklora_sf,
+        spans.moa_elastic,
+        spans.titans_mac,
+        spans.titans_mag,
+        spans.mega_chunk,
+        multimodal.croc_mixed,
+        multimodal.transvg_joint,
+        multimodal.yopo_neighbor,
+        multimodal.isolation_attn,
+        multimodal.region_cross,
+        multimodal.mixformer_asym,
+        multimodal.agile_click,
+        multimodal.khop_groups,
         neighborhoods.neighborhood_1d,
         neighborhoods.neighborhood_2d,
         neighborhoods.neighborhood_3d,
@@ -41,5 +66,27 @@ MASKS: dict[str, MaskOracle] = {
         partitions.maxvit_block,
         partitions.maxvit_grid,
         partitions.halo_2d,
+        partitions.davit_window,
+        partitions.gcvit_global,
+        partitions.poly_window,
+        neighborhoods.gna_extra,
+        neighborhoods.local_corr_2d,
+        neighborhoods.mvar,
+        neighborhoods.msa_conv,
+        space_time.factorized_st,
+        space_time.divided_st_cls,
+        space_time.tesa,
+        space_time.swap_ca_3d,
+        space_time.radial_token,
+        space_time.radial,
+        poses.skateformer,
+        poses.dsta,
+        poses.paab,
     )
 }
+
+FULL_WHEN_EMPTY = frozenset({"agile_click"})
+"""Patterns whose rows see every key where their mask is empty."""
+
+KEPT_WHEN_EMPTY = frozenset({"paab"})
+"""Patterns whose rows give the query itself where their mask is empty; all others then give 0."""

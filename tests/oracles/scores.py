@@ -1,9 +1,13 @@
 """Score edits, one number at a time."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from tests.oracles.loops import Mask, coordinates
+from tests.oracles.neighborhoods import tap_places
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,6 +37,54 @@ def alibi_bias(n_q: int, n_k: int, heads: int) -> Floats:
             for j in range(n_k):
                 bias[h, i, j] = -slopes[h] * (i - j)
     return bias
+
+
+def relative_bias(table: Floats, n: int) -> Floats:
+    """table[i - j + R // 2] of the R entries of a table, 0 beyond its ends, float64 [n, n]."""
+    bias = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            at = i - j + len(table) // 2
+            if 0 <= at < len(table):
+                bias[i, j] = table[at]
+    return bias
+
+
+def window_bias(table: Floats, sizes: Mapping[str, int], window: int, mask: Mask) -> Floats:
+    """Swin: table[h][dy + w - 1][dx + w - 1] with d = query - key, float64 [H, N, N], where seen."""
+    tokens = coordinates(sizes, ("y", "x"))
+    bias = np.zeros((len(table), len(tokens), len(tokens)))
+    for i, (y_i, x_i) in enumerate(tokens):
+        for j, (y_j, x_j) in enumerate(tokens):
+            if mask[0, i, j]:
+                bias[:, i, j] = table[:, y_i - y_j + window - 1, x_i - x_j + window - 1]
+    return bias
+
+
+def offset_vectors(q: Floats, table: Floats, sizes: Mapping[str, int], radius: int) -> Floats:
+    """ColorMNet: q . table[h, dy + r, dx + r] with d = key - query, unscaled, float64 [B, H, N, N]."""
+    tokens = coordinates(sizes, ("y", "x"))
+    found = np.zeros((*q.shape[:2], len(tokens), len(tokens)))
+    for b, h, i, j in np.ndindex(found.shape):
+        down, across = (tokens[j][r] - tokens[i][r] for r in (0, 1))
+        if abs(down) <= radius and abs(across) <= radius:
+            found[b, h, i, j] = q[b, h, i] @ table[h, down + radius, across + radius]
+    return found
+
+
+def padding_taps(
+    sizes: Mapping[str, int], heads: int, kernel: int | Sequence[int], dilation: int
+) -> Floats:
+    """The log of how many taps lie outside the image [H, N]: keys of score 0. -inf for none."""
+    rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
+    found = []
+    for y, x in coordinates(sizes, ("y", "x")):
+        outside = 0
+        for a in tap_places(y, rows, dilation):
+            for b in tap_places(x, columns, dilation):
+                outside += not (0 <= a < sizes["y"] and 0 <= b < sizes["x"])
+        found.append(math.log(outside) if outside else -math.inf)
+    return np.tile(np.array(found), (heads, 1))
 
 
 def softcap(scores: Floats, cap: float) -> Floats:

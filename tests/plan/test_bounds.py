@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 
 import attnlang
+from attnlang.compiler.analysis.key_intervals import clause_bounds, row_edges
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import clauses
-from attnlang.compiler.analysis.rows import _row_edges, clause_bounds
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.scalar import value_of
@@ -113,7 +113,7 @@ def test_formulas_equal_the_numeric_plan(condition: str, length: int) -> None:
     numeric: dict[int, list[tuple[int, int]]] = {i: [] for i in range(length)}
     for bounds in solved:
         assert bounds is not None
-        low, high = _row_edges(bounds, q, k, Known())
+        low, high = row_edges(bounds, q, k, Known())
         for i in range(length):
             if high[i] > low[i]:
                 numeric[i].append((int(low[i]), int(high[i])))

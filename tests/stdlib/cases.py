@@ -2,63 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
-import torch
 
 import attnlang
-from tests.oracles import MASKS
+from tests.stdlib.case import EDGES, PACKED, Case, images, lines
+from tests.stdlib.cases_of_grids import GRIDS
+from tests.stdlib.cases_of_roles import ROLES
+from tests.stdlib.cases_of_spans import SPANS
 
-Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Case:
-    """``inputs`` are lists; they become int64 tensors."""
-
-    name: str
-    sizes: dict[str, int]
-    params: dict[str, Any] = field(default_factory=dict)
-    heads: int = 1
-    inputs: dict[str, list[Any]] = field(default_factory=dict)
-
-    @cached_property
-    def pattern(self) -> attnlang.Pattern:
-        return attnlang.load(f"stdlib:{self.name}", **self.params)
-
-    @property
-    def tensors(self) -> dict[str, torch.Tensor]:
-        return {name: torch.tensor(value) for name, value in self.inputs.items()}
-
-    def oracle(self) -> Bools:
-        """bool [H or 1, Nq, Nk], or with a batch axis before."""
-        arrays = {name: np.array(value) for name, value in self.inputs.items()}
-        return MASKS[self.name](self.sizes, self.heads, **self.params, **arrays)
-
-    def __str__(self) -> str:
-        sizes = "x".join(map(str, self.sizes.values()))
-        params = ",".join(f"{k}={v}" for k, v in self.params.items())
-        return f"{self.name}-{sizes}-h{self.heads}-{params}".replace(" ", "")
-
-
-def documents(*lengths: int) -> list[int]:
-    return [d for d, n in enumerate(lengths) for _ in range(n)]
-
-
-def lines(*lengths: int) -> list[dict[str, int]]:
-    return [{"n": n} for n in lengths]
-
-
-def images(*shapes: tuple[int, int]) -> list[dict[str, int]]:
-    return [{"y": y, "x": x} for y, x in shapes]
-
-
-EDGES = lines(1, 2, 31, 63, 64, 65)
-PACKED = (documents(9, 1, 20, 2), documents(32), documents(16, 16), [0, 1] * 16)
+__all__ = ["CASES", "Case", "smallest"]
 
 ALL: list[Case] = [
     *(Case("causal", s, heads=h) for s in EDGES for h in (1, 3)),
@@ -163,6 +115,9 @@ ALL: list[Case] = [
         for b, r in ((4, 1), (3, 2), (2, 0))
         for e in ("truncate", "zero")
     ),
+    *SPANS,
+    *ROLES,
+    *GRIDS,
 ]
 CASES = [case for case in ALL if case.name in attnlang.stdlib.names()]
 
@@ -173,4 +128,4 @@ def smallest(name: str) -> Case:
         case for case in CASES if case.name == name and int(np.prod([*case.sizes.values()])) >= 8
     ]
     found = min(mine, key=lambda case: int(np.prod([*case.sizes.values()])))
-    return Case(found.name, found.sizes, found.params, 2, found.inputs)
+    return Case(found.name, found.sizes, found.params, max(found.heads, 2), found.inputs)

@@ -32,7 +32,7 @@ def test_the_oracle_takes_every_parameter(name: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_masks(case: Case) -> None:
     drawn = case.oracle()
-    found = case.pattern.mask(case.sizes, case.heads, **case.tensors).numpy()
+    found = case.attention.mask(case.sizes, case.heads, **case.tensors).numpy()
     assert found.dtype == np.bool_
     assert found.ndim == drawn.ndim
     shape = (*drawn.shape[:-3], case.heads, *drawn.shape[-2:])
@@ -44,8 +44,8 @@ def test_plans(case: Case) -> None:
     drawn = case.oracle()
     first = drawn[0] if drawn.ndim == 4 else drawn
     by_head = np.broadcast_to(first, (case.heads, *first.shape[1:]))
-    for tile in TILES[len(case.sizes)]:
-        plan = case.pattern.plan(case.sizes, case.heads, tile=tile, **case.tensors)
+    for tile in TILES[len(case.pattern.ir.q_axes)]:
+        plan = case.attention.plan(case.sizes, case.heads, tile=tile, **case.tensors)
         assert plan.exact
         assert plan.pairs == by_head.sum()
         for head in range(case.heads):

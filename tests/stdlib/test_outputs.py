@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import attnlang
-from tests.oracles import MASKS, scores
+from tests.oracles import KEPT_WHEN_EMPTY, MASKS, scores
 from tests.oracles.attention import attention
 from tests.stdlib.cases import Case, smallest
 
@@ -24,6 +24,9 @@ def edit_of(case: Case) -> Edit | None:
     if case.name == "alibi":
         n = case.sizes["n"]
         return lambda s: s + scores.alibi_bias(n, n, case.heads)
+    if case.name == "mega_chunk" and "bias" in case.inputs:
+        table = np.array(case.inputs["bias"])
+        return lambda s: s + scores.relative_bias(table, case.sizes["n"])
     if case.name == "softcap":
         return lambda s: scores.softcap(s, case.pattern.params["cap"])
     return None
@@ -32,30 +35,37 @@ def edit_of(case: Case) -> Edit | None:
 def tensors(case: Case, kv_heads: int, width: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(len(case.name))
     drawn = case.oracle()
-    batch, n = (len(drawn) if drawn.ndim == 4 else 1), drawn.shape[-1]
-    shapes = ((batch, case.heads, n, 4), (batch, kv_heads, n, 4), (batch, kv_heads, n, width))
+    batch, (n, m) = (len(drawn) if drawn.ndim == 4 else 1), drawn.shape[-2:]
+    shapes = ((batch, case.heads, n, 4), (batch, kv_heads, m, 4), (batch, kv_heads, m, width))
     made = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
     return [x.requires_grad_() for x in made]
 
 
-def extras(case: Case) -> tuple[dict[str, torch.Tensor], Floats | None]:
-    """Inputs that scores read, and the sink among them as the oracle takes it."""
-    if case.name != "sink_logit":
-        return {}, None
-    return {}, case.tensors["sink"].double().numpy()
+def sink_of(case: Case) -> Floats | None:
+    """One more logit of the denominator, by head or by head and query."""
+    if case.name == "sink_logit":
+        return np.array(case.inputs["sink"], dtype=np.float64)
+    if case.name == "msa_conv":
+        return scores.padding_taps(case.sizes, case.heads, **case.params)
+    return None
+
+
+def scale_of(case: Case) -> float | None:
+    return (case.heads // 4) ** -0.5 if case.name == "skateformer" else None
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_and_gradients(name: str, kv_heads: int) -> None:
     case = smallest(name)
-    q, k, v = tensors(case, kv_heads, width=3)
-    given, sink = extras(case)
+    kept = name in KEPT_WHEN_EMPTY
+    q, k, v = tensors(case, kv_heads, width=4 if kept else 3)
     op = case.pattern.compile("reference")
-    out, lse = op(q, k, v, case.sizes, return_lse=True, **case.tensors, **given)
+    out, lse = op(q, k, v, case.sizes, return_lse=True, **case.tensors)
 
     def oracle(q: Floats, k: Floats, v: Floats) -> tuple[Floats, Floats]:
-        return attention(q, k, v, case.oracle(), edit=edit_of(case), sink=sink)
+        terms = {"edit": edit_of(case), "sink": sink_of(case), "scale": scale_of(case)}
+        return attention(q, k, v, case.seen(), **terms, passthrough=kept)
 
     arrays = [x.detach().numpy() for x in (q, k, v)]
     expected, norm = oracle(*arrays)
@@ -65,6 +75,7 @@ def test_outputs_and_gradients(name: str, kv_heads: int) -> None:
     # The slope along one random direction, by the oracle's values on both sides.
     rng = np.random.default_rng(0)
     d_out, d_lse = rng.standard_normal(out.shape), rng.standard_normal(lse.shape)
+    d_lse[np.isinf(norm)] = 0.0
     ways = [rng.standard_normal(x.shape) for x in arrays]
     grads = torch.autograd.grad(
         (out, lse), (q, k, v), (torch.from_numpy(d_out), torch.from_numpy(d_lse))
@@ -72,7 +83,7 @@ def test_outputs_and_gradients(name: str, kv_heads: int) -> None:
 
     def along(step: float) -> float:
         moved = oracle(*(x + step * w for x, w in zip(arrays, ways, strict=True)))
-        return float((moved[0] * d_out).sum() + (moved[1] * d_lse).sum())
+        return float((moved[0] * d_out).sum() + (np.nan_to_num(moved[1], neginf=0.0) * d_lse).sum())
 
     slope = (along(1e-5) - along(-1e-5)) / 2e-5
     found = sum(float((g.numpy() * w).sum()) for g, w in zip(grads, ways, strict=True))
@@ -100,13 +111,14 @@ def test_blocked_is_the_reference(name: str) -> None:
         pytest.skip("no oracle says at which sizes to call it")
     case = smallest(name)
     q, k, v = tensors(case, 1, width=4)
-    given, _ = extras(case)
     found = []
     for backend in ("reference", "blocked"):
         op = case.pattern.compile(backend)
-        out, lse = op(q, k, v, case.sizes, return_lse=True, **case.tensors, **given)
-        plain = op(q, k, v, case.sizes, **case.tensors, **given)
-        total = (out.cos() * out).sum() + lse.sin().sum() + (plain * plain).sum()
+        out, lse = op(q, k, v, case.sizes, return_lse=True, **case.tensors)
+        plain = op(q, k, v, case.sizes, **case.tensors)
+        total = (
+            (out.cos() * out).sum() + lse.nan_to_num(neginf=0.0).sin().sum() + (plain * plain).sum()
+        )
         found.append((out, lse, plain, *torch.autograd.grad(total, (q, k, v))))
     for expected, got in zip(*found, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-11, rtol=0)

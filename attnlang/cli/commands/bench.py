@@ -9,12 +9,13 @@ from attnlang.cli.console import Console
 from attnlang.cli.parser import Parser
 
 DESCRIPTION = """`plan` measures how long planning takes and how much of what is visited is needed;
-`op` measures the blocked backend beside PyTorch's attention with the same mask."""
+`op` measures the blocked backend beside PyTorch's attention with the same mask; `memory` measures
+what the blocked backend takes on sequences of up to 262144 tokens."""
 EXAMPLES = ("attnlang bench plan", "attnlang bench op --json > op.json")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("what", choices=("plan", "op"), help="what to measure")
+    parser.add_argument("what", choices=("plan", "op", "memory"), help="what to measure")
 
 
 def run(args: Namespace, console: Console) -> int:
@@ -24,6 +25,11 @@ def run(args: Namespace, console: Console) -> int:
 
         result = plan.run()
         text = plan.table(result)
+    elif args.what == "memory":
+        from attnlang.bench import memory
+
+        result = memory.run()
+        text = memory.table(result)
     else:
         # Threads that spin while they wait slow each other down on shared cores; set before torch.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -64,6 +64,9 @@ def _statements(body: Iterable[t.Statement], indent: int) -> Iterator[str]:
             case t.Loop(name=name, over=over, body=inner):
                 yield f"{pad}for {name.text} in {text(over)}:"
                 yield from _statements(inner, indent + 4)
+            case t.While(condition=condition, body=inner):
+                yield f"{pad}while {text(condition)}:"
+                yield from _statements(inner, indent + 4)
             case _:
                 assert_never(statement)
 

@@ -1,7 +1,7 @@
 """The tree of the little Python that kernels need.
 
     X = Name | Literal | Attribute | Call | Item | Unary | Binary       expressions
-    Statement = Let | Update | Loop | Evaluate | Remark | Function      statements
+    Statement = Let | Update | Loop | While | Evaluate | Remark     statements
 
 Expressions combine with Python's own operators, so that what writes a kernel reads like one.
 Names are checked when they are made: no text of a pattern can become code.
@@ -57,6 +57,10 @@ class X:
 
     def __gt__(self, other: Operand) -> X:
         return Binary(">", self, lift(other))
+
+    def equal(self, other: Operand) -> X:
+        """``self == other``, which Python keeps for comparing trees."""
+        return Binary("==", self, lift(other))
 
     def __and__(self, other: Operand) -> X:
         return Binary("&", self, lift(other))
@@ -159,6 +163,12 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
+class While:
+    condition: X
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluate:
     value: X
 
@@ -187,7 +197,7 @@ class Function:
     body: tuple[Statement, ...]
 
 
-Statement: TypeAlias = Let | Update | Loop | Evaluate | Remark
+Statement: TypeAlias = Let | Update | Loop | While | Evaluate | Remark
 
 
 def lift(value: Operand) -> X:
@@ -228,6 +238,9 @@ class Block:
 
     def loop(self, name: str, over: X, body: Block) -> None:
         self.statements.append(Loop(Name(name), over, body.done()))
+
+    def repeat(self, condition: X, body: Block) -> None:
+        self.statements.append(While(condition, body.done()))
 
     def extend(self, other: Block) -> None:
         self.statements.extend(other.statements)

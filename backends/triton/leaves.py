@@ -1,0 +1,48 @@
+"""Gradients of a score's tensors, written into the backward kernels.
+
+Where the tokens of one side decide which entry is read, that side's kernel sums by token. Where
+both do (a bias by distance), a kernel of its own sums by entry: each program adds into entries
+that no other program has, one after another, so that the sum is the same every time.
+"""
+
+from __future__ import annotations
+
+from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.functions import FLOAT32
+from attnlang.backends.triton.learned import Leaf, leaves
+from attnlang.backends.triton.lowering import Lowering
+from attnlang.backends.triton.source.tree import Block, Listed, Literal, Name, X, op
+from attnlang.backends.triton.writer import Writer, row_pointer
+from attnlang.compiler.ir.expr import Side
+
+
+def standing_leaves(w: Writer, side: Side) -> tuple[Leaf, ...]:
+    """Those whose slopes are summed for each token of a side."""
+    found = leaves(w.attend, w.form.learned)
+    return tuple(leaf for leaf in found if leaf.stands_on is side)
+
+
+def begin_leaves(w: Writer, block: Block, mine: tuple[Leaf, ...]) -> None:
+    for leaf in mine:
+        w.used[a.LeafSums(leaf.number)] = None
+        row_pointer(block, f"d_leaf{leaf.number}", f"length_{w.fixed}")
+        block.let(f"leaf{leaf.number}", op("zeros")(Listed((Name("ROWS"),)), FLOAT32))
+
+
+def add_leaves(block: Block, mine: tuple[Leaf, ...], moving: Lowering, seen: X | None) -> None:
+    for leaf in mine:
+        name = f"leaf{leaf.number}"
+        value = masked(Name("flow"), moving.matrix(leaf.slope), seen)
+        block.let(name, Name(name) + op("sum")(value, 1))
+
+
+def end_leaves(block: Block, mine: tuple[Leaf, ...], side: Side) -> None:
+    for leaf in mine:
+        at = Name(f"d_leaf{leaf.number}_head") + Name(f"place_{side}")
+        block.do(op("store")(at, Name(f"leaf{leaf.number}"), mask=Name(f"real_{side}")))
+
+
+def masked(flow: X, factor: X | None, seen: X | None) -> X:
+    """A slope through the edit, 0 where nothing attends: factors there may be infinite."""
+    made = flow if factor is None or factor == Literal(1.0) else flow * factor
+    return made if seen is None else op("where")(seen, made, 0.0)

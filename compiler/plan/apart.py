@@ -1,0 +1,61 @@
+"""Plans of their own for heads that fold in ways of their own.
+
+One plan cuts the queries once, for all heads, and folds only what every class of heads implies.
+Where heads attend with unlike dilations, or some along rows and others along columns, nothing is
+left to fold. An executor that can take heads apart gets a plan for each kind instead.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.normal import Clause, clauses
+from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.layout.cost import Machine
+from attnlang.compiler.layout.folds import Blocks, Fold, Whole, find_fold
+from attnlang.compiler.plan.make import make
+from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.problem.heads import head_classes
+from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.sema.segments import specialise
+
+Folds: TypeAlias = tuple[Fold, ...]
+
+
+def make_apart(problem: Problem, known: Known | None, machine: Machine) -> tuple[Plan, ...]:
+    """Plans whose heads together are all heads: one, unless some can fold more without others."""
+    classes = head_classes(problem)
+    kinds: dict[Folds, list[tuple[Expr, tuple[int, ...]]]] = {}
+    shared: list[Clause] = []
+    for where, heads in classes if len(classes) > 1 else ():
+        found = _union(where, problem)
+        kinds.setdefault(_folds(found, problem), []).append((where, heads))
+        shared.extend(found or ((),))
+    joint = _folds(tuple(shared), problem)
+    if len(kinds) < 2 or not any(_finer(own, joint) for own in kinds):
+        return (make(problem, known=known, machine=machine),)
+    return tuple(
+        make(problem, known=known, machine=machine, classes=tuple(own)) for own in kinds.values()
+    )
+
+
+def _union(where: Expr, problem: Problem) -> tuple[Clause, ...] | None:
+    q, k = (next(x for x in side if x.segment.is_grid) for side in (problem.q, problem.k))
+    return clauses(specialise(where, q.segment, k.segment))
+
+
+def _folds(found: tuple[Clause, ...] | None, problem: Problem) -> Folds:
+    axes = problem.pattern.q_axes
+    if not found or axes != problem.pattern.k_axes:
+        return tuple(Whole() for _ in axes)
+    return tuple(find_fold(a, found) for a in axes)
+
+
+def _finer(own: Folds, joint: Folds) -> bool:
+    """Do these folds save what the joint ones visit? Blocks of a sequence do not: its strips read
+    the keys of their block and no others, folded or not."""
+    return any(
+        b == Whole() and a != Whole() and (len(own) > 1 or not isinstance(a, Blocks))
+        for a, b in zip(own, joint, strict=True)
+    )

@@ -1,0 +1,167 @@
+"""For each pattern the call that is drawn, small, and the one whose pairs are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sizes = Mapping[str, int]
+Inputs = dict[str, Any]
+
+SMALL: dict[tuple[str, ...], dict[str, int]] = {
+    ("n",): {"n": 64},
+    ("y", "x"): {"y": 8, "x": 8},
+    ("t", "y", "x"): {"t": 4, "y": 4, "x": 4},
+}
+LARGE: dict[tuple[str, ...], dict[str, int]] = {
+    ("n",): {"n": 8192},
+    ("y", "x"): {"y": 56, "x": 56},
+    ("t", "y", "x"): {"t": 16, "y": 32, "x": 32},
+}
+
+
+def nothing(sizes: Sizes) -> Inputs:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a pattern is shown; what is not said follows from its axes.
+
+    params, small: of the picture. large: the sizes that are counted, with the pattern's defaults.
+    heads: how many the picture's call has, and those drawn. inputs: run-time tensors at any sizes.
+    """
+
+    params: dict[str, object] = field(default_factory=dict)
+    small: dict[str, int] | None = None
+    large: dict[str, int] | None = None
+    heads: tuple[int, tuple[int, ...]] = (1, (0,))
+    inputs: Callable[[Sizes], Inputs] = nothing
+    tile: Any = 8
+
+
+def documents(n: int) -> NDArray[np.int64]:
+    """Five documents of different lengths, in every 64 tokens 20, 6, 17, 9 and 12."""
+    ends = np.cumsum([20, 6, 17, 9, 12]) * n // 64
+    return np.searchsorted(ends, np.arange(n), side="right")
+
+
+def docs(sizes: Sizes) -> Inputs:
+    return {"doc": documents(sizes["n"])[None]}
+
+
+def starts(sizes: Sizes) -> Inputs:
+    doc = documents(sizes["n"])
+    return {"doc": doc[None], "start": np.searchsorted(doc, doc)[None]}
+
+
+def last(sizes: Sizes) -> Inputs:
+    return {**docs(sizes), "last": np.array([4])}
+
+
+def spans(sizes: Sizes) -> Inputs:
+    """Each head's share of the length: an eighth to five eighths, as published plans have."""
+    heads = sizes["heads"]
+    shares = np.resize([0.125, 0.625, 0.25, 0.125], heads)
+    return {"alpha": np.zeros(heads), "beta": shares}
+
+
+def subjects(sizes: Sizes) -> Inputs:
+    """The background, two subjects, and references of each."""
+    n, references = sizes["n"], sizes["reference"]
+    return {
+        "subject": (np.arange(n) * 4 // n % 3)[None],
+        "reference_subject": (1 + np.arange(references) * 2 // references)[None],
+    }
+
+
+def regions(sizes: Sizes) -> Inputs:
+    """A region of a quarter of the image; three words in ten are the subject's."""
+    n, t = sizes["n"], sizes["t"]
+    inside = (np.arange(n) >= 3 * n // 8) & (np.arange(n) < 5 * n // 8)
+    return {"fg": inside[None], "subject": (np.arange(t) % 10 < 3)[None]}
+
+
+def clicks(sizes: Sizes) -> Inputs:
+    """Three objects' clicks; every point has one of their labels, in patches."""
+    c, p = sizes["c"], sizes["p"]
+    return {"objects": (np.arange(c) * 3 // c)[None], "labels": (np.arange(p) * 7 // p % 3)[None]}
+
+
+def chain(sizes: Sizes) -> Inputs:
+    """A skeleton's arms and legs as one chain of joints."""
+    place = np.arange(sizes["n"])
+    return {"graph": np.abs(place[:, None] - place[None, :])}
+
+
+SHOWN: dict[str, Shown] = {
+    # Language models.
+    "sliding_window": Shown({"window": 20}),
+    "streaming_sink": Shown({"sinks": 4, "window": 12}),
+    "based_swa": Shown({"window": 16}),
+    "longlora_s2": Shown(heads=(2, (0, 1))),
+    "sinklora_sf": Shown(heads=(2, (0, 1)), params={"restored": 0.0}),
+    "s2_local_stride": Shown(
+        {"block": 4, "local_blocks": 3, "vert_stride": 4},
+        large={"n": 4096},
+        heads=(4, (0, 1)),
+        tile=4,
+    ),
+    "moa_elastic": Shown(
+        {"sinks": 4, "block": 4, "new_tokens": 0}, heads=(2, (0, 1)), inputs=spans, tile=4
+    ),
+    "mega_chunk": Shown({"chunk": 16}),
+    "sink_logit": Shown(inputs=lambda s: {"sink": np.zeros(s["heads"])}),
+    "titans_mac": Shown(
+        {"segment": 16, "persistent": 4, "memory": 4},
+        {"n": 48},
+    ),
+    "titans_mag": Shown({"window": 12, "persistent": 6}, {"n": 58}),
+    # Benchmark masks.
+    "cab_local": Shown({"window": 6}),
+    "lca_block_causal_document": Shown({"block": 16}, inputs=docs),
+    "lca_causal_blockwise": Shown(inputs=last),
+    "lca_causal_document": Shown(inputs=docs),
+    "lca_full_document": Shown(inputs=docs),
+    "lca_global_sliding_window": Shown({"window": 5}),
+    "lca_prefix_lm_causal": Shown({"prefix": 15}),
+    "lca_prefix_lm_document": Shown({"prefix": 5}, inputs=starts),
+    "lca_share_question": Shown(inputs=docs),
+    "lca_sliding_window": Shown({"window": 10}),
+    "lca_sliding_window_causal": Shown({"window": 10}),
+    # Images and text, roles, graphs.
+    "croc_mixed": Shown(inputs=lambda s: {"prefix": np.array([3 * s["n"] // 8]), "pad": None}),
+    "transvg_joint": Shown(
+        small={"n": 63},
+        large={"n": 440},
+        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+    ),
+    "yopo_neighbor": Shown({"prefix": 8, "grid": 6, "window": 3}, large={"n": 1024}),
+    "isolation_attn": Shown(
+        small={"n": 48, "reference": 16}, large={"n": 4096, "reference": 1024}, inputs=subjects
+    ),
+    "region_cross": Shown(
+        small={"n": 64, "t": 20}, large={"n": 4096, "t": 77}, inputs=regions, tile=(8, 4)
+    ),
+    "mixformer_asym": Shown(
+        large={"n": 452}, inputs=lambda s: {"role": (np.arange(s["n"]) < s["n"] * 2 // 7) * 1}
+    ),
+    "agile_click": Shown(
+        small={"c": 16, "p": 64}, large={"c": 32, "p": 8192}, inputs=clicks, tile=(4, 8)
+    ),
+    "khop_groups": Shown(
+        {"hops": (1, 2)}, {"n": 17}, {"n": 17}, (2, (0, 1)), inputs=chain, tile=(4, 4)
+    ),
+    # Images and video.
+    "neighborhood_1d": Shown({"window": 13}),
+    "neighborhood_2d": Shown({"window": 3}, tile=(2, 4)),
+    "neighborhood_3d": Shown({"window": 3}, tile=(2, 2, 2)),
+    "halo_2d": Shown({"block": 4, "halo": 1}, tile=(2, 4)),
+    "maxvit_block": Shown({"window": 4}, tile=(2, 4)),
+    "maxvit_grid": Shown({"grid": 2}, tile=(2, 4)),
+    "swin_window": Shown({"window": 4, "shift": 2}, tile=(2, 4)),
+}
