@@ -53,7 +53,7 @@ def chunkwise(
     causal: False weighs both sides, by ``e^(decay |i - j|)`` with a constant decay.
     weights: (c0, c1, c2) weighs a pair by ``c0 + c1 x + c2 x^2`` of its score x = scale q.k
         instead of by x, with no decay or one per head or token.
-    engine: "triton" runs kernels, for scalar decays alone, with chunks of their own.
+    engine: "triton" runs kernels, with chunks of their own.
 
     Returns the output ``[B, H, N, V]`` in v's dtype and the state after the last token.
     Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that

@@ -36,9 +36,13 @@ class Linear:
         self.attend = step.pattern.groups[0].attend
 
     def run(
-        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None, exact: bool
-    ) -> tuple[Tensor, State]:
-        """Output ``[B, H, N, V]`` and the state after the last token. exact: by the definition."""
+        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None,
+        backend: str,
+    ) -> tuple[Tensor, State]:  # fmt: skip
+        """Output ``[B, H, N, V]`` and the state after the last token.
+
+        `reference` goes by the definition, the others by the engine, `triton` with its kernels.
+        """
         if q.shape[2] != k.shape[2]:
             raise ArgumentError(
                 f"linear attention has a query for each key, not {q.shape[2]} for {k.shape[2]}: "
@@ -53,7 +57,7 @@ class Linear:
         factor = self._scale(scale, q)
         by_sum = self.attend.normaliser is Normaliser.SUM
         weights = self._weights()
-        if exact:
+        if backend == "reference":
             return self._exact(q, k, v, decay, delta, segments, state, factor, weights, by_sum)
         how: Literal["sum", "none"] = "sum" if by_sum else "none"
         plain = weights == (0.0, 1.0, 0.0)
@@ -69,6 +73,7 @@ class Linear:
             normalise=how,
             causal=self.step.causal,
             weights=None if plain else weights,
+            engine="triton" if backend == "triton" else "torch",
         )
 
     def _exact(

@@ -65,7 +65,7 @@ class Runner:
 
     def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
-        self.exact = backend == "reference"
+        self.backend = backend
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
         self.values = {name: Value(x) for name, x in (("q", call.q), ("k", call.k), ("v", call.v))}
@@ -146,7 +146,7 @@ class Runner:
         q = self.values[step.query].x[:, start:stop]
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(self.bound, step, self.spaces[step.key], self.inputs, slice(start, stop))
-        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
+        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.backend)
         self.states[name] = state
         return Value(out)
 

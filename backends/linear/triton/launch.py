@@ -7,16 +7,37 @@ from typing import Any
 
 import torch
 
-from attnlang.backends.linear.triton import kernels
+from attnlang.backends.linear.triton import chunks, gradients, scans, tiles
 
 Tensor = torch.Tensor
-CHUNK, BLOCK, WARPS = 64, 64, 4
-"""Tokens of a chunk, channels of a tile, warps of a program: nothing spills on cuda:90."""
+CHUNK = 64
+"""Tokens of a chunk."""
+BLOCKS = {"gradients": 32, "solve": 32, "pairs": 32}
+"""Channels of a tile, where there are fewer than 64: these kernels hold many tiles."""
+WARPS = {"gradients": 8, "solve": 8, "delta_scan": 8, "delta_scan_back": 8}
+"""Warps of a program, where they are more than 4."""
+EXACT = "ieee" if torch.version.hip else "tf32x3"
+"""How matrix units multiply float32: in three parts, or not at all."""
+WHOLE = 256
+"""The widest keys that the delta rule's states can be handed on with: one program holds them."""
+KERNELS = {
+    x.__name__: x
+    for x in (
+        tiles.accumulate,
+        scans.scan,
+        scans.delta_scan,
+        scans.delta_scan_back,
+        chunks.pairs,
+        chunks.solve,
+        chunks.meet,
+        gradients.gradients,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel: its name in :mod:`kernels`, its grid and everything it is given."""
+    """One kernel by name, its grid and everything it is given."""
 
     kernel: str
     grid: tuple[int, ...]
@@ -24,17 +45,38 @@ class Launch:
 
     def __call__(self) -> None:
         if all(self.grid):
-            getattr(kernels, self.kernel)[self.grid](**self.given, num_warps=WARPS)
+            KERNELS[self.kernel][self.grid](**self.given, **self.options)
+
+    @property
+    def options(self) -> dict[str, int]:
+        return {"num_warps": WARPS.get(self.kernel, 4), "num_stages": 1}
+
+
+def decay_sums(a: Tensor) -> tuple[Tensor, Launch]:
+    """Room for the sums of log-decays ``[B or 1, H or fewer, N, 1 or K]`` chunk by chunk, whole
+    chunks of them, and what fills it in."""
+    batch, heads, length, width = a.shape
+    chunks = -(-length // CHUNK)
+    sums = a.new_empty(batch, heads, chunks * CHUNK, width, dtype=torch.float64)
+    block = _block(width, 64) if width > 1 else 1
+    given = {"a": a.contiguous(), "sums": sums, "length": length, "width": width, "chunks": chunks}
+    given |= {"CHUNK": CHUNK, "BLOCK_K": block}
+    return sums, Launch("accumulate", (chunks, -(-width // block), batch * heads), given)
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """What all launches of one call share: q, k, v as given, decays ``[B or 1, H or 1, N]``."""
+    """What all launches of one call share.
+
+    q, k, v as given. sums: `decay_sums` ``[B or 1, H or fewer, N', 1 or K]``. beta: ``[B, H or
+    fewer, N, 1]`` for the delta rule. What launches make of these is float32.
+    """
 
     q: Tensor
     k: Tensor
     v: Tensor
-    a: Tensor
+    sums: Tensor
+    beta: Tensor | None
     heads: int
     scale: float
 
@@ -43,96 +85,155 @@ class Sequence:
         return -(-self.q.shape[2] // CHUNK)
 
     @property
-    def programs(self) -> int:
-        return self.q.shape[0] * self.heads
+    def by_channel(self) -> bool:
+        return self.sums.shape[3] > 1
+
+    @property
+    def direct(self) -> bool:
+        """Are the weights of pairs worked out where they are used?"""
+        return self.beta is None and not self.by_channel
 
     def states(self) -> Tensor:
         """Room for a state a chunk."""
-        shape = (self.q.shape[0], self.heads, self.chunks, self.k.shape[3], self.v.shape[3])
-        return torch.empty(shape, dtype=torch.float32, device=self.q.device)
+        return self._room(self.chunks, self.k.shape[3], self.v.shape[3])
 
-    def forward(self, first: Tensor, states: Tensor, last: Tensor) -> Launch:
-        """Fills in the states before each chunk and the last one."""
-        return self._scan(self.k, self.v, first, states, last, back=False)
+    def pairs(self) -> Tensor:
+        """Room for a matrix a chunk."""
+        return self._room(self.chunks, CHUNK, CHUNK)
 
-    def backward(self, d_out: Tensor, last: Tensor, ends: Tensor, first: Tensor) -> Launch:
-        """Fills in the gradients of the states after each chunk, and of the first one."""
-        return self._scan(self.q, d_out, last, ends, first, back=True)
+    def keys(self) -> Tensor:
+        return self._room(self.q.shape[2], self.k.shape[3])
 
-    def output(self, states: Tensor, out: Tensor) -> Launch:
-        return self._meet(self.q, self.k, self.v, states, out, back=False)
+    def values(self) -> Tensor:
+        return self._room(self.q.shape[2], self.v.shape[3])
 
-    def gradients(
-        self, states: Tensor, ends: Tensor, d_out: Tensor, made: tuple[Tensor, Tensor, Tensor]
-    ) -> list[Launch]:
-        """Fill in those of q, k and v."""
-        d_q, d_k, d_v = made
-        return [
-            self._meet(d_out, self.v, self.k, states.mT, d_q, back=False),
-            self._meet(self.v, d_out, self.q, ends.mT, d_k, back=True),
-            self._meet(self.k, self.q, d_out, ends, d_v, back=True),
-        ]
-
-    def decay_gradient(self, states: Tensor, ends: Tensor, d_out: Tensor, d_a: Tensor) -> Launch:
-        given: dict[str, Any] = {"q": self.q, "k": self.k, "v": self.v, "scale": self.scale}
-        given |= {"states": states, "ends": ends, "d_out": d_out, "d_a": d_a}
-        strides = self._shared(q=self.q, k=self.k, v=self.v) | _strides(d_out=d_out)
-        widths = self._widths(self.k.shape[3], self.v.shape[3], "value_width")
-        common = self._common() | strides | widths
-        return Launch("decay_gradient", (self.chunks, self.programs), given | common)
-
-    def _scan(
-        self, x: Tensor, y: Tensor, start: Tensor, states: Tensor, end: Tensor, *, back: bool
+    def scan(
+        self, x: Tensor, y: Tensor, first: Tensor, states: Tensor, last: Tensor, *, back: bool
     ) -> Launch:
-        given: dict[str, Any] = {"x": x, "y": y, "first": start, "states": states, "last": end}
-        given |= {"BACK": back, "factor": self.scale if back else 1.0}
-        widths = self._widths(x.shape[3], y.shape[3], "value_width")
+        """Fills in states and last from keys x and values y; back from queries and d_out."""
+        widths = self._widths("scan")
         grid = (
-            -(-x.shape[3] // widths["BLOCK_K"]),
-            -(-y.shape[3] // widths["BLOCK_V"]),
+            -(-self.k.shape[3] // widths["BLOCK_K"]),
+            -(-self.v.shape[3] // widths["BLOCK_V"]),
             self.programs,
         )
-        return Launch("scan", grid, given | self._common() | self._shared(x=x, y=y) | widths)
+        given = {"first": first, "states": states, "last": last, "BACK": back}
+        given |= {"factor": self.scale if back else 1.0}
+        return Launch("scan", grid, given | self._heads(x=x, y=y) | self._common() | widths)
 
-    def _meet(
-        self, x: Tensor, y: Tensor, z: Tensor, states: Tensor, out: Tensor, *, back: bool
+    def delta_scan(
+        self, given: Tensor, w: Tensor, first: Tensor, states: Tensor, last: Tensor, made: Tensor
     ) -> Launch:
-        given: dict[str, Any] = {"x": x, "y": y, "z": z, "states": states, "out": out, "BACK": back}
-        given |= {"factor": 1.0 if back else self.scale, "scale": self.scale}
-        given |= {"state_row": states.stride(3), "state_column": states.stride(4)}
-        widths = self._widths(x.shape[3], z.shape[3], "out_width")
-        grid = (self.chunks, -(-z.shape[3] // widths["BLOCK_V"]), self.programs)
-        strides = self._shared(x=x, y=y, z=z) | _strides(out=out)
-        return Launch("meet", grid, given | self._common() | strides | widths)
+        all_of = {"given": given, "w": w, "first": first, "states": states}
+        all_of |= {"last": last, "made": made} | self._heads(k=self.k)
+        return self._delta("delta_scan", all_of)
+
+    def delta_scan_back(
+        self, d_out: Tensor, given: Tensor, w: Tensor, first: Tensor, states: Tensor,
+        last: Tensor, made: Tensor,
+    ) -> Launch:  # fmt: skip
+        all_of: dict[str, Any] = {"given": given, "w": w, "first": first, "states": states}
+        all_of |= {"last": last, "made": made, "factor": self.scale}
+        all_of |= self._heads(q=self.q, k=self.k, d_out=d_out)
+        return self._delta("delta_scan_back", all_of)
+
+    def weigh(self, found: Tensor) -> Launch:
+        """Fills in the weights of pairs."""
+        given = {"found": found, "scale": self.scale} | self._heads(q=self.q, k=self.k)
+        grid = (self.chunks, self.programs)
+        return Launch("pairs", grid, given | self._levels() | self._common() | self._keys("pairs"))
+
+    def solve(self, keys: Tensor, solver: Tensor, given: Tensor, w: Tensor) -> Launch:
+        """Fills in all four."""
+        assert self.beta is not None
+        all_of: dict[str, Any] = {"keys": keys, "solver": solver, "given": given, "w": w}
+        all_of["EXACT"] = EXACT
+        all_of |= self._heads(k=self.k, v=self.v, beta=self.beta) | self._levels()
+        grid = (self.chunks, self.programs)
+        return Launch("solve", grid, all_of | self._common() | self._widths("solve"))
+
+    def meet(
+        self, x: Tensor, y: Tensor, z: Tensor, out: Tensor, *, states: Tensor | None,
+        pairs: Tensor | None, back: bool = False, factor: float = 1.0,
+    ) -> Launch:  # fmt: skip
+        """Fills in out; without states or pairs those parts are left out or worked out."""
+        given: dict[str, Any] = {"out": out, "factor": factor, "scale": self.scale, "BACK": back}
+        given |= {"given": out if pairs is None else pairs, "GIVEN": pairs is not None}
+        given |= {"states": out if states is None else states, "STATES": states is not None}
+        widths = self._widths("meet")
+        grid = (self.chunks, -(-self.v.shape[3] // widths["BLOCK_V"]), self.programs)
+        given |= self._heads(x=x, y=y, z=z) | self._levels()
+        return Launch("meet", grid, given | self._common() | widths)
+
+    def gradients(
+        self, v: Tensor, states: Tensor, ends: Tensor, d_out: Tensor, d_v: Tensor,
+        made: tuple[Tensor, Tensor, Tensor],
+    ) -> Launch:  # fmt: skip
+        """Fills in those of q, k and a. v: what was written."""
+        d_q, d_k, d_a = made
+        given: dict[str, Any] = {"states": states, "ends": ends, "d_v": d_v, "scale": self.scale}
+        given |= {"d_q": d_q, "d_k": d_k, "d_a": d_a, "DELTA": self.beta is not None}
+        given |= self._heads(q=self.q, k=self.k, v=v, d_out=d_out) | self._levels()
+        grid = (self.chunks, self.columns, self.programs)
+        return Launch("gradients", grid, given | self._common() | self._widths("gradients"))
+
+    @property
+    def programs(self) -> int:
+        return self.q.shape[0] * self.heads
+
+    @property
+    def columns(self) -> int:
+        """Blocks of channels that gradients are made by."""
+        return -(-self.k.shape[3] // self._keys("gradients")["BLOCK_K"])
+
+    def _room(self, *shape: int) -> Tensor:
+        shape = (self.q.shape[0], self.heads, *shape)
+        return torch.empty(shape, dtype=torch.float32, device=self.q.device)
+
+    def _delta(self, name: str, given: dict[str, Any]) -> Launch:
+        widths = self._widths(name) | {"BLOCK_K": _block(self.k.shape[3], WHOLE)}
+        # A program holds a part of the state, all of K, and of a chunk's keys as well.
+        widths["BLOCK_V"] = _block(self.v.shape[3], 16 if widths["BLOCK_K"] > 64 else 32)
+        grid = (-(-self.v.shape[3] // widths["BLOCK_V"]), self.programs)
+        return Launch(name, grid, given | self._common() | widths)
 
     def _common(self) -> dict[str, Any]:
-        a = self.a
+        batch, head, token, _ = self.sums.stride()
         return {
-            "a": a,
-            "a_batch": a.stride(0) if a.shape[0] > 1 else 0,
-            "a_head": a.stride(1) if a.shape[1] > 1 else 0,
-            "a_share": self.heads // a.shape[1],
+            "sums": self.sums,
+            "sums_batch": batch if self.sums.shape[0] > 1 else 0,
+            "sums_head": head,
+            "sums_token": token,
+            "sums_share": self.heads // self.sums.shape[1],
             "length": self.q.shape[2],
             "chunks": self.chunks,
             "heads": self.heads,
+            "CHANNEL": self.by_channel,
             "CHUNK": CHUNK,
-            "PRECISION": "ieee" if self.q.dtype is torch.float32 else "tf32",
+            "PRECISION": EXACT if self.q.dtype is torch.float32 else "tf32",
         }
 
-    def _widths(self, inner: int, outer: int, name: str) -> dict[str, int]:
-        return {"width": inner, name: outer, "BLOCK_K": _block(inner), "BLOCK_V": _block(outer)}
+    def _keys(self, kernel: str) -> dict[str, int]:
+        width = self.k.shape[3]
+        return {"width": width, "BLOCK_K": _block(width, BLOCKS.get(kernel, 64))}
 
-    def _shared(self, **tensors: Tensor) -> dict[str, int]:
-        shares = {f"{n}_share": self.heads // x.shape[1] for n, x in tensors.items()}
-        return _strides(**tensors) | shares
+    def _widths(self, kernel: str) -> dict[str, int]:
+        width, most = self.v.shape[3], BLOCKS.get(kernel, 64)
+        return self._keys(kernel) | {"value_width": width, "BLOCK_V": _block(width, most)}
+
+    def _heads(self, **tensors: Tensor) -> dict[str, Any]:
+        """Tensors with their strides, by the names that kernels have for them."""
+        given: dict[str, Any] = dict(tensors)
+        for name, x in tensors.items():
+            given[f"{name}_share"] = self.heads // x.shape[1]
+            for i, dimension in enumerate(("batch", "head", "token")):
+                given[f"{name}_{dimension}"] = x.stride(i)
+        return given
+
+    def _levels(self) -> dict[str, int]:
+        return {"LEVELS": CHUNK.bit_length() - 1}
 
 
-def _strides(**tensors: Tensor) -> dict[str, int]:
-    """By the names that kernels have for them."""
-    dimensions = ("batch", "head", "token")
-    return {f"{n}_{d}": x.stride(i) for n, x in tensors.items() for i, d in enumerate(dimensions)}
-
-
-def _block(width: int) -> int:
+def _block(width: int, most: int) -> int:
     """The power of two that holds width, or a part of it; tensor cores take no less than 16."""
-    return min(BLOCK, max(16, 1 << (width - 1).bit_length()))
+    return min(most, max(16, 1 << (width - 1).bit_length()))
