@@ -191,9 +191,9 @@ class Sequence:
         return torch.empty(shape, dtype=torch.float32, device=self.q.device)
 
     def _delta(self, name: str, given: dict[str, Any]) -> Launch:
-        widths = self._widths(name) | {"BLOCK_K": _block(self.k.shape[3], WHOLE)}
         # A program holds a part of the state, all of K, and of a chunk's keys as well.
-        widths["BLOCK_V"] = _block(self.v.shape[3], 16 if widths["BLOCK_K"] > 64 else 32)
+        whole = _block(self.k.shape[3], WHOLE)
+        widths = self._widths(name) | {"BLOCK_K": whole, "BLOCK_V": 16}
         grid = (-(-self.v.shape[3] // widths["BLOCK_V"]), self.programs)
         return Launch(name, grid, given | self._common() | widths)
 
