@@ -154,7 +154,11 @@ class DeviceClassifier:
         """The least and greatest coordinate, or place, of every tile."""
         key = (side, part, x)
         if key not in self._ends:
-            values = coordinates(tiling, x.axis) if isinstance(x, e.Coord) else tiling.tokens
+            values = (
+                coordinates(tiling.extent, tiling.tokens, x.axis)
+                if isinstance(x, e.Coord)
+                else tiling.tokens
+            )
             real = tiling.tokens >= 0
             low = np.where(real, values, np.iinfo(np.int64).max).min(axis=1)
             high = np.where(real, values, -1).max(axis=1)

@@ -56,7 +56,7 @@ def picture(info: PatternInfo) -> str | None:
         inputs = shown.inputs({**sizes, "heads": count})
         plan = pattern.plan(sizes, count, tile=shown.tile, **inputs)
         panels = [elements(plan, (head,), "", "").panels[0] for head in drawn]
-    except (attnlang.PatternError, ValueError):
+    except (attnlang.PatternError, ValueError, KeyError):  # a call without its inputs
         return None
     bare = tuple(replace(panel, title="") for panel in panels)
     return svg.draw(thumbnail(Picture(info.name, "", bare)))

@@ -43,7 +43,10 @@ class Sized:
 
 def demand_sizes(ir: PatternIR, sizes: Mapping[str, int]) -> None:
     """Raises UsageError for a length that is missing, or that nothing has."""
-    names = _names(ir)
+    whole = ir.outer or ir
+    own = {*ir.q_axes, *ir.k_axes} - {*whole.q_axes, *whole.k_axes}
+    # A step's lengths follow from its program's, unless its own are given.
+    names = _names(ir if any(n.rpartition(".")[2] in own for n in sizes) else whole)
     for name in sizes:
         if name not in names and name not in {f"{s}.{n}" for n in names for s in Side}:
             hint = did_you_mean(name, names)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 
 from attnlang.backends.call import Inputs, accumulation_dtype
+from attnlang.backends.program.search import halved
 from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
-from attnlang.compiler.ir.program import Normalise, Select, Share
+from attnlang.compiler.ir.program import Normalise, Search, Select, Share, SizeOf, Ties
 from attnlang.compiler.problem.problem import Problem
 
 
@@ -47,9 +48,19 @@ def shared(
     """One set for every head, for every key head, or for all: ``[B, Hs, Nq, U]``."""
     if step.dims[0] == "head":
         return scores, allowed
-    groups = kv_heads if step.dims[0] == "kv_head" else 1
-    scores, allowed = (x.unflatten(1, (groups, -1)) for x in (scores, allowed))
+    scores, allowed = (by_set(x, step, kv_heads) for x in (scores, allowed))
     return reduced(scores, step.share, 2), allowed.all(2)
+
+
+def by_set(x: torch.Tensor, step: Select, kv_heads: int) -> torch.Tensor:
+    """``[B, H, ...]`` with the heads that share a set in a dimension of their own."""
+    found: torch.Tensor = x.unflatten(1, (set_heads(step, x.shape[1], kv_heads), -1))
+    return found
+
+
+def set_heads(step: Select, heads: int, kv_heads: int) -> int:
+    """How many sets there are beside each other, of queries with so many heads."""
+    return heads if step.dims[0] == "head" else kv_heads if step.by_head else 1
 
 
 def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
@@ -65,7 +76,10 @@ def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
 def gathered(
     scores: torch.Tensor, allowed: torch.Tensor, belongs: torch.Tensor, how: Share
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of runs from those of the candidates that belong to them. belongs: bool [R, U]."""
+    """Scores ``[B, H, Nq, R]`` of runs, from those of the candidates that belong to them.
+
+    belongs: bool ``[R, U]``. Runs of queries come the same way with queries and keys exchanged.
+    """
     found = []
     for run in belongs:  # one run at a time: the product of runs, queries and keys is too large
         here = allowed & run
@@ -80,39 +94,48 @@ def gathered(
 
 
 def chosen(
-    scores: torch.Tensor, allowed: torch.Tensor, forced: torch.Tensor, step: Select, amount: float
+    scores: torch.Tensor,
+    allowed: torch.Tensor,
+    forced: torch.Tensor | None,
+    step: Select,
+    amount: float | torch.Tensor,
+    lengths: tuple[int, ...],
 ) -> torch.Tensor:
-    """The set, bool ``[B, Hs, Nq, R]``. forced: members whatever their score, counted first."""
-    axes = _choice_dims(step)
-    rest = [i for i in range(4) if i not in axes]
-    order = [*rest, *axes]
-    kept = [scores.shape[i] for i in rest]
-    moved = [
-        x.expand(scores.shape).permute(order).reshape(*kept, -1) for x in (scores, allowed, forced)
-    ]
-    rows, candidates, always = moved
+    """The set, bool ``[B, (Hs,) *lengths]``, of scores ``[B, Hs, Nq, R]``.
+
+    forced: members whatever their score, counted first. amount: how many, how much; or the set that
+    says how many. lengths: of the queries' and keys' axes.
+    """
+    shape = (*scores.shape[: 1 + step.by_head], *lengths)
+    among = [i for i in range(1, len(shape)) if i - 1 not in step.rule.per]
+    kept = [i for i in range(len(shape)) if i not in among]
+    order = [*kept, *among]
+    if forced is None:
+        forced = torch.zeros_like(allowed)
+    rows, candidates, always = (
+        x.expand(scores.shape).reshape(shape).permute(order).flatten(len(kept))
+        for x in (scores, allowed, forced)
+    )
     if step.normalise is Normalise.MINMAX:
         rows = _minmax(rows, candidates | always)
+    if isinstance(step.rule.amount, SizeOf):
+        assert isinstance(amount, torch.Tensor)
+        amount = amount.permute(order).flatten(len(kept)).sum(-1, keepdim=True)
+        if step.rule.amount.largest:
+            amount = amount.amax([*range(1, amount.dim())], keepdim=True)
     match step.rule.kind:
+        case "top" if step.search is Search.HALVING:
+            picked = halved(rows, candidates, int(amount))
         case "top":
-            picked = _top(rows, candidates, always, int(amount))
+            picked = _top(rows, candidates, always, amount)
+            if step.ties is Ties.ALL:
+                picked = picked | _ties(rows, candidates & ~always, picked)
         case "above":
             picked = candidates & (rows > amount)
         case "mass":
-            picked = _mass(rows, candidates, always, amount)
-    picked = picked | always
-    back = [order.index(i) for i in range(4)]
-    return picked.view([scores.shape[i] for i in order]).permute(back)
-
-
-def _choice_dims(step: Select) -> list[int]:
-    """The dimensions of ``[B, Hs, Nq, R]`` among which one choice is made."""
-    keys = len(step.dims) - (step.dims[0] in ("head", "kv_head")) - len(step.pattern.q_axes)
-    names = step.dims
-    by_head = names[0] in ("head", "kv_head") and names[0] not in step.rule.per
-    by_query = not set(step.pattern.q_axes) <= set(step.rule.per)
-    by_key = not set(names[-keys:]) <= set(step.rule.per)
-    return [i for i, own in ((1, by_head), (2, by_query), (3, by_key)) if own]
+            picked = _mass(rows, candidates, always, float(amount))
+    picked = (picked | always).view([shape[i] for i in order])
+    return picked.permute([order.index(i) for i in range(len(shape))])
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
@@ -121,12 +144,23 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 
 
 def _top(
-    rows: torch.Tensor, candidates: torch.Tensor, always: torch.Tensor, amount: int
+    rows: torch.Tensor,
+    candidates: torch.Tensor,
+    always: torch.Tensor,
+    amount: float | torch.Tensor,
 ) -> torch.Tensor:
     ranked = torch.where(candidates, rows, -torch.inf)
     ranked = torch.where(always, torch.inf, ranked)
-    index = _ranks(ranked)[..., : max(amount, 0)]
-    return torch.zeros_like(candidates).scatter(-1, index, True) & (candidates | always)
+    index = _ranks(ranked)
+    taken = torch.arange(index.shape[-1], device=index.device) < amount
+    picked = torch.zeros_like(candidates).scatter(-1, index, taken.expand(index.shape))
+    return picked & (candidates | always)
+
+
+def _ties(rows: torch.Tensor, free: torch.Tensor, picked: torch.Tensor) -> torch.Tensor:
+    """The candidates whose score is that of the last picked."""
+    last = torch.where(picked & free, rows, torch.inf).amin(-1, keepdim=True)
+    return free & (rows == last)
 
 
 def _minmax(rows: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
 import torch
 
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
+from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.choose import (
+    by_set,
     candidate_scores,
     chosen,
     gathered,
     normalised,
+    set_heads,
     shared,
 )
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
-from attnlang.backends.program.vectors import Value, Vectors
+from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
-from attnlang.backends.reference.evaluate import Pairs
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import Normaliser, PatternIR
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select, Step
-from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.ir.pattern import Attend, EmptyRule, Normaliser, PatternIR
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Branch,
+    Pool,
+    Recurrence,
+    Select,
+    SizeOf,
+    condition_by_head,
+)
+from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, ONE, READOUTS, Map, Space, Tensor, lone
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -47,13 +59,26 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
     return found.reshape(*found.shape[:3], *middle)
 
 
-def is_number(step: Step) -> bool:
+def counting(pattern: PatternIR) -> PatternIR:
+    """The pattern where every pair that attends has the weight 1."""
+    groups = (
+        replace(
+            g,
+            attend=Attend(
+                g.attend.where,
+                e.Float(1.0),
+                empty=EmptyRule.ZERO,
+                normaliser=Normaliser.NONE,
+            ),
+        )
+        for g in pattern.groups
+    )
+    return replace(pattern, groups=tuple(groups))
+
+
+def is_number(step: Assign) -> bool:
     """Is it a readout, which later steps read as a number of their tokens?"""
-    match step:
-        case Assign(value=Map(function=function)):
-            return function in READOUTS
-        case _:
-            return False
+    return isinstance(step.value, Map) and step.value.function in READOUTS
 
 
 class Runner:
@@ -68,13 +93,10 @@ class Runner:
         self.backend = backend
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
-        self.values = {name: Value(x) for name, x in (("q", call.q), ("k", call.k), ("v", call.v))}
-        frame = bound.frame.pattern
-        self.spaces = {
-            "q": Space(frame.q_axes, Side.Q, True, Side.Q),
-            "k": Space(frame.k_axes, Side.K, True, Side.K),
-            "v": Space(frame.k_axes, Side.K, True, Side.K),
-        }
+        given = {"q": call.q, "k": call.k, "v": call.v}
+        for side, like in ((Side.Q, call.q), (Side.K, call.k)):
+            given[lone(side)[0]] = like.new_zeros((*like.shape[:2], 1, like.shape[3]))
+        self.values = {name: Value(x) for name, x in given.items()}
         self.sets: dict[str, torch.Tensor] = {}
 
     def steps(self) -> None:
@@ -82,13 +104,17 @@ class Runner:
         for step in self.bound.program.steps:
             match step:
                 case Pool():
-                    source = self.spaces[step.source]
+                    source = self.bound.spaces[step.source]
                     x = pooled(self.values[step.source].x, step, source, self.bound)
                     self.values[step.name] = Value(x)
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(self._column_sum(name))
+                case Assign(value=Map(function=kind, arguments=(Tensor(name=name),))) if (
+                    kind in COUNTS
+                ):
+                    self.values[step.name] = Value(self._count(name, kind in OF_KEYS))
                 case Assign():
-                    vectors = Vectors(self.bound, step.space, self.values, self.inputs)
+                    vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
                     self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
                 case Attention():
@@ -96,18 +122,16 @@ class Runner:
                 case Select():
                     with torch.no_grad():
                         self.sets[step.name] = self._select(step)
-                    continue
                 case _:
                     assert_never(step)
-            self.spaces[step.name] = step.space
-            if is_number(step):
+            if isinstance(step, Assign) and is_number(step):
                 number = self.values[step.name].x[..., 0]
                 tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
                 self.inputs = Inputs(tokens, self.inputs.tables)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
-        vectors = Vectors(self.bound, self.spaces["q"], self.values, self.inputs)
+        vectors = Vectors(self.bound, self.bound.spaces["q"], self.values, self._visible())
         made = vectors.value(self.bound.program.result)
         return made.x.to(self.values["q"].x.dtype), made.lse
 
@@ -115,12 +139,18 @@ class Runner:
         parts = [
             self._recurrence(b) if isinstance(b, Recurrence) else self._branch(b)
             for b in step.branches
+            if not self._empty(b)
         ]
         if len(parts) == 1:
             return parts[0]
         logs = [p.lse for p in parts if p.lse is not None]
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
+
+    def _empty(self, branch: Branch | Recurrence) -> bool:
+        """A group without heads, as parameters may have it."""
+        start, stop = self.bound.heads_of(branch)
+        return start >= stop
 
     def _column_sum(self, name: str) -> torch.Tensor:
         """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
@@ -140,23 +170,53 @@ class Runner:
             (found,) = torch.autograd.grad(out.sum(), ones)
         return found
 
+    def _count(self, name: str, of_keys: bool) -> torch.Tensor:
+        """How many keys each query attends ``[B, H or 1, Nq, 1]``, or how many queries each key.
+
+        These are sums of an attention whose weights are all 1, in float32.
+        """
+        step = next(s for s in self.bound.program.steps if s.name == name)
+        assert isinstance(step, Attention)
+        branch = step.branches[0]
+        assert isinstance(branch, Branch)
+        (key,) = branch.keys
+        heads = self.bound.frame.heads if condition_by_head(branch.pattern) else 1
+        query, keys = self.bound.spaces[branch.query], {key: self.bound.spaces[key]}
+        pattern = counting(branch.pattern)
+        problem = self.bound.bound(pattern, query, keys, heads, heads, 1)
+        lengths = (self.values[x].x.shape[2] for x in (branch.query, key, key))
+        first = self.values[key].x
+        q, k, v = (torch.ones(len(first), heads, n, 1, device=first.device) for n in lengths)
+        inputs = self._inputs(pattern, query, keys, 0, heads)
+        with torch.enable_grad():
+            v.requires_grad_(of_keys)
+            out, _ = self.run(Call(problem, q, k, v, inputs, None, False))
+            return torch.autograd.grad(out.sum(), v)[0] if of_keys else out
+
+    def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """A tensor with a vector for every query head, some of the heads."""
+        return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
         name = step.pattern.name.partition(".")[2]
-        q = self.values[step.query].x[:, start:stop]
+        q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
-        made = Linear(self.bound, step, self.spaces[step.key], self.inputs, slice(start, stop))
+        made = Linear(
+            self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
+        )
         out, state = made.run(q, k, v, self.scale, self.given.get(name), self.backend)
         self.states[name] = state
         return Value(out)
 
     def _branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self.values[branch.query].x[:, start:stop]
-        keys = {name: self.spaces[name] for name in branch.keys}
-        query = self.spaces[branch.query]
+        q = self._queries(branch.query, start, stop)
+        keys = {name: self.bound.spaces[name] for name in branch.keys}
+        query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
+        check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if k.shape[2] == 0:
@@ -209,6 +269,12 @@ class Runner:
                     tables[decl.name] = found
         return Inputs(tokens, tables)
 
+    def _visible(self) -> Inputs:
+        """What expressions beside tensors read: the call's tensors, and the sets made so far."""
+        own = {i.name: self._as_table(i.name) for i in self.bound.frame.pattern.inputs if i.sides}
+        tables = {name: x for name, x in own.items() if x is not None}
+        return Inputs(self.inputs.tokens, {**tables, **self.inputs.tables, **self.sets})
+
     def _as_table(self, name: str) -> torch.Tensor | None:
         """A token input of the whole pattern, read as a table where its tokens are others."""
         decl = next((i for i in self.bound.frame.pattern.inputs if i.name == name), None)
@@ -226,49 +292,65 @@ class Runner:
 
     def _select(self, step: Select) -> torch.Tensor:
         """The set as a table: ``[B, (heads,) queries' axes..., keys' axes...]``."""
-        query, key = self.spaces[step.query], self.spaces[step.key]
-        q, k = self.values[step.query].x, self.values[step.key].x
-        heads = step.dims[0] in ("head", "kv_head")
-        axes = step.dims[1:] if heads else step.dims
-        names = axes[len(query.axes) :]
-        runs = key if tuple(names) == key.axes else Space(tuple(names), key.side, False, key.heads)
-        counts = self.bound.lengths(runs)
-        shape = (*self.bound.lengths(query), *counts)
-        if 0 in shape or 0 in self.bound.lengths(key):
-            lead = (1, 1)[: 1 + heads]
-            return torch.zeros((*lead, *shape), dtype=torch.bool, device=q.device)
-        kv_heads = k.shape[1]
-        problem = self.bound.bound(
-            step.pattern, query, {"keys": key}, q.shape[1], kv_heads, q.shape[3]
-        )
-        inputs = self._inputs(step.pattern, query, {"keys": key}, 0, q.shape[1])
-        scores, allowed = candidate_scores(problem, q, k, inputs, self.scale)
-        scores = normalised(scores, allowed, step.normalise)
-        scores, allowed = shared(scores, allowed, step, self.bound.frame.kv_heads)
-        if step.gather is not None:
-            inner = self.bound.bound(step.gather.pattern, runs, {"keys": key}, 1, 1, 1)
-            belongs = mask(inner, Inputs(), q.device)[0, 0]
-            scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
-        forced = torch.zeros((), dtype=torch.bool, device=q.device)
+        query, key = self.bound.spaces[step.query], self.bound.spaces[step.key]
+        q = self.values[step.query].x
+        one = 1 + step.dims.index(ONE) if ONE in step.dims else None
+        rows = query
+        if step.rows is not None:
+            named = step.dims[step.by_head : step.by_head + len(query.axes)]
+            rows = Space(named, query.side, False, query.heads)
+        axes = step.dims[step.by_head + len(query.axes) :]
+        runs = key if axes == key.axes else Space(axes, key.side, False, key.heads)
+        lengths = (*self.bound.lengths(rows), *self.bound.lengths(runs))
+        if 0 in lengths:
+            none = (1,) * (1 + step.by_head)
+            empty = torch.zeros((*none, *lengths), dtype=torch.bool, device=q.device)
+            return empty if one is None else empty.squeeze(one)
+        if 0 in self.bound.lengths(key):  # nothing to score: what is forced is chosen all the same
+            groups = set_heads(step, q.shape[1], self.bound.frame.kv_heads)
+            pairs = (math.prod(self.bound.lengths(x)) for x in (rows, runs))
+            allowed = q.new_zeros((q.shape[0], groups, *pairs), dtype=torch.bool)
+            scores = allowed.to(accumulation_dtype(q.dtype))
+        else:
+            scores, allowed = self._scored(step, query, key)
+            if step.gather is not None:
+                belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
+                scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
+            if step.rows is not None:
+                belongs = self._pairs(step.rows.pattern, query, rows, 1)[0, 0].T
+                turned = gathered(scores.mT, allowed.mT, belongs, step.rows.rule)
+                scores, allowed = (x.mT for x in turned)
+        forced = None
         if step.force is not None:
-            forced = self._forced(step, query, runs, inputs, scores.shape[1])
-        amount = float(self.bound.number(step.rule.amount))
-        found = chosen(scores, allowed, forced.expand(scores.shape), step, amount)
-        found = found.reshape(*found.shape[:2], *shape)
-        return found if heads else found[:, 0]
+            always = self._pairs(step.force, rows, runs, q.shape[1])
+            forced = by_set(always, step, self.bound.frame.kv_heads).any(2)
+        amount: float | torch.Tensor
+        if isinstance(step.rule.amount, SizeOf):
+            amount = self.sets[step.rule.amount.name]
+            amount = amount if one is None else amount.unsqueeze(one)
+        else:
+            amount = float(self.bound.number(step.rule.amount))
+        found = chosen(scores, allowed, forced, step, amount, lengths)
+        return found if one is None else found.squeeze(one)
 
-    def _forced(
-        self, step: Select, query: Space, runs: Space, inputs: Inputs, heads: int
-    ) -> torch.Tensor:
-        assert step.force is not None
-        frame = self.bound.frame
-        problem = Problem(
-            frame.pattern,
-            heads,
-            min(heads, frame.kv_heads),
-            frame.head_dim,
-            self.bound.extents(query),
-            self.bound.extents(runs),
-            (),
-        )
-        return Pairs(problem, inputs, self.values["q"].x.device).value(self.bound.close(step.force))
+    def _scored(self, step: Select, query: Space, key: Space) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores ``[B, heads of the set, queries, keys]`` and which of them are candidates."""
+        q, k = self.values[step.query].x, self.values[step.key].x
+        heads, kv_heads = q.shape[1], k.shape[1]
+        problem = self.bound.bound(step.pattern, query, {"keys": key}, heads, kv_heads, q.shape[3])
+        inputs = self._inputs(step.pattern, query, {"keys": key}, 0, heads)
+        scores, allowed = candidate_scores(problem, q, k, inputs, self.scale)
+        scores, allowed = (self._on_axes(x, query, key) for x in (scores, allowed))
+        scores = normalised(scores, allowed, step.normalise)
+        return shared(scores, allowed, step, self.bound.frame.kv_heads)
+
+    def _pairs(self, pattern: PatternIR, query: Space, key: Space, heads: int) -> torch.Tensor:
+        """Where a condition holds: bool ``[B or 1, heads, queries, keys]``."""
+        problem = self.bound.bound(pattern, query, {"keys": key}, heads, heads, 1)
+        inputs = self._inputs(pattern, query, {"keys": key}, 0, heads)
+        return self._on_axes(mask(problem, inputs, self.values["q"].x.device), query, key)
+
+    def _on_axes(self, x: torch.Tensor, query: Space, key: Space) -> torch.Tensor:
+        """``[B, H, queries, keys]`` without the tokens of prefixes and suffixes."""
+        q, k = (next(e for e in self.bound.extents(s) if e.segment.is_grid) for s in (query, key))
+        return x[:, :, q.start : q.stop, k.start : k.stop]

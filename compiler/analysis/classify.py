@@ -3,7 +3,8 @@
 1. Factors per axis (:mod:`separable`), or closed intervals of keys per query on long sequences
    (:mod:`rows`): exact by construction.
 2. Interval arithmetic on tiles (:mod:`boxes`) for what does not fall apart.
-3. Element by element (:mod:`elements`) on the tiles that are still undecided.
+3. Element by element (:mod:`elements`) on the tiles that are still undecided, once for all tokens
+   and tiles that the predicate cannot tell apart (:mod:`alike`).
 
 A tile is live when the predicate holds somewhere on it, and full when the complement holds
 nowhere: one question asked of two predicates. Where run-time tensors are not known yet, or the
@@ -18,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlang.compiler.analysis import boxes, rows
+from attnlang.compiler.analysis.alike import cells, distinct
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import clauses, complement
 from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.analysis.separable import any_strips, factor_table, split, spread
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_entries
 
@@ -86,10 +88,16 @@ def _by_element(
     columns: IntArray,
 ) -> tuple[BoolArray, BoolArray] | None:
     """Does any pair of these tiles attend, and do all? None where asking would cost too much."""
-    r, c, copies = representatives(predicate, q, k, rows, columns)
-    if not known.covers(predicate) or len(r) * q.capacity * k.capacity > ELEMENT_BUDGET:
+    if not known.covers(predicate):
         return None
-    some, every = Elements(q, k, known).any_and_all(predicate, r, c)
+    a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
+    moved = a.kinds is None and b.kinds is None
+    r, c, copies = (
+        representatives(predicate, q, k, rows, columns) if moved else distinct(a, b, rows, columns)
+    )
+    if len(r) * a.width * b.width > ELEMENT_BUDGET:
+        return None
+    some, every = Elements(a, b, known).any_and_all(predicate, r, c)
     return some[copies], every[copies]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,33 @@ from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.layout.tiling import ExtentTiling, coordinates
+from attnlang.compiler.layout.tiling import coordinates
+from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
-CHUNK = 1 << 22
-"""Elements evaluated at once."""
+CHUNK = 1 << 18
+"""Elements evaluated at once: every part of a predicate is held for so many."""
+
+
+class Tokens(Protocol):
+    """Places in the sequence ``[tiles, slots]`` of one segment; -1 is padding."""
+
+    @property
+    def extent(self) -> Extent: ...
+
+    @property
+    def tokens(self) -> IntArray: ...
 
 
 class Elements:
     """The pairs of two tiled segments."""
 
-    def __init__(self, q: ExtentTiling, k: ExtentTiling, known: Known) -> None:
+    def __init__(self, q: Tokens, k: Tokens, known: Known) -> None:
         self.q, self.k, self.known = q, k, known
         self._slots: dict[tuple[Side, str], IntArray] = {}
 
     def evaluate(self, root: Expr, rows: IntArray, columns: IntArray) -> NDArray[Any]:
-        """Values ``[pairs, q capacity, k capacity]`` on tile pairs; padding holds anything."""
+        """Values ``[pairs, q slots, k slots]`` on tile pairs; padding holds anything."""
 
         def leaf(x: Expr) -> Any:
             match x:
@@ -47,7 +58,7 @@ class Elements:
                 case _:
                     raise AssertionError(f"{x} has no value here")
 
-        shape = (len(rows), self.q.capacity, self.k.capacity)
+        shape = (len(rows), self.q.tokens.shape[1], self.k.tokens.shape[1])
         return np.broadcast_to(np.asarray(evaluate(root, leaf)), shape)
 
     def real(self, rows: IntArray, columns: IntArray) -> NDArray[np.bool_]:
@@ -58,7 +69,7 @@ class Elements:
         self, root: Expr, rows: IntArray, columns: IntArray
     ) -> Iterator[tuple[slice, NDArray[np.bool_], NDArray[np.bool_]]]:
         """Chunk by chunk: which pairs of tiles, the predicate on them, and what is real."""
-        area = self.q.capacity * self.k.capacity
+        area = self.q.tokens.shape[1] * self.k.tokens.shape[1]
         step = max(1, CHUNK // area)
         for i in range(0, len(rows), step):
             part = slice(i, i + step)
@@ -80,13 +91,15 @@ class Elements:
         """How many real pairs of these tiles satisfy the predicate."""
         return sum(int((value & real).sum()) for _, value, real in self.masks(root, rows, columns))
 
-    def _tiling(self, side: Side) -> ExtentTiling:
+    def _tiling(self, side: Side) -> Tokens:
         return self.q if side is Side.Q else self.k
 
     def _coordinate(self, side: Side, axis: str) -> IntArray:
         found = self._slots.get((side, axis))
         if found is None:
-            found = self._slots[side, axis] = coordinates(self._tiling(side), axis)
+            found = self._slots[side, axis] = coordinates(
+                self._tiling(side).extent, self._tiling(side).tokens, axis
+            )
         return found
 
     @staticmethod

@@ -22,7 +22,15 @@ from attnlang.compiler.ir.pattern import (
     PatternIR,
     Segment,
 )
-from attnlang.compiler.ir.program import Assign, Attention, Pool, Program, Recurrence, Select
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Pool,
+    Program,
+    Recurrence,
+    Select,
+    SizeOf,
+)
 from attnlang.compiler.ir.traverse import children
 from attnlang.compiler.ir.vector import Choose, Combine, Map, Scalar, Space, Tensor, Vector
 
@@ -168,10 +176,16 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
                     tensors = f"{b.query} {','.join(b.keys)} {','.join(b.values)}"
                     yield f"attention {step.name} {heads} {tensors} {content_hash(b.pattern)}"
             case Select():
-                rule = f"{step.rule.kind} {numbers.of(step.rule.amount)} {','.join(step.rule.per)}"
-                words = f"{step.share} {step.normalise} {numbers.of(step.force)}"
-                gather = step.gather
-                runs = "-" if gather is None else f"{gather.rule} {content_hash(gather.pattern)}"
+                per = ",".join(map(str, step.rule.per))
+                amount = step.rule.amount
+                size = repr(amount) if isinstance(amount, SizeOf) else numbers.of(amount)
+                rule = f"{step.rule.kind} {size} {per} {step.ties} {step.search}"
+                forced = "-" if step.force is None else content_hash(step.force)
+                words = f"{step.share} {step.normalise} {forced}"
+                runs = " ".join(
+                    "-" if g is None else f"{g.rule} {content_hash(g.pattern)}"
+                    for g in (step.gather, step.rows)
+                )
                 tensors = f"{step.query} {step.key} {','.join(step.dims)}"
                 scored = content_hash(step.pattern)
                 yield f"select {step.name} {tensors} {rule} {words} {runs} {scored}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -144,6 +145,24 @@ class HeadGroup:
     attend: Attend
 
 
+def map_clauses(group: HeadGroup, change: Callable[[Expr], Expr]) -> HeadGroup:
+    """The group with every clause of its attention changed."""
+
+    def changed(x: Expr | None) -> Expr | None:
+        return None if x is None else change(x)
+
+    a = group.attend
+    made = replace(
+        a,
+        where=change(a.where),
+        score=changed(a.score),
+        scale=changed(a.scale),
+        sink=changed(a.sink),
+        gain=changed(a.gain),
+    )
+    return replace(group, attend=made)
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """Where a pattern comes from, and how sure we are that it is that paper's."""
@@ -171,6 +190,8 @@ class PatternIR:
     meta: Meta = field(default=Meta(), compare=False)
     program: Program | None = None
     """Several steps instead of one attention: then there are no groups here."""
+    outer: PatternIR | None = None
+    """The program that this is a step of, where it was asked for by name."""
 
     @property
     def self_attention(self) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.expr import Expr, Side, Symbol, TokenInput
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Space, Vector
 from attnlang.compiler.source import NOWHERE, Span
 
@@ -138,6 +139,20 @@ class Share(StrEnum):
     MAX = "max"
 
 
+class Ties(StrEnum):
+    """Of scores equal to the last that is chosen, the first keys are chosen or all."""
+
+    FIRST = "first"
+    ALL = "all"
+
+
+class Search(StrEnum):
+    """All candidates are scored, or their runs are halved again and again by their first keys."""
+
+    ALL = "all"
+    HALVING = "halving"
+
+
 class Normalise(StrEnum):
     """What is done to the scores of the candidates before the rule."""
 
@@ -147,16 +162,25 @@ class Normalise(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SizeOf:
+    """As many as an earlier set of the same dimensions has: in this choice, or in its largest."""
+
+    name: str
+    largest: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """How many are chosen.
 
     top: the ``amount`` best. above: all with a score above ``amount``. mass: the best whose scores
-    make up the fraction ``amount`` of all. per: the dimensions each choice is made for.
+    make up the fraction ``amount`` of all. per: the dimensions of the set, counted from 0, each
+    choice is made for; a choice never goes beyond one element of the batch.
     """
 
     kind: Literal["top", "above", "mass"]
-    amount: Expr
-    per: tuple[str, ...]
+    amount: Expr | SizeOf
+    per: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +199,10 @@ class Select:
     """A set: for every query of one tensor, some keys of another.
 
     dims: of the table, ``head`` or ``kv_head`` (or neither), then the axes of queries and keys.
-    pattern: its ``where`` are the candidates, its score the score. force: pairs that are chosen
-    whatever their score, counted first. gather: how scores of keys become scores of what is
-    chosen, where dims name other axes than the keys'.
+    pattern: its ``where`` are the candidates, its score the score. force: its ``where`` are the
+    pairs that are chosen whatever their score, counted first. gather: how scores of keys become
+    scores of what is chosen, where dims name other axes than the keys'. rows: the same for queries.
+    A set of keys alone has one query, and the axis ``ONE`` in its dims, which its table lacks.
     """
 
     name: str
@@ -186,14 +211,27 @@ class Select:
     pattern: PatternIR
     dims: tuple[str, ...]
     rule: Rule
-    force: Expr | None
+    force: PatternIR | None
     share: Share
     normalise: Normalise
     gather: Gather | None
+    ties: Ties = Ties.FIRST
+    search: Search = Search.ALL
+    rows: Gather | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
+    @property
+    def by_head(self) -> bool:
+        """Is the set's first dimension one of heads?"""
+        return self.dims[0] in SET_HEADS
+
+
+SET_HEADS = ("head", "kv_head")
+"""The dimensions of sets that are no axes."""
 
 Step: TypeAlias = Pool | Assign | Attention | Select
+Owner: TypeAlias = Branch | Recurrence | Select
+"""What has a pattern of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +243,14 @@ class Program:
     result: Vector
 
     @property
+    def owners(self) -> tuple[tuple[str, PatternIR, Owner], ...]:
+        """Every attention and selection: its name, its pattern, and what the program says of it."""
+        return tuple(_owners(self.steps))
+
+    @property
     def patterns(self) -> tuple[tuple[str, PatternIR], ...]:
         """The attention of every step under a name of its own."""
-        return tuple(_named(self.steps))
+        return tuple((name, pattern) for name, pattern, _ in self.owners)
 
 
 def attentions(program: Program) -> Iterator[PatternIR]:
@@ -217,13 +260,27 @@ def attentions(program: Program) -> Iterator[PatternIR]:
             yield from (b.pattern for b in step.branches if isinstance(b, Branch))
 
 
-def _named(steps: tuple[Step, ...]) -> Iterator[tuple[str, PatternIR]]:
+def condition_by_head(pattern: PatternIR) -> bool:
+    """May which pairs attend differ between heads?"""
+    by_head = {i.name for i in pattern.inputs if "head" in i.dims}
+    return any(
+        isinstance(x, Symbol) or (isinstance(x, TokenInput) and x.name in by_head)
+        for group in pattern.groups
+        for x in walk(group.attend.where)
+    )
+
+
+def owner_of(pattern: PatternIR) -> Owner | None:
+    """What the program says of a step's pattern; None for a pattern that is no step."""
+    if pattern.outer is None or pattern.outer.program is None:
+        return None
+    name = pattern.name.partition(".")[2]
+    return next(owner for n, _, owner in pattern.outer.program.owners if n == name)
+
+
+def _owners(steps: tuple[Step, ...]) -> Iterator[tuple[str, PatternIR, Owner]]:
     for step in steps:
-        match step:
-            case Attention(branches=branches):
-                for branch in branches:
-                    yield branch.pattern.name.partition(".")[2], branch.pattern
-            case Select(pattern=pattern):
-                yield pattern.name.partition(".")[2], pattern
-            case _:
-                pass
+        owned = step.branches if isinstance(step, Attention) else (step,)
+        for owner in owned:
+            if isinstance(owner, Branch | Recurrence | Select):
+                yield owner.pattern.name.partition(".")[2], owner.pattern, owner

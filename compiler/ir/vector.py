@@ -32,7 +32,24 @@ class Space:
     heads: Side = Side.Q
 
     def same_tokens(self, other: Space) -> bool:
-        return (self.axes, self.side, self.whole) == (other.axes, other.side, other.whole)
+        """May the two have the same tokens? Queries and keys of the same axes do where a call has
+        as many of both, which is checked when it runs."""
+        return (self.axes, self.whole) == (other.axes, other.whole)
+
+
+def own_spaces(q_axes: tuple[str, ...], k_axes: tuple[str, ...]) -> dict[str, Space]:
+    """The tensors of every call."""
+    key = Space(k_axes, Side.K, True, Side.K)
+    return {"q": Space(q_axes, Side.Q, True, Side.Q), "k": key, "v": key}
+
+
+ONE = "1"
+"""The axis of the one token that stands for the keys (queries) of a set of queries (keys) alone."""
+
+
+def lone(side: Side) -> tuple[str, Space]:
+    """That token of one side: a tensor's name and where it lies."""
+    return f"{ONE}{side}", Space((ONE,), side, False, side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +92,12 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
-READOUTS = ("column_sum", "lse")
+READOUTS = ("column_sum", "lse", "count", "column_count")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp. They have no gradient."""
+the log-sum-exp; how many keys each query attends, how many queries each key. Sums and counts have
+no gradient."""
+OF_KEYS = ("column_sum", "column_count")
+COUNTS = ("count", "column_count")
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
 
 
@@ -94,3 +114,22 @@ def tensors(root: Vector) -> Iterator[str]:
         case Map(arguments=arguments):
             for argument in arguments:
                 yield from tensors(argument)
+
+
+def scalars(root: Vector) -> Iterator[Expr]:
+    """The numbers and conditions beside the tensors."""
+    match root:
+        case Tensor():
+            pass
+        case Scalar(value=value):
+            yield value
+        case Combine(left=left, right=right):
+            yield from scalars(left)
+            yield from scalars(right)
+        case Choose(condition=condition, then=then, otherwise=otherwise):
+            yield condition
+            yield from scalars(then)
+            yield from scalars(otherwise)
+        case Map(arguments=arguments):
+            for argument in arguments:
+                yield from scalars(argument)

@@ -185,9 +185,9 @@ class SideTiling:
         return len(self.extents) == 1 and self.extents[0].row_major
 
 
-def coordinates(tiling: ExtentTiling, axis: str) -> IntArray:
-    """The coordinate of every slot on one axis ``[tiles, capacity]`` (0 in padding)."""
-    i = tiling.extent.axes.index(axis)
-    inner = math.prod(tiling.extent.lengths[i + 1 :])
-    flat = np.maximum(tiling.tokens - tiling.extent.start, 0)
-    return flat // inner % tiling.extent.lengths[i] + tiling.extent.origin[i]
+def coordinates(extent: Extent, tokens: IntArray, axis: str) -> IntArray:
+    """The coordinate of tokens (places in the sequence) on one axis; of padding, any."""
+    i = extent.axes.index(axis)
+    inner = math.prod(extent.lengths[i + 1 :])
+    flat = np.maximum(tokens - extent.start, 0)
+    return flat // inner % extent.lengths[i] + extent.origin[i]

@@ -13,6 +13,7 @@ from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.plan.box_plan import Classes, box_plan
 from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.flat import flat
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable, stack
 from attnlang.compiler.problem.heads import head_classes
@@ -37,13 +38,14 @@ def make(
     every = head_classes(problem) if classes is None else classes
     classes = tuple((settled(where, known), heads) for where, heads in every)
     if layout is None:
-        boxed = box_plan(problem, classes, known, machine)
+        line = flat(problem)
+        boxed = box_plan(line, classes, known, machine)
         if boxed is not None:
             layout, tables = boxed
             pairs = zip(classes, tables, strict=True)
             boxes = tuple(_boxed(own, table, layout, known) for own, table in pairs)
             return Plan(problem, layout, boxes, True, known)
-    layout = layout or default_layout(problem)
+        layout = default_layout(line)
     groups: list[HeadPlan] = []
     exact = True
     for where, heads in classes:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Side, SymbolName
 from attnlang.compiler.ir.intervals import Intervals
-from attnlang.compiler.ir.pattern import PatternIR, Segment
+from attnlang.compiler.ir.pattern import PatternIR, Segment, map_clauses
 from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recurrence, Select
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
-from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.ir.vector import ONE, Space, lone, own_spaces
 from attnlang.compiler.problem.bind import PYTHON, Sizes, bind, leaf_ranges
 from attnlang.compiler.problem.problem import Extent, Problem
 
@@ -31,11 +31,16 @@ class Runs:
 
 @dataclass(frozen=True, eq=False)
 class BoundProgram:
-    """frame: the pattern's own tokens. runs: every part on both sides."""
+    """frame: the pattern's own tokens. runs: every part on both sides. spaces: where the tokens of
+    every tensor lie. origins: by set, the coordinate of its first query and the index it stands at.
+    """
 
     frame: Problem
     known: dict[Expr, int]
     runs: dict[tuple[Side, str], Runs]
+    spaces: dict[str, Space]
+    origins: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _problems: dict[tuple[PatternIR, int, int, int], Problem] = field(default_factory=dict)
 
     @property
     def program(self) -> Program:
@@ -64,7 +69,21 @@ class BoundProgram:
             return e.Int(self.known[node], span=node.span) if node in self.known else None
 
         pattern = self.frame.pattern
-        return read_entries(rewrite(substitute_values(x, pattern), rule), pattern, self.frame.heads)
+        closed = rewrite(substitute_values(self._read(x), pattern), rule)
+        return read_entries(closed, pattern, self.frame.heads)
+
+    def _read(self, x: Expr) -> Expr:
+        """Sets have a row for each query of the call; coordinates may start elsewhere."""
+
+        def rule(node: Expr) -> Expr | None:
+            if not isinstance(node, e.Table) or node.name not in self.origins:
+                return None
+            origin, place = self.origins[node.name]
+            indices = list(node.indices)
+            indices[place] = e.Arith("-", indices[place], e.Int(origin), span=node.span)
+            return e.Table(node.name, node.kind, tuple(indices), span=node.span)
+
+        return rewrite(x, rule) if self.origins else x
 
     def extents(self, space: Space) -> tuple[Extent, ...]:
         """The tokens of a space as a problem has them."""
@@ -89,7 +108,27 @@ class BoundProgram:
         kv_heads: int,
         head_dim: int,
     ) -> Problem:
-        """The problem of one step. keys: the tensors that stand one behind the other."""
+        """The problem of one step, made once: plans are kept by problem.
+
+        keys: the tensors that stand one behind the other.
+        """
+        place = (pattern, heads, kv_heads, head_dim)
+        if place not in self._problems:
+            self._problems[place] = self._bound(pattern, query, keys, heads, kv_heads, head_dim)
+        return self._problems[place]
+
+    def _bound(
+        self,
+        pattern: PatternIR,
+        query: Space,
+        keys: dict[str, Space],
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+    ) -> Problem:
+        if any(i.name in self.origins for i in pattern.inputs):
+            groups = tuple(map_clauses(g, self._read) for g in pattern.groups)
+            pattern = replace(pattern, groups=groups)
         sizes: dict[str, int] = {}
         key = next((s for s in keys.values() if s.whole), list(keys.values())[-1])
         for side, space in ((Side.Q, query), (Side.K, key)):
@@ -103,8 +142,8 @@ class BoundProgram:
             if space is not key:
                 sizes[f"{Side.K}.{name}"] = self.tokens(space)
         grid = next(x for x in self.extents(query) if x.segment.is_grid)
-        return bind(
-            self._with_sets_from(pattern, query, grid.origin[0]),
+        made = bind(
+            pattern,
             sizes,
             heads=heads,
             kv_heads=kv_heads,
@@ -112,31 +151,7 @@ class BoundProgram:
             q_offset=grid.origin[0],
             outer=self.known,
         )
-
-    def _with_sets_from(self, pattern: PatternIR, query: Space, origin: int) -> PatternIR:
-        """The pattern where it reads sets by the query's place among the queries of the call: a set
-        has rows for these alone, and while decoding the first has another coordinate than 0."""
-        rows = {
-            s.name: s.dims.index(query.axes[0])
-            for s in self.program.steps
-            if isinstance(s, Select) and query.whole and query.axes[0] in s.dims
-        }
-        if not origin or not any(i.name in rows for i in pattern.inputs):
-            return pattern
-
-        def rule(x: Expr) -> Expr | None:
-            if not isinstance(x, e.Table) or x.name not in rows:
-                return None
-            indices = list(x.indices)
-            at = rows[x.name]
-            indices[at] = e.Arith("-", indices[at], e.Int(origin))
-            return replace(x, indices=tuple(indices))
-
-        groups = [
-            replace(g, attend=replace(g.attend, where=rewrite(g.attend.where, rule)))
-            for g in pattern.groups
-        ]
-        return replace(pattern, groups=tuple(groups))
+        return replace(made, outer=self)
 
     def tokens(self, space: Space) -> int:
         """How many tokens a tensor of this space has."""
@@ -165,7 +180,9 @@ def bind_program(
     for side in Side:
         for x in frame.extents(side):
             known.update({e.Length(side, a): n for a, n in zip(x.axes, x.lengths, strict=True)})
-    made = BoundProgram(frame, known, {})
+    spaces = _spaces(pattern)
+    known.update({e.Length(side, ONE): 1 for side in Side})
+    made = BoundProgram(frame, known, {}, spaces)
     for part in pattern.program.parts:
         for side in Side:
             length = _length(part, side, made)
@@ -174,10 +191,27 @@ def bind_program(
                 made.runs[side, part.name] = runs
                 known[e.Length(side, part.name)] = runs.count
     for step in pattern.program.steps:
+        if isinstance(step, Select) and q_offset and _moves(spaces[step.query]):
+            made.origins[step.name] = (q_offset, int(step.by_head))
         for branch in step.branches if isinstance(step, Attention) else ():
             if isinstance(branch, Recurrence) and branch.decay is not None:
                 _check_decay(branch.decay, made)
     return made
+
+
+def _spaces(pattern: PatternIR) -> dict[str, Space]:
+    """Where the tokens of q, k, v and of every tensor that a step makes lie."""
+    found = {**own_spaces(pattern.q_axes, pattern.k_axes), **dict(map(lone, Side))}
+    assert pattern.program is not None
+    for step in pattern.program.steps:
+        if not isinstance(step, Select):
+            found[step.name] = step.space
+    return found
+
+
+def _moves(space: Space) -> bool:
+    """Do coordinates of these tokens start where the call says?"""
+    return space.whole and space.side is Side.Q
 
 
 def _check_decay(decay: Expr, made: BoundProgram) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlang.compiler.analysis.alike import census
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
@@ -18,7 +19,7 @@ from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.sema.segments import specialise
 
 IntArray = NDArray[np.int64]
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Pairs evaluated at once."""
 
 
@@ -46,13 +47,15 @@ def mask_rows(relation: Relation) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
 def keys_at(relation: Relation, places: IntArray) -> IntArray:
     """How many keys the queries at these places of the grid attend."""
     q = next(x for x in relation.q if x.segment.is_grid)
-    step = max(1, CHUNK // max(relation.k_len, 1))
     counts: IntArray = np.zeros(len(places), dtype=np.int64)
-    for start in range(0, len(places), step):
-        part = slice(start, start + step)
-        for k in relation.k:
-            attends = _values(relation.where, q, k, places[part], relation.known, None)
-            counts[part] += attends.astype(bool).sum(axis=1)
+    for k in relation.k:
+        where = specialise(relation.where, q.segment, k.segment)
+        keys, alike = census(where, k, Side.K, relation.known)
+        step = max(1, CHUNK // max(len(keys), 1))
+        for start in range(0, len(places), step):
+            part = slice(start, start + step)
+            attends = _values(where, q, k, places[part], relation.known, None, keys)
+            counts[part] += attends.astype(bool) @ alike
     return counts
 
 
@@ -77,9 +80,12 @@ def _values(
     places: IntArray,
     known: Known,
     score: NDArray[np.float64] | None,
+    keys: IntArray | None = None,
 ) -> NDArray[Any]:
-    """On the queries at ``places`` of one segment and all keys of another ``[rows, keys]``."""
-    at = {Side.Q: places[:, None], Side.K: np.arange(k.size, dtype=np.int64)[None, :]}
+    """On the queries at ``places`` of one segment and keys of another ``[rows, keys]``: all keys,
+    or those at the places given."""
+    keys = np.arange(k.size, dtype=np.int64) if keys is None else keys
+    at = {Side.Q: places[:, None], Side.K: keys[None, :]}
     extents = {Side.Q: q, Side.K: k}
 
     def leaf(x: Expr) -> Any:
@@ -98,7 +104,7 @@ def _values(
                 raise AssertionError(f"{x} has no value here")
 
     found = np.asarray(evaluate(specialise(root, q.segment, k.segment), leaf))
-    return np.broadcast_to(found, (len(places), k.size))
+    return np.broadcast_to(found, (len(places), len(keys)))
 
 
 def coordinate(extent: Extent, axis: str, places: IntArray) -> IntArray:

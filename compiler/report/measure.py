@@ -8,7 +8,7 @@ from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.plan import HeadPlan, Plan
-from attnlang.compiler.problem.bind import bind
+from attnlang.compiler.problem.steps import rebind
 from attnlang.compiler.report.cache import cache_bound
 from attnlang.compiler.report.facts import facts
 from attnlang.compiler.report.formula import Formula, pairs_formula
@@ -143,7 +143,7 @@ def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula 
 
     def count(length: int) -> int:
         sizes = {problem.pattern.q_axes[0]: length}
-        scaled = bind(problem.pattern, sizes, heads=problem.heads, head_dim=head_dim)
+        scaled = rebind(problem, sizes, head_dim)
         found = solved_rows_of(relations(scaled)[0])
         if found is None:
             raise PatternError(())

@@ -21,6 +21,9 @@ from attnlang.compiler.report.rows import Rows
 NODES = 512
 """Tokens, or boxes of tokens, of the graph that is walked."""
 
+MOST_TILES = 1 << 13
+"""Tiles of a side whose pairs may be written out."""
+
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
@@ -54,11 +57,30 @@ def reach(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]
     only = rows[0]
     if len(relations) == 1 and only is not None and _runs(only):
         return Reach(_hops(only), _islands_of_runs(only), None)
+    pooled = _pooled(plan)
+    if pooled is not None:
+        return pooled
     coarse = _coarse_plan(plan, solved=None not in rows)
     if coarse is None:
         return None
     live = np.logical_or.reduce([g.table.dense() > 0 for g in coarse.heads])
     return _walk(live, _extents(coarse.layout.q))
+
+
+def _pooled(plan: Plan) -> Reach | None:
+    """The plan's own tiles, as many consecutive ones together as it takes, where they are alike on
+    both sides and few enough to be written out."""
+    side = plan.layout.q
+    boxed = any(group.boxes is not None for group in plan.heads)
+    alike = side.tiles == plan.layout.k.tiles and np.array_equal(side.tokens, plan.layout.k.tokens)
+    runs = all(len(x.axes) == 1 and x.row_major for x in side.extents)
+    if boxed or not alike or not runs or not NODES < side.tiles <= MOST_TILES:
+        return None
+    live = np.logical_or.reduce([g.table.dense() > 0 for g in plan.heads])
+    many = -(-side.tiles // NODES)
+    cuts = np.arange(0, side.tiles, many)
+    live = np.logical_or.reduceat(np.logical_or.reduceat(live, cuts, 0), cuts, 1)
+    return _walk(live, (side.capacity * many,))
 
 
 def _coarse_plan(plan: Plan, *, solved: bool) -> Plan | None:

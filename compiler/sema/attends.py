@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from attnlang.compiler.diagnostics.model import Label
@@ -14,6 +15,7 @@ from attnlang.compiler.sema.budget import measure, within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.scope import Context
 from attnlang.compiler.sema.segments import specialise, undefined_leaves
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
@@ -29,28 +31,20 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
     good = where is not None and check_level(where, "where", draft.input_names, ctx)
     said: set[str] = set()
     for option in node.options:
-        if isinstance(option, t.Rule) and option.kind == "normalise":
-            rules = tuple(str(r) for r in Normaliser)
-            if option.rule.id not in rules:
-                hint = did_you_mean(option.rule.id, rules) or "one of: " + ", ".join(rules)
-                ctx.error("AL206", option.rule.span, name=option.rule.id, help=hint)
+        kind: str = option.kind
+        if isinstance(option, t.Rule):
+            rules: type[Normaliser] | type[EmptyRule] = (
+                Normaliser if kind == "normalise" else EmptyRule
+            )
+            word = rule_word(option.rule, tuple(rules), ctx)
+            if word is None:
                 good = False
                 continue
-            kind, normaliser = "normalise", Normaliser(option.rule.id)
-        elif isinstance(option, t.Rule):
-            rules = tuple(str(r) for r in EmptyRule)
-            if option.rule.id not in rules:
-                ctx.error(
-                    "AL206",
-                    option.rule.span,
-                    name=option.rule.id,
-                    help=did_you_mean(option.rule.id, rules) or "one of: " + ", ".join(rules),
-                )
-                good = False
-                continue
-            kind, empty = "empty", EmptyRule(option.rule.id)
+            if kind == "normalise":
+                normaliser = Normaliser(word)
+            else:
+                empty = EmptyRule(word)
         else:
-            kind = option.kind
             if kind not in ("score", "softcap", "scale", "sink", "gain"):
                 why = f"`{kind}` belongs to `attend linear`"
                 ctx.error("AL315", option.span, why=why)
@@ -90,6 +84,26 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
         clauses["gain"],
         span=node.where.span,
     )
+
+
+def rule_word(node: t.Expression, rules: Sequence[str], ctx: Context) -> str | None:
+    """The rule that a clause names. Choices may decide which: ``sum if kind == a else none``."""
+    if isinstance(node, t.Conditional):
+        condition = boolean(node.condition, ctx, "the condition of `if`")
+        words = [rule_word(x, rules, ctx) for x in (node.then, node.otherwise)]
+        if condition is None or None in words:
+            return None
+        if not isinstance(condition, e.Bool):
+            hint = "only choices, compared with `==` or `!=`, decide between rules"
+            ctx.error("AL206", node.condition.span, name=node.condition.span.text, help=hint)
+            return None
+        return words[0] if condition.value else words[1]
+    name = node.id if isinstance(node, t.Name) else node.span.text
+    if name in rules:
+        return name
+    hint = did_you_mean(name, rules) or "one of: " + ", ".join(rules)
+    ctx.error("AL206", node.span, name=name, help=hint)
+    return None
 
 
 def _check_segments(roots: tuple[Expr | None, ...], draft: Draft) -> None:

@@ -18,8 +18,18 @@ from attnlang.compiler.ir.program import (
     Program,
     Recurrence,
     Reduction,
+    condition_by_head,
 )
-from attnlang.compiler.ir.vector import READOUTS, Map, Space, Tensor
+from attnlang.compiler.ir.reads import needed
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    READOUTS,
+    Map,
+    Space,
+    Tensor,
+    own_spaces,
+)
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
@@ -62,9 +72,7 @@ def _multiplies(node: t.Attend) -> bool:
 
 def own_tensors(draft: Draft) -> dict[str, Space]:
     """The tensors of every call."""
-    q, k = draft.axes[Side.Q], draft.axes[Side.K]
-    query, key = Space(q, Side.Q, True, Side.Q), Space(k, Side.K, True, Side.K)
-    return {"q": query, "k": key, "v": key}
+    return own_spaces(draft.axes[Side.Q], draft.axes[Side.K])
 
 
 def part(node: t.Part, draft: Draft) -> None:
@@ -291,21 +299,24 @@ def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
     step = steps.get(of.id) if isinstance(of, t.Name) else None
     branch = step.branches[0] if step is not None and len(step.branches) == 1 else None
     good = draft.define(name)
+    kind = node.function.id
     if not isinstance(branch, Branch) or len(branch.keys) != 1:
         what = f"`{node.span.text}`"
-        help = f"`{node.function.id}(a)` of a softmax attention `a = attend ...`"
+        help = f"`{kind}(a)` of a softmax attention `a = attend ...`"
         draft.ctx.error("AL310", node.span, what=what, help=help)
         return
     if not good or step is None:
         return
     space = step.space
-    if node.function.id == "column_sum":
+    if kind in OF_KEYS:
         space = replace(draft.spaces[branch.keys[0]], heads=Side.Q)
-    made = Map(node.function.id, (Tensor(step.name),))
+    made = Map(kind, (Tensor(step.name),))
     draft.steps.append(Assign(name.id, made, space))
     draft.spaces[name.id] = space
-    dims = ("batch", "head", *space.axes)
-    decl = InputDecl(name.id, Kind.FLOAT, dims, (space.side,), False, False, span=node.span)
+    heads = ("head",) if kind not in COUNTS or condition_by_head(branch.pattern) else ()
+    dims = ("batch", *heads, *space.axes)
+    number = Kind.INT if kind in COUNTS else Kind.FLOAT
+    decl = InputDecl(name.id, number, dims, (space.side,), False, False, span=node.span)
     draft.numbers.append(decl)
     draft.ctx = draft.ctx.with_names(**{name.id: TokenName(decl)})
 
@@ -363,4 +374,4 @@ def program(draft: Draft) -> Program | None:
         draft.result = Tensor(UNNAMED)
     if draft.result is None:
         return None
-    return Program(tuple(draft.parts.values()), tuple(draft.steps), draft.result)
+    return Program(tuple(draft.parts.values()), needed(draft.steps, draft.result), draft.result)

@@ -6,7 +6,7 @@ and no ``k.n``. What it cannot have is an error (AL309).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from attnlang.compiler.ir import expr as e
@@ -18,6 +18,7 @@ from attnlang.compiler.ir.pattern import (
     ParameterValue,
     PatternIR,
     Segment,
+    map_clauses,
 )
 from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.ir.values import literal
@@ -156,24 +157,6 @@ def _per_axis(
         return literal(value[axes.index(x.axis)], x.kind)
 
     return map_clauses(group, lambda c: rewrite(c, rule))
-
-
-def map_clauses(group: HeadGroup, change: Callable[[Expr], Expr]) -> HeadGroup:
-    """The group with every clause of its attention changed."""
-
-    def changed(x: Expr | None) -> Expr | None:
-        return None if x is None else change(x)
-
-    a = group.attend
-    made = replace(
-        a,
-        where=change(a.where),
-        score=changed(a.score),
-        scale=changed(a.scale),
-        sink=changed(a.sink),
-        gain=changed(a.gain),
-    )
-    return replace(group, attend=made)
 
 
 def shifted(group: HeadGroup, start: Expr, values: dict[str, ParameterValue]) -> HeadGroup:

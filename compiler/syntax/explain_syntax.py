@@ -29,7 +29,10 @@ STATEMENTS = (
     "return",
 )
 OPTIONS = ("score", "softcap", "scale", "sink", "empty", "normalise", "gain", "decay", "delta")
-CHOICES = ("score", "scale", "normalise", "top", "above", "mass", "force", "share", "gather")
+CHOICES = (
+    *("score", "scale", "normalise", "share", "gather"),
+    *("force", "top", "above", "mass", "ties", "search"),
+)
 _EMPTY_BLOCK = "a block holds at least one statement, indented by 4 spaces"
 _READABLE = {
     "COLON": "`:`",

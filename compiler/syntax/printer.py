@@ -204,13 +204,14 @@ def _clause(
     last = _closed(clause.where.span)
     if len(clause.options) == 1 and isinstance(clause.options[0], t.Rule):
         rule = clause.options[0]
-        flat = f"{head} where {format_expression(clause.where)} {rule.kind} {rule.rule.id}"
+        where, named = format_expression(clause.where), format_expression(rule.rule)
+        flat = f"{head} where {where} {rule.kind} {named}"
         between = range(last, rule.span.begin.line)
         if len(flat) + INDENT * depth <= WIDTH and not any(line in commented for line in between):
             yield _row(depth, flat, Role.STATEMENT, node.span)
             return
-    where: Doc = (f"{head} where ", statement_value(clause.where))
-    yield _row(depth, where, Role.STATEMENT, node.span, last=last)
+    opening: Doc = (f"{head} where ", statement_value(clause.where))
+    yield _row(depth, opening, Role.STATEMENT, node.span, last=last)
     for option in clause.options:
         yield _row(depth + 1, _option(option), Role.PART, option.span)
 
@@ -225,9 +226,10 @@ def _opening(node: t.Attend | t.Select) -> str:
 
 def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
     if isinstance(node, t.Rule):
-        return f"{node.kind} {node.rule.id}"
+        return (f"{node.kind} ", statement_value(node.rule))
     if isinstance(node, t.Gather):
-        return (f"gather {node.rule.id} where ", statement_value(node.where))
+        rows = "rows " if node.rows else ""
+        return (f"gather {rows}{node.rule.id} where ", statement_value(node.where))
     per = f" per {', '.join(n.id for n in node.per)}" if node.per else ""
     return (f"{node.kind} ", statement_value(node.value), per)
 

@@ -197,18 +197,23 @@ class Option(Node):
 
 @dataclass(frozen=True, slots=True)
 class Rule(Node):
-    """A clause that names one of a few rules: ``empty zero``, ``normalise sum``."""
+    """A clause that names one of a few rules: ``empty zero``, ``normalise sum``.
 
-    kind: Literal["empty", "normalise", "share"]
-    rule: Name
+    The rule is a name; that of ``normalise`` may be chosen, ``sum if kind == a else none``.
+    """
+
+    kind: Literal["empty", "normalise", "share", "ties", "search"]
+    rule: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class Gather(Node):
-    """``gather max where ...``: scores of runs of keys from the scores of keys."""
+    """``gather max where ...``: scores of runs of keys from the scores of keys; ``gather rows max``
+    does so for queries."""
 
     rule: Name
     where: Expression
+    rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,15 @@ SMALL: dict[tuple[str, ...], dict[str, int]] = {
     ("n",): {"n": 64},
     ("y", "x"): {"y": 8, "x": 8},
     ("t", "y", "x"): {"t": 4, "y": 4, "x": 4},
+    ("t", "s"): {"t": 8, "s": 8},
+    ("t", "v"): {"t": 4, "v": 12},
 }
 LARGE: dict[tuple[str, ...], dict[str, int]] = {
     ("n",): {"n": 8192},
     ("y", "x"): {"y": 56, "x": 56},
     ("t", "y", "x"): {"t": 16, "y": 32, "x": 32},
+    ("t", "s"): {"t": 16, "s": 196},
+    ("t", "v"): {"t": 64, "v": 24},
 }
 
 
@@ -98,6 +102,29 @@ def chain(sizes: Sizes) -> Inputs:
     return {"graph": np.abs(place[:, None] - place[None, :])}
 
 
+def limbs(sizes: Sizes) -> Inputs:
+    """Joints of four limbs, in every twelve slots one that is of none."""
+    joints = np.arange(sizes["v"])
+    return {"group": np.where(joints % 12 == 11, -1, joints % 12 // 3)}
+
+
+def joints(sizes: Sizes) -> Inputs:
+    """Patches with a joint: an upright figure in the middle third of a square image."""
+    n = sizes["n"]
+    place = np.arange(n) % round(n**0.5) * 3 // round(n**0.5)
+    return {"pose": (place == 1)[None]}
+
+
+def scales(sizes: Sizes) -> Inputs:
+    """Maps of 1, 2, 4, ... tokens a side, one after another; the last as far as the length goes."""
+    sides = 2 ** np.arange(16)
+    level = np.repeat(np.arange(16), np.minimum(sides**2, sizes["n"]))[: sizes["n"]]
+    place = np.arange(sizes["n"]) - np.searchsorted(level, level)
+    side = sides[level]
+    at = {"row": place // side, "column": place % side, "height": side, "width": side}
+    return {"level": level, **at}
+
+
 SHOWN: dict[str, Shown] = {
     # Language models.
     "sliding_window": Shown({"window": 20}),
@@ -156,12 +183,48 @@ SHOWN: dict[str, Shown] = {
     "khop_groups": Shown(
         {"hops": (1, 2)}, {"n": 17}, {"n": 17}, (2, (0, 1)), inputs=chain, tile=(4, 4)
     ),
+    "dcal_pwca": Shown(small={"n": 32, "other": 32}, large={"n": 196, "other": 196}),
     # Images and video.
     "neighborhood_1d": Shown({"window": 13}),
     "neighborhood_2d": Shown({"window": 3}, tile=(2, 4)),
     "neighborhood_3d": Shown({"window": 3}, tile=(2, 2, 2)),
+    "gna_extra": Shown(
+        {"window": 3},
+        {"t": 4, "y": 4, "x": 4, "extra": 8},
+        {"t": 16, "y": 32, "x": 32, "extra": 256},
+        tile=(2, 2, 2),
+    ),
     "halo_2d": Shown({"block": 4, "halo": 1}, tile=(2, 4)),
     "maxvit_block": Shown({"window": 4}, tile=(2, 4)),
     "maxvit_grid": Shown({"grid": 2}, tile=(2, 4)),
     "swin_window": Shown({"window": 4, "shift": 2}, tile=(2, 4)),
+    "davit_window": Shown({"window": 4}, tile=(2, 4)),
+    "gcvit_global": Shown({"window": 4}, tile=(2, 4)),
+    "local_corr_2d": Shown({"radius": 2}, tile=(2, 4)),
+    "msa_conv": Shown({"kernel": 3, "dilation": 2}, tile=(2, 4)),
+    "poly_window": Shown(
+        {"window": 4}, inputs=lambda s: {"anchor": np.array([[1, 2]])}, tile=(2, 4)
+    ),
+    "mvar": Shown({"window": 3}, {"n": 85}, {"n": 1365}, inputs=scales),
+    "tesa": Shown({"window_y": 2, "window_x": 2, "shift": 1}, tile=(2, 2, 2)),
+    "swap_ca_3d": Shown({"window_t": 2, "window_y": 2, "window_x": 2}, tile=(2, 2, 2)),
+    "factorized_st": Shown(tile=(1, 8)),
+    "divided_st_cls": Shown(tile=(1, 8)),
+    "radial": Shown(
+        {"block": 4},
+        {"t": 8, "s": 16, "text": 8},
+        {"t": 32, "s": 1560, "text": 256},
+        tile=None,
+    ),
+    "radial_token": Shown({"sink": False}, {"t": 16, "s": 8}, {"t": 16, "s": 1560}, tile=(1, 8)),
+    # Poses.
+    "dsta": Shown(inputs=limbs, tile=(1, 6)),
+    "paab": Shown(inputs=joints),
+    "skateformer": Shown(
+        {"block_t": 2, "grid_t": 2, "block_v": 4, "grid_v": 3},
+        {"t": 4, "v": 12},
+        {"t": 64, "v": 48},
+        (4, (0, 3)),
+        tile=(2, 4),
+    ),
 }

@@ -342,3 +342,26 @@ def test_sizes_of_segments_are_computed_from_lengths() -> None:
 def test_the_size_of_a_segment_does_not_follow_another() -> None:
     with pytest.raises(attnlang.PatternError, match="AL207"):
         attnlang.parse(SEGMENTS.replace("len(n) // 2", "len(summary)"))
+
+
+RULES = """
+pattern p(kind: soft | raw = soft, size: int = 4):
+    over n
+    attend where causal(n)
+        normalise softmax if kind == soft else none
+"""
+
+
+def test_a_choice_decides_between_rules() -> None:
+    for kind, rule in (("soft", "softmax"), ("raw", "none")):
+        (group,) = attnlang.parse(RULES, kind=kind).ir.groups
+        assert group.attend.normaliser == rule
+
+
+@pytest.mark.parametrize(
+    "written", ["softmax if size > 3 else none", "softmax if kind == soft else sam"]
+)
+def test_only_choices_decide_between_rules_that_are_there(written: str) -> None:
+    text = RULES.replace("softmax if kind == soft else none", written)
+    with pytest.raises(attnlang.PatternError, match="AL206"):
+        attnlang.parse(text)

@@ -105,11 +105,33 @@ def mega_chunk(
     heads: int = 1,
     *,
     chunk: int = 2048,
+    activation: str = "softmax",
     causal: bool = True,
     bias: Floats | None = None,
 ) -> Mask:
-    """Chunks without overlap; the bias is `scores.relative_bias`."""
+    """Chunks without overlap; the bias is `scores.relative_bias`, weights are `mega_attention`."""
     return pairs(sizes["n"], lambda i, j: i // chunk == j // chunk and (j <= i or not causal))
+
+
+def mega_attention(
+    q: Floats, k: Floats, v: Floats, mask: Mask, bias: Floats, activation: str
+) -> Floats:
+    """MEGA without a softmax, for one head: f(q.k / keys of the row + bias) times v, summed.
+
+    q, k [n, d], v [n, w], bias [n, n].
+    """
+    mean, deviation = math.sqrt(0.5), math.sqrt(1 / (4 * math.pi))
+    out = np.zeros((len(q), v.shape[1]))
+    for i in range(len(q)):
+        keys = [j for j in range(len(k)) if mask[0, i, j]]
+        for j in keys:
+            x = float(np.dot(q[i], k[j])) / len(keys) + bias[i, j]
+            if activation == "relu2":
+                weight = max(x, 0.0) ** 2
+            else:
+                weight = 0.5 * (1 + math.erf((x - mean) / (deviation * math.sqrt(2))))
+            out[i] += weight * v[j]
+    return out
 
 
 def cab_local(

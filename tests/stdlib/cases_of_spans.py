@@ -51,9 +51,11 @@ SPANS = (
         for p, m in ((3, 2), (0, 1), (5, 7))
     ),
     *(
-        Case("mega_chunk", s, {"chunk": c, "causal": causal}, 2, {"bias": biases(c)})
+        Case(
+            "mega_chunk", s, {"chunk": c, "activation": a, "causal": causal}, 2, {"bias": biases(c)}
+        )
         for s in lines(1, 31, 64, 65)
-        for c in (1, 16, 50)
+        for c, a in ((1, "softmax"), (16, "laplace"), (50, "relu2"))
         for causal in (False, True)
     ),
     Case("mega_chunk", {"n": 33}, {"chunk": 7}),

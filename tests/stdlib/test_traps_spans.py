@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 import attnlang
+from tests.oracles import MASKS
+from tests.oracles.scores import relative_bias
+from tests.oracles.spans import mega_attention
 from tests.stdlib.case import documents
 
 load = attnlang.load
@@ -129,6 +133,26 @@ def test_the_bias_is_by_distance_in_the_chunk() -> None:
     q, k, v = (x.repeat(1, 1, 2, 1) for x in torch.randn(3, 1, 1, 4, 4))
     out = op(q, k, v, bias=torch.randn(7))
     torch.testing.assert_close(out[:, :, :4], out[:, :, 4:])
+
+
+@pytest.mark.parametrize("backend", ["reference", "blocked"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("activation", ["laplace", "relu2"])
+def test_weights_without_a_softmax(activation: str, causal: bool, backend: str) -> None:
+    """Divided by the number of keys in sight, 1 in a row's first place, and by nothing else."""
+    n, chunk = 11, 4
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, n, 5, generator=generator, dtype=torch.float64)
+    table = torch.randn(2 * chunk - 1, generator=generator, dtype=torch.float64)
+    pattern = load("stdlib:mega_chunk", chunk=chunk, activation=activation, causal=causal)
+    found = pattern.compile(backend)(q[None, None], k[None, None], v[None, None], bias=table)
+    expected = mega_attention(
+        *(x.numpy() for x in (q, k, v)),
+        MASKS["mega_chunk"]({"n": n}, chunk=chunk, causal=causal),
+        relative_bias(table.numpy(), n),
+        activation,
+    )
+    np.testing.assert_allclose(found[0, 0].numpy(), expected, atol=1e-12)
 
 
 # -- CAB and the Long-Context Attention Benchmark -------------------------------------------------

@@ -76,8 +76,8 @@ choices = st.one_of(
         expressions,
         st.lists(names, max_size=2).map(tuple),
     ),
-    st.builds(t.Rule, st.sampled_from(["normalise", "share"]), names),
-    st.builds(t.Gather, names, expressions),
+    st.builds(t.Rule, st.sampled_from(["normalise", "share", "ties", "search"]), names),
+    st.builds(t.Gather, names, expressions, st.booleans()),
 )
 sources = st.lists(expressions, max_size=3).map(tuple)
 attends = st.builds(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import attnlang
-from attnlang.backends.linear import State, chunkwise, recurrent
+from attnlang.backends.linear import State, chunkwise, prefix_softmax, recurrent
 from attnlang.backends.linear.triton import launch
 from attnlang.backends.support import supporting
 from attnlang.compiler.diagnostics.model import Unsupported
@@ -136,6 +136,20 @@ def test_polynomials_denominators_and_both_sides(causal: bool) -> None:
     positive = Case(case.q.abs(), case.k.abs(), case.v, case.options)
     more: dict[str, Any] = {"weights": (1.0, 1.0, 0.5), "normalise": "sum", "eps": 1e-3}
     check(positive, causal=causal, **more)
+
+
+def test_softmax_over_prefixes() -> None:
+    generator = torch.Generator().manual_seed(2)
+    s, v = (torch.randn(1, 2, 20, *w, generator=generator).to(DEVICE) for w in ((), (3,)))
+    segments = torch.tensor([[0] * 7 + [1] * 13], device=DEVICE)
+    found = []
+    for engine, dtype in (("torch", torch.float64), ("triton", torch.float32)):
+        leaves = [x.to(dtype).requires_grad_() for x in (10 * s, v)]
+        out, last = prefix_softmax(*leaves, segments=segments, engine=engine)
+        slopes = torch.autograd.grad(out.square().sum() + last.w.sum(), leaves)
+        found.append([out, last.u, last.w, *slopes])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(b.double(), a, atol=1e-5, rtol=1e-5)
 
 
 def test_nothing_to_attend() -> None:

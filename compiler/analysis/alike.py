@@ -1,0 +1,139 @@
+"""Tokens that a predicate cannot tell apart: one of them is asked for all.
+
+A predicate looks at a query through the parts of it that read the query alone: its document, the
+block it lies in, its role. Queries on which all of those agree attend alike, and keys likewise. So
+a tile of one block is one element, and tiles that hold the same are the same tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlang.compiler.analysis.leaves import Known, read_table
+from attnlang.compiler.analysis.normal import reads
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.evaluate import evaluate
+from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.traverse import children
+from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinates
+from attnlang.compiler.problem.problem import Extent
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What there is to ask of the tiles of one segment.
+
+    tokens: ``[tiles, width]`` a token for each kind of token in a tile, -1 where there are fewer.
+    kinds: ``[tiles]`` equal for tiles that hold the same kinds of tokens; None: not compared.
+    """
+
+    extent: Extent
+    tokens: IntArray
+    kinds: IntArray | None
+
+    @property
+    def width(self) -> int:
+        return int(self.tokens.shape[1])
+
+
+def cells(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> Cells:
+    """The tiles of a segment with one token for all that are alike."""
+    parts = set(_parts(predicate, side))
+    if any(_tells_all(x, tiling) for x in parts):
+        return Cells(tiling.extent, tiling.tokens, None)
+    ids = _codes([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
+    ids = np.where(tiling.tokens >= 0, ids, np.iinfo(np.int64).max)
+    order = np.argsort(ids, axis=1, kind="stable")
+    ids, tokens = np.take_along_axis(ids, order, 1), np.take_along_axis(tiling.tokens, order, 1)
+    new = np.ones(ids.shape, dtype=bool)
+    new[:, 1:] = np.diff(ids, axis=1) != 0
+    new &= tokens >= 0
+    place = np.cumsum(new, axis=1) - 1
+    table = np.full((tiling.tiles, int(new.sum(axis=1).max(initial=1))), -1, dtype=np.int64)
+    chosen = table.copy()
+    rows = np.nonzero(new)[0]
+    table[rows, place[new]], chosen[rows, place[new]] = ids[new], tokens[new]
+    _, kinds = np.unique(table, axis=0, return_inverse=True)
+    return Cells(tiling.extent, chosen, kinds.ravel())
+
+
+def census(predicate: Expr, extent: Extent, side: Side, known: Known) -> tuple[IntArray, IntArray]:
+    """Places of one token for each kind in a segment, counted from its first, and how many of it
+    there are."""
+    whole = ExtentTiling(extent, tuple(contiguous(n, n) for n in extent.lengths))
+    parts = set(_parts(predicate, side))
+    if any(_tells_all(x, whole) for x in parts):
+        return np.arange(extent.size), np.ones(extent.size, dtype=np.int64)
+    codes = _codes([_values(x, whole, known) for x in parts], whole.tokens.shape)
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    return whole.tokens.ravel()[first] - extent.start, counts
+
+
+def distinct(
+    q: Cells, k: Cells, rows: IntArray, columns: IntArray
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Tile pairs to ask, and for each given pair which of them it is like."""
+    many = len(k.tokens)
+    first = rows if q.kinds is None else _first(q.kinds)[rows]
+    second = columns if k.kinds is None else _first(k.kinds)[columns]
+    found, copies = np.unique(first * many + second, return_inverse=True)
+    return found // many, found % many, copies.ravel()
+
+
+def _first(kinds: IntArray) -> IntArray:
+    """For every tile the first of its kind."""
+    _, first, back = np.unique(kinds, return_index=True, return_inverse=True)
+    return first[back.ravel()].astype(np.int64)
+
+
+def _parts(x: Expr, side: Side) -> Iterator[Expr]:
+    """The largest parts that read this side's token and not the other's."""
+    if not reads(x, side):
+        return
+    other = Side.K if side is Side.Q else Side.Q
+    if reads(x, other):
+        for child in children(x):
+            yield from _parts(child, side)
+    else:
+        yield x
+
+
+def _tells_all(x: Expr, tiling: ExtentTiling) -> bool:
+    """Does this part differ between any two tokens of the segment?"""
+    return isinstance(x, e.Index) or (isinstance(x, e.Coord) and len(tiling.axes) == 1)
+
+
+def _values(x: Expr, tiling: ExtentTiling, known: Known) -> NDArray[Any]:
+    def leaf(x: Expr) -> Any:
+        match x:
+            case e.Coord(axis=axis):
+                return coordinates(tiling.extent, tiling.tokens, axis)
+            case e.Index():
+                return tiling.tokens
+            case e.TokenInput(side=side, name=name):
+                places = np.maximum(tiling.tokens - tiling.extent.start, 0)
+                return known.tokens[name, side][places]
+            case e.Table(name=name):
+                return read_table(known.tables[name], [evaluate(i, leaf) for i in x.indices])
+            case _:
+                raise AssertionError(f"{x} has no value here")
+
+    return np.asarray(evaluate(x, leaf))
+
+
+def _codes(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:
+    """One number for every combination of values."""
+    codes = np.zeros(shape, dtype=np.int64)
+    for part in parts:
+        _, code = np.unique(np.broadcast_to(part, shape), return_inverse=True)
+        code = code.reshape(shape)
+        _, codes = np.unique(codes * (int(code.max(initial=0)) + 1) + code, return_inverse=True)
+        codes = codes.reshape(shape)
+    return codes

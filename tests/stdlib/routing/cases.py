@@ -1,0 +1,173 @@
+"""The calls at which the patterns that choose their keys are compared with their oracles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+import attnlang
+from tests.stdlib.routing import grids, sequences
+from tests.stdlib.routing.oracle import Call, Oracle
+
+ORACLES: dict[str, Oracle] = {
+    **sequences.ORACLES,
+    **grids.ORACLES,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call. n_q: queries where they are fewer than the keys, the last ones.
+
+    ties: small whole numbers in q and k, so that many scores are equal.
+    """
+
+    name: str
+    sizes: dict[str, int]
+    params: dict[str, Any] = field(default_factory=dict)
+    heads: int = 2
+    kv_heads: int = 2
+    n_q: int | None = None
+    ties: bool = False
+    batch: int = 2
+
+    @cached_property
+    def pattern(self) -> attnlang.Pattern:
+        return attnlang.load(f"stdlib:{self.name}", **self.params)
+
+    @cached_property
+    def call(self) -> Call:
+        """Drawn anew for every case, the same every time."""
+        generator = torch.Generator().manual_seed(len(str(self)))
+        n_q, n_k = self.lengths
+        dims = ((self.heads, n_q, 4), (self.kv_heads, n_k, 4), (self.kv_heads, n_k, 3))
+        q, k, v = (draw((self.batch, *d), generator) for d in dims)
+        if self.ties:
+            q, k = q.round(), k.round()
+        params = self.pattern.params
+        made = Call(q, k, v, self.sizes, params, {}, n_k - n_q if self.n_q is not None else 0)
+        return replace(made, inputs=self.inputs(made, generator))
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Queries and keys."""
+        count = math.prod(self.sizes.values())
+        return (count if self.n_q is None else self.n_q), count
+
+    def inputs(self, made: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Run-time tensors of the call."""
+        return INPUTS[self.name](made, generator) if self.name in INPUTS else {}
+
+    @property
+    def given(self) -> dict[str, int]:
+        """Lengths as an op takes them."""
+        if self.n_q is None:
+            return self.sizes
+        return {}
+
+    def __str__(self) -> str:
+        sizes = "x".join(map(str, self.sizes.values()))
+        params = ",".join(f"{k}={v}" for k, v in self.params.items())
+        heads = f"h{self.heads}" + (f"/{self.kv_heads}" if self.kv_heads != self.heads else "")
+        more = ("" if self.n_q is None else f"-q{self.n_q}") + ("-ties" if self.ties else "")
+        return f"{self.name}-{sizes}-{heads}-{params}{more}".replace(" ", "")
+
+
+def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Numbers that float32 holds exactly."""
+    return torch.randn(shape, generator=generator).double()
+
+
+def nsa_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    batch, heads = call.q.shape[:2]
+    return {"gate": draw((batch, heads, call.k.shape[2], 3), generator)}
+
+
+def seer_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    size = call.params["block"]
+    counts = (-(-call.q.shape[2] // size), -(-call.k.shape[2] // size))
+    return {"gate": draw((*call.q.shape[:2], *counts), generator)}
+
+
+INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
+    "nsa": nsa_gate,
+    "seer_attention": seer_gate,
+}
+"""Run-time tensors of a pattern's calls."""
+
+ALL: list[Case] = [
+    *(
+        Case("moba", {"n": n}, {"block": b, "topk": k}, heads=h, kv_heads=g)
+        for n, b, k in ((1, 4, 1), (3, 4, 2), (16, 4, 2), (18, 4, 3), (17, 5, 99), (9, 1, 3))
+        for h, g in ((2, 2), (4, 2))
+    ),
+    Case("moba", {"n": 18}, {"block": 4, "topk": 3}, n_q=1),
+    Case("moba", {"n": 19}, {"block": 4, "topk": 2}, heads=4, kv_heads=1, n_q=6),
+    Case("moba", {"n": 30}, {"block": 4, "topk": 3}, ties=True),
+    *(
+        Case("nsa", {"n": n}, {"block": b, "topk": k, "window": w}, heads=h, kv_heads=g)
+        for n, b, k, w in ((1, 4, 1, 1), (3, 4, 2, 2), (16, 4, 2, 5), (18, 4, 3, 99), (17, 5, 9, 1))
+        for h, g in ((2, 2), (4, 2), (3, 1))
+    ),
+    Case(
+        "nsa",
+        {"n": 26},
+        {"block": 4, "topk": 4, "window": 3, "initial": 1, "local": 2},
+        heads=4,
+    ),
+    Case("nsa", {"n": 19}, {"block": 4, "topk": 2, "window": 3}, heads=4, n_q=6),
+    *(
+        Case("seer_attention", {"n": n}, {"block": b, "by": by, "threshold": t, "ratio": r})
+        for n, b, by, t, r in (
+            (1, 4, "threshold", 0.1, 0.9),
+            (7, 4, "ratio", 0.1, 0.9),
+            (24, 4, "threshold", 0.2, 0.0),
+            (27, 4, "threshold", 0.4, 0.0),
+            (30, 3, "ratio", 0.0, 0.5),
+            (30, 3, "ratio", 0.0, 1.0),
+            (30, 3, "ratio", 0.0, 0.0),
+        )
+    ),
+    Case("seer_attention", {"n": 22}, {"block": 4, "threshold": 0.3}, heads=4),
+    *(
+        Case(
+            "infllm_v2",
+            {"n": n},
+            {"topk": k, "block": 8, "kernel": 4, "stride": 2, "init": i, "local": near},
+            heads=h,
+            n_q=q,
+        )
+        for n, k, i, near, h, q in (
+            (3, 2, 1, 1, 2, None),
+            (8, 2, 1, 0, 2, None),
+            (45, 3, 1, 1, 4, None),
+            (45, 2, 0, 0, 2, None),
+            (45, 2, 1, 3, 2, None),
+            (45, 99, 1, 1, 2, None),
+            (45, 4, 1, 1, 4, 5),
+        )
+    ),
+    *(
+        Case("biformer_bra", {"y": y, "x": x}, {"regions": r, "topk": k}, heads=h, kv_heads=g)
+        for y, x, r, k in ((4, 4, 1, 1), (6, 4, 2, 1), (6, 9, 3, 4), (4, 4, 2, 9))
+        for h, g in ((1, 1), (3, 3), (4, 2))
+    ),
+    *(
+        Case(
+            "vmoba",
+            {"t": t, "y": 4, "x": 6},
+            {"tau": tau, "partition": d, "block_t": 2, "block_y": 2, "block_x": 3},
+            heads=h,
+        )
+        for t, d in ((2, "d1"), (3, "d1"), (2, "d2"), (3, "d2"), (2, "d3"), (4, "d3"))
+        for tau in (0.0, 0.25, 0.6)
+        for h in (2,)
+    ),
+    Case("vmoba", {"t": 2, "y": 4, "x": 6}, {"block_t": 2, "block_y": 2, "block_x": 2}, heads=4),
+]
+CASES = [case for case in ALL if case.name in attnlang.stdlib.names()]

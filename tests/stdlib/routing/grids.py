@@ -1,0 +1,115 @@
+"""Choosing on images and videos: BiFormer, VMoBA."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from tests.stdlib.routing.oracle import Call, Oracle, Sets, Tensor, best, row
+
+
+def grid(call: Call, *axes: str) -> list[tuple[int, ...]]:
+    """The coordinates of every token, the last axis fastest."""
+    return list(itertools.product(*(range(call.sizes[a]) for a in axes)))
+
+
+def bra_select(call: Call) -> Sets:
+    """Means over regions and heads of queries and keys; the best ``topk`` for each region."""
+    regions, topk = call.params["regions"], call.params["topk"]
+    high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
+    members: dict[tuple[int, int], list[int]] = {}
+    for n, (y, x) in enumerate(grid(call, "y", "x")):
+        members.setdefault((y // high, x // wide), []).append(n)
+    names = sorted(members)
+    batch, heads = call.q.shape[:2]
+    chosen = torch.zeros((batch, *(regions,) * 4), dtype=torch.bool)
+    for b in range(batch):
+        for r in names:
+            scores = {}
+            for i, other in enumerate(names):
+                total = 0.0
+                for h in range(heads):  # the full width: the channels of all heads
+                    query = call.q[b, h, members[r]].mean(0)
+                    key = call.k[b, h // call.group, members[other]].mean(0)
+                    total += float(query @ key)
+                scores[i] = total
+            for i in best(scores, topk):
+                chosen[(b, *r, *names[i])] = True
+    return {"chosen": chosen}
+
+
+def bra_attend(call: Call, sets: Sets) -> Tensor:
+    regions = call.params["regions"]
+    high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
+    region = [(y // high, x // wide) for y, x in grid(call, "y", "x")]
+    scale = (call.q.shape[1] * call.q.shape[3]) ** -0.5
+    out = []
+    for b, h, i in call.rows():
+        keys = [j for j, r in enumerate(region) if sets["chosen"][(b, *region[i], *r)]]
+        k, v = (x[b, h // call.group] for x in (call.k, call.v))
+        out.append(row(call.q[b, h, i], k, v, keys, scale))
+    return torch.stack(out).view(*call.q.shape[:3], -1)
+
+
+def _boxes(call: Call) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """How many boxes each axis has, and the box of every token."""
+    p, sizes = call.params, call.sizes
+    box = {
+        "d1": (p["block_t"], sizes["y"], sizes["x"]),
+        "d2": (sizes["t"], p["block_y"], p["block_x"]),
+        "d3": (p["block_t"], p["block_y"], p["block_x"]),
+    }[p["partition"]]
+    of = [tuple(c // s for c, s in zip(at, box, strict=True)) for at in grid(call, "t", "y", "x")]
+    return tuple(max(o[a] for o in of) + 1 for a in range(3)), of
+
+
+def vmoba_select(call: Call) -> Sets:
+    """Per head: own boxes, and of the others the best pairs until ``tau`` of the mass is held."""
+    counts, of = _boxes(call)
+    names = list(itertools.product(*map(range, counts)))
+    shape = tuple(call.sizes[a] for a in ("t", "y", "x"))
+    batch, heads, n = call.q.shape[:3]
+    chosen = torch.zeros((batch, heads, n, *counts), dtype=torch.bool)
+    for b in range(batch):
+        for h in range(heads):
+            keys = call.k[b, h // call.group]
+            means = [keys[[j for j in range(n) if of[j] == box]].mean(0) for box in names]
+            raw = {
+                (i, c): float(call.q[b, h, i] @ means[c])
+                for i in range(n)
+                for c in range(len(names))
+            }
+            low, high = min(raw.values()), max(raw.values())
+            spread = high - low if high - low > 1e-6 else 1.0
+            moved = {pair: (x - low) / spread for pair, x in raw.items()}
+            total = sum(moved.values())
+            own = {(i, names.index(of[i])) for i in range(n)}
+            needed = max(0.0, call.params["tau"] - sum(moved[p] for p in own) / (total + 1e-6))
+            rest = sorted((p for p in moved if p not in own), key=lambda p: (-moved[p], p))
+            held, kept = 0.0, set(own)
+            for pair in rest:  # the one that reaches the budget is kept too
+                kept.add(pair)
+                held += moved[pair]
+                if held / (total + 1e-6) >= needed:
+                    break
+            for i, c in kept:
+                chosen[(b, h, i, *names[c])] = True
+    return {"chosen": chosen.view(batch, heads, *shape, *counts)}
+
+
+def vmoba_attend(call: Call, sets: Sets) -> Tensor:
+    _, of = _boxes(call)
+    chosen = sets["chosen"].flatten(2, 4)
+    out = []
+    for b, h, i in call.rows():
+        keys = [j for j, box in enumerate(of) if chosen[(b, h, i, *box)]]
+        k, v = (x[b, h // call.group] for x in (call.k, call.v))
+        out.append(row(call.q[b, h, i], k, v, keys, call.scale))
+    return torch.stack(out).view(*call.q.shape[:3], -1)
+
+
+ORACLES = {
+    "biformer_bra": Oracle(bra_select, bra_attend),
+    "vmoba": Oracle(vmoba_select, vmoba_attend),
+}

@@ -1,0 +1,163 @@
+"""The calls of the patterns that choose single tokens, by what these are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+import attnlang
+from tests.stdlib.routing import tokens
+from tests.stdlib.routing.cases import Case, draw
+from tests.stdlib.routing.oracle import Call
+
+ORACLES = tokens.ORACLES
+
+
+@dataclass(frozen=True)
+class TokenCase(Case):
+    """between: queries and keys where they are not one sequence of these sizes."""
+
+    between: tuple[int, int] | None = None
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        return self.between or super().lengths
+
+    def inputs(self, made: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return INPUTS[self.name](made, generator) if self.name in INPUTS else {}
+
+
+def some(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Numbers above 0, some of them equal."""
+    return torch.rand(shape, generator=generator).mul(32).round().div(32).double()
+
+
+def mass(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    return {"mass": some((*call.q.shape[:2], call.k.shape[2]), generator)}
+
+
+def probes(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """The last row of every sequence, and others at random."""
+    probe = torch.rand((len(call.q), call.q.shape[2]), generator=generator) < 0.4
+    probe[:, -1] = True
+    return {"probe": probe}
+
+
+def words(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    shape = (len(call.q), call.q.shape[2])
+    token = torch.randint(0, 2 + shape[1] // 2, shape, generator=generator)
+    return {"token": token, "gate": some(shape, generator)}
+
+
+def rollout(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    return {"rollout": some((len(call.q), call.q.shape[2] - 1), generator)}
+
+
+def keypoints(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    batch, heads, side = *call.q.shape[:2], 2 * call.params["radius"] + 1
+    shape = (batch, call.sizes["kind"], call.sizes["point"])
+    return {
+        "quality": draw(shape, generator),
+        "at_y": draw(shape, generator) * 3 + 1,
+        "at_x": draw(shape, generator) * 3 + 1,
+        "bias": draw((heads, side, side), generator),
+    }
+
+
+def routes(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    return {"route": draw(call.q.shape[:3], generator).softmax(1)}
+
+
+def draws(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    return {"draw": some((*call.q.shape[:3], call.k.shape[2]), generator)}
+
+
+INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
+    "h2o": mass,
+    "zipvl": probes,
+    "zoology_selective": words,
+    "dcal_glca": rollout,
+    "bvr_keysample": keypoints,
+    "uoe_smha": routes,
+    "acmil_stkim": draws,
+}
+
+CASES: list[Case] = [
+    case
+    for case in (
+        *(
+            TokenCase("h2o", {"n": n}, {"heavy": heavy, "recent": recent}, heads=4, n_q=q)
+            for n, heavy, recent, q in (
+                (1, 2, 1, None),
+                (13, 2, 3, None),
+                (13, 0, 1, None),
+                (19, 3, 4, 1),
+                (9, 4, 4, 1),
+                (10, 4, 4, 1),
+                (23, 99, 2, 5),
+            )
+        ),
+        *(
+            TokenCase("zipvl", {"n": n}, {"tau": tau}, heads=h)
+            for n, tau, h in ((1, 0.9, 2), (17, 0.0, 2), (17, 0.5, 4), (18, 0.8, 2), (9, 0.97, 4))
+        ),
+        *(
+            TokenCase("zoology_selective", {"n": n}, {"by": by, "topk": k}, heads=h)
+            for n, by, k, h in (
+                (1, "repeated", 1, 2),
+                (15, "repeated", 1, 4),
+                (15, "learned", 4, 2),
+                (6, "learned", 99, 2),
+            )
+        ),
+        *(
+            TokenCase("dcal_glca", {"n": n}, {"ratio": r}, heads=h, between=(n + 1, n + 1))
+            for n, r, h in ((1, 0.1, 2), (9, 0.3, 4), (17, 0.1, 2), (16, 0.0, 2), (7, 1.0, 2))
+        ),
+        *(
+            TokenCase("dcal_pwca", {"n": n, "other": m}, heads=h, between=(n, n + m))
+            for n, m, h in ((1, 1, 2), (7, 9, 4), (5, 0, 2))
+        ),
+        *(
+            TokenCase(
+                "bvr_keysample",
+                {"y": y, "x": x, "kind": kinds, "point": p},
+                {"topk": k, "radius": r},
+                heads=h,
+                between=(y * x, kinds * p),
+            )
+            for y, x, kinds, p, k, r, h in (
+                (3, 4, 1, 7, 3, 2, 2),
+                (3, 4, 2, 7, 3, 6, 4),
+                (2, 3, 2, 5, 99, 1, 2),
+                (2, 3, 2, 5, 0, 1, 2),
+            )
+        ),
+        *(
+            TokenCase("uoe_smha", {"n": n}, heads=h, kv_heads=h)
+            for n, h in ((1, 2), (13, 4), (8, 1), (17, 6))
+        ),
+        *(
+            TokenCase("adem_vl", {"n": n, "m": m}, {"drop": d}, heads=h, between=(n, m))
+            for n, m, d, h in ((1, 1, 0.1, 2), (5, 9, 0.3, 4), (4, 8, 0.0, 2), (3, 17, 0.9, 2))
+        ),
+        *(
+            TokenCase(
+                "acmil_stkim",
+                {"branch": b, "n": n},
+                {"top": top, "ratio": r},
+                heads=h,
+                between=(b, n),
+            )
+            for b, n, top, r, h in (
+                (1, 1, 10, 0.6, 2),
+                (3, 19, 10, 0.6, 4),
+                (2, 5, 3, 0.0, 2),
+                (2, 7, 10, 0.9, 2),
+            )
+        ),
+    )
+    if case.name in attnlang.stdlib.names()
+]
