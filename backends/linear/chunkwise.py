@@ -6,12 +6,12 @@ from typing import Literal
 
 import torch
 
+from attnlang.backends.linear import parts, window
 from attnlang.backends.linear.additive import Additive
 from attnlang.backends.linear.bidirectional import all_pairs, both_ways
 from attnlang.backends.linear.delta import Delta
 from attnlang.backends.linear.form import State, Weights, initial_state, tokens
 from attnlang.backends.linear.normalise import divided, split, with_ones
-from attnlang.backends.linear.parts import run
 from attnlang.backends.linear.polynomial import check, feature_count
 
 Tensor = torch.Tensor
@@ -71,7 +71,9 @@ def chunkwise(
 
             plain = normalise == "none" and causal
             return launched(x, first, scale, weights, v.dtype if plain else x.dtype)
-        return run(x, first, chunk, Additive(scale, weights) if beta is None else Delta(scale))
+        if beta is not None:
+            return parts.run(x, first, chunk, Delta(scale))
+        return window.run(x, first, chunk, Additive(scale, weights), width)
 
     if causal:
         out, final = forward(q, k, v, segments)
