@@ -53,12 +53,14 @@ class Linear:
         self.attend = step.pattern.groups[0].attend
 
     def run(
-        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None, exact: bool
-    ) -> tuple[Tensor, State | None]:
+        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None,
+        backend: str,
+    ) -> tuple[Tensor, State | None]:  # fmt: skip
         """Output ``[B, H, N, V]`` and the state after the last token, if there is an order.
 
-        exact: by the definition. Keys may be more than queries where a state stands for the first
-        of them. Raises ArgumentError.
+        `reference` goes by the definition, the others by the engine, `triton` with its kernels.
+        Keys may be more than queries where a state stands for the first of them. Raises
+        ArgumentError.
         """
         n, given = q.shape[2], k.shape[2]
         if n != given and (state is None or n != given - self._first()):
@@ -71,13 +73,15 @@ class Linear:
         numbers = self._numbers(q, k, scale)
         k, v = k[:, :, given - n :], v[:, :, given - n :]
         if numbers.logit is not None:
-            return self._softmax(q, v, numbers.logit, numbers.segments, state, exact)
-        run = self._by_definition if exact else self._by_engine
-        out, left = run(self._scaled(q), k, v, numbers, state)
+            return self._softmax(q, v, numbers.logit, numbers.segments, state, backend)
+        if backend == "reference":
+            out, left = self._by_definition(self._scaled(q), k, v, numbers, state)
+        else:
+            out, left = self._by_engine(self._scaled(q), k, v, numbers, state, backend)
         return out, left if self.step.causal else None
 
     def _by_engine(
-        self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
+        self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None, backend: str
     ) -> tuple[Tensor, State]:
         how: Literal["sum", "none"] = "sum" if numbers.by_sum else "none"
         plain = numbers.weights == (0.0, 1.0, 0.0)
@@ -96,6 +100,7 @@ class Linear:
             normalise=how,
             causal=self.step.causal,
             weights=None if plain else numbers.weights,
+            engine="triton" if backend == "triton" else "torch",
         )
 
     def _by_definition(
@@ -125,7 +130,7 @@ class Linear:
         logit: Tensor,
         segments: Tensor | None,
         state: State | None,
-        exact: bool,
+        backend: str,
     ) -> tuple[Tensor, State]:
         """Weights that no query changes: a softmax over each prefix."""
         s = logit[..., 0].expand(q.shape[:3])
@@ -136,7 +141,7 @@ class Linear:
                 name = self.step.pattern.name
                 raise ArgumentError(f"the state of `{name}` must be {wanted}, with z and top")
             first = PrefixState(state.top, state.z[..., 0], state.s[..., 0, :])
-        if exact:
+        if backend == "reference":
             wide = v.to(accumulation_dtype(v.dtype))
             wide = wide.repeat_interleave(s.shape[1] // v.shape[1], 1)
             before = None if first is None else (first.m, first.u, first.w)

@@ -68,7 +68,7 @@ class Runner:
 
     def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
-        self.exact = backend == "reference"
+        self.backend = backend
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
         given = {"q": call.q, "k": call.k, "v": call.v}
@@ -187,7 +187,7 @@ class Runner:
         made = Linear(
             self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
         )
-        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
+        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.backend)
         if state is not None:
             self.states[name] = state
         return Value(out)

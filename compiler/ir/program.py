@@ -298,6 +298,13 @@ def attentions(program: Program) -> Iterator[PatternIR]:
             yield from (b.pattern for b in step.branches if isinstance(b, Branch))
 
 
+def recurrences(program: Program) -> Iterator[Recurrence]:
+    """Every linear attention of a program."""
+    for step in program.steps:
+        if isinstance(step, Attention):
+            yield from (b for b in step.branches if isinstance(b, Recurrence))
+
+
 def condition_by_head(pattern: PatternIR) -> bool:
     """May which pairs attend differ between heads?"""
     by_head = {i.name for i in pattern.inputs if "head" in i.dims}
