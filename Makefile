@@ -51,9 +51,11 @@ generate: $(READY) ## Write again what is generated: README table, gallery, pict
 	$(BIN)/python tests/typing/links.py
 
 .PHONY: bench
-bench: $(READY) ## Measure planning and the op on this machine
+bench: $(READY) ## Measure this machine: the suite beside other libraries, planning, linear, start
+	$(BIN)/attnlang bench suite --quick
 	$(BIN)/attnlang bench plan
-	$(BIN)/attnlang bench op
+	$(BIN)/attnlang bench constant
+	$(BIN)/attnlang bench start
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what the demo made

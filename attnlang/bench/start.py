@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -71,9 +72,10 @@ def run(runs: int = 7, tell: Callable[[str], None] = lambda what: None) -> dict[
 
 def once(case: Case) -> float:
     """Seconds that the program says it took."""
-    done = subprocess.run(
-        [sys.executable, "-c", case.program], capture_output=True, text=True, check=True
-    )
+    # With this set, as some shells have it, every process would compile all texts anew.
+    env = {name: x for name, x in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    words = [sys.executable, "-c", case.program]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=env)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
