@@ -33,7 +33,8 @@ def svg(result: Mapping[str, Any], direction: str = "forward") -> str:
     def x(value: float) -> float:
         return LEFT + WIDTH * (math.log2(value) - low) / (high - low)
 
-    title = f"Times as fast as others, {direction.replace('both', 'forward and backward')}"
+    what = "forward" if direction == "forward" else "forward and backward"
+    title = f"How many times as fast attnlang is, {what}"
     width = LEFT + WIDTH + RIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '

@@ -37,6 +37,10 @@ def milliseconds(x: float | None) -> str:
     return BLANK if x is None else f"{three(1e3 * x)}"
 
 
+def percent(x: float | None) -> str:
+    return BLANK if x is None else f"{100 * x:.0f} %"
+
+
 def library(row: Row, direction: str) -> str:
     """The library that knows this workload, and its time in ours."""
     for name in LIBRARIES:
@@ -58,9 +62,9 @@ def cells(row: Row) -> list[str]:
         BLANK if waste is None else three(waste),
         milliseconds(row.get("plan_s")),
         milliseconds(ours["forward"]),
-        BLANK if flops is None else three(1e3 * flops),
+        BLANK if flops is None else scaled(1e12 * flops, ""),
         *(times(of(row, name, "forward", "ratio")) for name, _ in OTHERS),
-        times(bound_share(row, "forward")),
+        percent(bound_share(row, "forward")),
         milliseconds(ours["both"]),
         *(times(of(row, name, "both", "ratio")) for name, _ in OTHERS),
         BLANK if peak is None else scaled(peak, "B"),
@@ -68,7 +72,7 @@ def cells(row: Row) -> list[str]:
 
 
 HEAD = (
-    "workload", "tokens", "dens.", "waste", "plan", "fwd ms", "GF/s",
+    "workload", "tokens", "dens.", "waste", "plan", "fwd ms", "FLOP/s",
     *(name for _, name in OTHERS), "of bound", "f+b ms", *(name for _, name in OTHERS), "peak",
 )  # fmt: skip
 
@@ -120,9 +124,14 @@ def absences(rows: Sequence[Row]) -> list[str]:
                 key = record["name"], record["no_backward"]
                 where.setdefault(key, []).append(row["workload"])
     return [
-        f"{name}: {reason} ({'everywhere' if len(names) == len(rows) else ', '.join(names)})"
-        for (name, reason), names in where.items()
+        f"{name}: {reason} ({_listed(names, len(rows))})" for (name, reason), names in where.items()
     ]
+
+
+def _listed(names: Sequence[str], of_all: int) -> str:
+    if len(names) == of_all:
+        return "everywhere"
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} of {of_all} workloads"
 
 
 def markdown(result: Row) -> str:
@@ -142,7 +151,7 @@ def markdown(result: Row) -> str:
                 BLANK if density is None else f"{100 * density:.2g} %",
                 BLANK if waste is None else three(waste),
                 *(_fold(of(row, name, "forward", "ratio")) for name, _ in OTHERS),
-                _percent(bound_share(row, "forward")),
+                percent(bound_share(row, "forward")),
                 *(_fold(of(row, name, "both", "ratio")) for name, _ in OTHERS),
             ]
         )
@@ -151,7 +160,3 @@ def markdown(result: Row) -> str:
 
 def _fold(x: float | None) -> str:
     return BLANK if x is None else f"{three(x)}×"
-
-
-def _percent(x: float | None) -> str:
-    return BLANK if x is None else f"{100 * x:.0f} %"
