@@ -63,7 +63,7 @@ bench: $(READY) ## Measure this machine: the suite beside other libraries, plann
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what the demo made
-	rm -rf .venv demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo-output soak-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml tests/constraints.txt
