@@ -55,11 +55,11 @@ class Vectors:
                 check_tokens(value.x, self.bound.tokens(self.space), name)
                 return Value(self._heads(value.x), value.lse)
             case Scalar(value=value):
-                return Value(self._scalar(value).to(self.dtype))
+                return Value(self.number(value).to(self.dtype))
             case Combine(op=op, left=left, right=right):
                 return Value(_ARITHMETIC[op](self._wide(left), self._wide(right)))
             case Choose(condition=condition, then=then, otherwise=otherwise):
-                where = self._scalar(condition)
+                where = self.number(condition)
                 return Value(torch.where(where, self._wide(then), self._wide(otherwise)))
             case Map(function="lse", arguments=(Tensor(name=name),)):
                 lse = self.values[name].lse
@@ -82,7 +82,7 @@ class Vectors:
         wanted = self.bound.frame.heads if self.space.heads is Side.Q else x.shape[1]
         return x if x.shape[1] == wanted else x.repeat_interleave(wanted // x.shape[1], 1)
 
-    def _scalar(self, root: Expr) -> torch.Tensor:
+    def number(self, root: Expr) -> torch.Tensor:
         """``[B or 1, H or 1, tokens or 1, 1]``."""
         frame, extents = self.bound.frame, self.bound.extents(self.space)
         heads = frame.heads if self.space.heads is Side.Q else frame.kv_heads

@@ -157,6 +157,8 @@ def _group(g: HeadGroup, numbers: _Numbers) -> str:
 
 def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
     """The steps; the attention of each by the hash of its pattern."""
+    for name, space in program.given:
+        yield f"given {name} {_space(space)}"
     for part in program.parts:
         cut = f"{numbers.of(part.size)} {numbers.of(part.stride)}"
         yield f"part {part.name} {part.axis} {cut} {part.whole}"

@@ -28,6 +28,7 @@ class Part:
     axis: the axis that is cut, or "index" for all axes as one line. Token b of it covers the
     positions ``b * stride <= x < b * stride + size``. whole: only runs that fit are there
     (``windows``); otherwise the last may be short (``blocks``, whose stride is their size).
+    An ``axis`` of "" is none: ``range`` makes an axis of its own with ``size`` tokens.
     """
 
     name: str
@@ -36,6 +37,11 @@ class Part:
     stride: Expr
     whole: bool
     span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+    @property
+    def own(self) -> bool:
+        """Is it an axis of its own, not cut from another?"""
+        return not self.axis
 
 
 class Reduction(StrEnum):
@@ -187,7 +193,8 @@ class Rule:
 class Gather:
     """The score of a run is the largest (sum, mean) score of the keys that belong to it.
 
-    pattern: its ``where`` says which keys (k) belong to which run (q).
+    pattern: its ``where`` says which keys (k) belong to which run (q), its score what their
+    scores are multiplied with.
     """
 
     rule: Share
@@ -236,11 +243,13 @@ Owner: TypeAlias = Branch | Recurrence | Select
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """parts: in order, a part may cut an earlier one. result: what each query gets."""
+    """parts: in order, a part may cut an earlier one. result: what each query gets. given: the
+    inputs that are tensors, and where their vectors lie."""
 
     parts: tuple[Part, ...]
     steps: tuple[Step, ...]
     result: Vector
+    given: tuple[tuple[str, Space], ...] = ()
 
     @property
     def owners(self) -> tuple[tuple[str, PatternIR, Owner], ...]:

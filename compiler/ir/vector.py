@@ -23,13 +23,14 @@ class Space:
     """Where the tokens of a tensor lie.
 
     side: whose lengths its axes have. whole: it is that side's own sequence, prefixes and all.
-    heads: it has a vector for every query head (q) or every key head (k).
+    heads: it has a vector for every query head (q) or every key head (k); None is a number of
+    heads of its own.
     """
 
     axes: tuple[str, ...]
     side: Side
     whole: bool = False
-    heads: Side = Side.Q
+    heads: Side | None = Side.Q
 
     def same_tokens(self, other: Space) -> bool:
         """May the two have the same tokens? Queries and keys of the same axes do where a call has
@@ -92,10 +93,11 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
-READOUTS = ("column_sum", "lse", "count", "column_count")
+READOUTS = ("column_sum", "lse", "count", "column_count", "rank")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends, how many queries each key. Sums and counts have
-no gradient."""
+the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key;
+the place of each token among all, sorted by a number.
+Sums and counts have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)

@@ -142,6 +142,9 @@ class BoundProgram:
             if space is not key:
                 sizes[f"{Side.K}.{name}"] = self.tokens(space)
         grid = next(x for x in self.extents(query) if x.segment.is_grid)
+        known = self.known
+        if query.heads is None:  # these are all its heads, not some of the program's
+            known = {**known, e.Symbol(SymbolName.HEADS): heads}
         made = bind(
             pattern,
             sizes,
@@ -149,7 +152,7 @@ class BoundProgram:
             kv_heads=kv_heads,
             head_dim=head_dim,
             q_offset=grid.origin[0],
-            outer=self.known,
+            outer=known,
         )
         return replace(made, outer=self)
 
@@ -206,7 +209,7 @@ def _spaces(pattern: PatternIR) -> dict[str, Space]:
     for step in pattern.program.steps:
         if not isinstance(step, Select):
             found[step.name] = step.space
-    return found
+    return found | dict(pattern.program.given)
 
 
 def _moves(space: Space) -> bool:
@@ -225,6 +228,8 @@ def _check_decay(decay: Expr, made: BoundProgram) -> None:
 
 
 def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
+    if part.own:
+        return int(made.number(part.size))
     if part.axis == "index":
         grid = next(x for x in made.frame.extents(side) if x.segment.is_grid)
         return grid.size
@@ -236,5 +241,7 @@ def _runs(part: Part, length: int, made: BoundProgram) -> Runs:
     for value, what in ((size, "size"), (stride, "stride")):
         if value < 1:
             raise failure("AL406", part.span, what=f"the {what} of part `{part.name}`", value=value)
+    if part.own:
+        return Runs(length, 1, 1, length)
     count = (length - size) // stride + 1 if part.whole else -(-length // stride)
     return Runs(length, size, stride, max(count, 0))

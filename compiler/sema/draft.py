@@ -56,6 +56,8 @@ class Draft:
     """Tensors of one feature: later steps read them as numbers of their tokens."""
     result: Vector | None = None
     returned: Span | None = None
+    given: dict[str, Space] = field(default_factory=dict)
+    """Inputs that are tensors."""
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -64,6 +66,11 @@ class Draft:
     @property
     def input_names(self) -> frozenset[str]:
         return frozenset(i.name for i in self.inputs)
+
+    def is_whole(self, axes: tuple[str, ...], side: Side) -> bool:
+        """Are tokens on these axes all that the side has?"""
+        here = [s for s in self.segments if side in s.sides]
+        return axes == self.axes[side] and len(here) == 1
 
     def table(self, name: str) -> InputDecl:
         """The declaration of an input."""

@@ -21,6 +21,7 @@ from attnlang.compiler.ir.vector import (
 from attnlang.compiler.ir.vector import Tensor as TensorRead
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
+from attnlang.compiler.sema.given import own_heads
 from attnlang.compiler.sema.stage import check_leaves, stage
 from attnlang.compiler.syntax import tree as t
 
@@ -41,6 +42,8 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
         )
         return None
     space = draft.spaces[read[0].id]
+    if any(own_heads(name, draft) for name in read):
+        return None
     for other in read[1:]:
         found = draft.spaces[other.id]
         if not found.same_tokens(space):
@@ -98,6 +101,8 @@ def _vector(node: t.Expression, draft: Draft, inner: Draft, space: Space) -> Vec
             otherwise = _vector(node.otherwise, draft, inner, space)
             if condition is None or then is None or otherwise is None:
                 return None
+            if isinstance(condition, e.Bool):  # of a choice: the other is not made
+                return then if condition.value else otherwise
             good = _own_side(condition, node.condition, inner, space)
             return Choose(condition, then, otherwise) if good else None
         case t.Call():

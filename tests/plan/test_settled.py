@@ -51,3 +51,17 @@ def test_what_is_no_number_stays_a_tensor() -> None:
     assert plan.exact
     assert plan.pairs == 0
     assert attnlang.parse(text).plan({"n": 9}, x=np.full(9, -np.inf)).pairs == 81
+
+
+@pytest.mark.parametrize(
+    "read", ["flag[0, 0]", "flag[head, q.n // 64]", "flag[kv_head, k.n // 64]"]
+)
+@pytest.mark.parametrize("holds", [False, True])
+def test_an_entry_at_a_fixed_place_is_a_number(read: str, holds: bool) -> None:
+    """Where one block holds all tokens, its entry says whether all pairs attend, or none."""
+    text = (
+        f"pattern p:\n    over n\n    input flag: bool[1, 1]\n    attend where {read} empty zero\n"
+    )
+    plan = attnlang.parse(text).plan({"n": 9}, flag=np.array([[holds]]))
+    assert plan.exact
+    assert plan.pairs == (81 if holds else 0)

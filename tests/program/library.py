@@ -19,8 +19,11 @@ def programs() -> list[str]:
 def fitting(pattern: attnlang.Pattern) -> tuple[dict[str, int], int]:
     """Lengths and heads that a program accepts."""
     extras = [s.name for s in pattern.ir.segments if not s.is_grid and s.size is None]
-    for length, heads in itertools.product((16, 28, 64, 512, 1024), (4, 8, 16)):
-        sizes = dict.fromkeys((*pattern.axes, *extras), length)
+    names = [*pattern.axes, *extras]
+    for length, short, heads in itertools.product((16, 28, 64, 512, 1024), (None, 2), (4, 8, 16)):
+        sizes = dict.fromkeys(names, length) | (
+            {names[-2]: short} if short and len(names) > 1 else {}
+        )
         try:
             pattern.bound(sizes, heads)
         except attnlang.PatternError:
