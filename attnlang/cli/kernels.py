@@ -13,12 +13,13 @@ from attnlang.pattern import Pattern
 
 
 def kernels(
-    pattern: Pattern, sizes: Mapping[str, int], args: Namespace
+    pattern: Pattern, sizes: Mapping[str, int], args: Namespace, step: str = ""
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What the manifest says of the kernels, for every target, and of how they are launched; and
     the files by name.
 
-    Tiles are those of the plan for ``sizes``, whatever the run-time tensors.
+    Tiles are those of the plan for ``sizes``, whatever the run-time tensors. step: of a program,
+    which has no launcher; its files begin with the name.
     """
     if os.environ.get("TRITON_INTERPRET") == "1":
         raise UsageError("Triton interprets here", "unset TRITON_INTERPRET to compile")
@@ -48,22 +49,25 @@ def kernels(
     entries: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
     parts = []
+    prefix = f"{step}." if step else ""
     for group in plan.problem.groups:
         form = form_of(plan.problem, group, gathered, frozenset(), learned, boxed=walk is not None)
         made = write(pattern.ir, group.index, form)
         parts.append((group, form, made))
-        module = f"group{group.index}.py"
+        module = f"{prefix}group{group.index}.py"
         files[module] = made.text.encode()
         for name in args.machines:
             to = target(name)
             suffixes = ("ptx", "cubin") if to.backend == "cuda" else ("amdgcn", "hsaco")
             for one in compile_kernels(made, to, shape, walk):
-                stem = f"group{group.index}.{one.kernel}.{to.label}"
+                stem = f"{prefix}group{group.index}.{one.kernel}.{to.label}"
                 names = [f"{stem}.{s}" for s in suffixes]
                 files[names[0]], files[names[1]] = one.text.encode(), one.binary
                 report = {k: v for k, v in asdict(one).items() if k not in ("text", "binary")}
                 report["dropped"] = [{**asdict(c), "why": why} for c, why in one.dropped]
                 entries.append({"module": module, **report, **asdict(shape), "files": names})
+    if step:
+        return {"kernels": entries}, files
     launch, more = package(plan, sizes, parts, shape)
     return {"kernels": entries, "launch": launch}, files | more
 
@@ -73,7 +77,8 @@ def described(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for x in entries:
         unit = "matrix instructions" if x["tensor_cores"] else "no matrix instructions"
         spills = f"{x['spills']} spilled" if x["spills"] else "none spilled"
+        step = f"{x['step']}: " if "step" in x else ""
         yield (
-            f"{x['target']:<10} {x['kernel']:<14} {x['registers']} registers, {spills}, "
+            f"{step}{x['target']:<10} {x['kernel']:<14} {x['registers']} registers, {spills}, "
             f"{x['shared'] // 1024} KiB shared, {unit}"
         )

@@ -107,7 +107,7 @@ def _compile(
     assembly, binary = (made.asm["ptx"], made.asm["cubin"]) if cuda else (
         made.asm["amdgcn"], made.asm["hsaco"]
     )  # fmt: skip
-    registers, spills = _cuda_resources(binary) if cuda else _hip_resources(assembly)
+    registers, spills = cuda_resources(binary) if cuda else hip_resources(assembly)
     matrix = re.search(r"\bwgmma|\bmma\.sync|\btcgen05\.mma|\bv_mfma", assembly)
     name = kernel.function.name
     return Compiled(
@@ -148,7 +148,7 @@ def _signature(
     return signature, aligned
 
 
-def _cuda_resources(cubin: bytes) -> tuple[int, int]:
+def cuda_resources(cubin: bytes) -> tuple[int, int]:
     """Registers of a thread, and loads and stores of spilled ones, as NVIDIA's tools report."""
     import triton
 
@@ -168,7 +168,7 @@ def _cuda_resources(cubin: bytes) -> tuple[int, int]:
     return max(registers, default=0), spills
 
 
-def _hip_resources(assembly: str) -> tuple[int, int]:
+def hip_resources(assembly: str) -> tuple[int, int]:
     def most(name: str) -> int:
         return max((int(n) for n in re.findall(rf"\.{name}:\s+(\d+)", assembly)), default=0)
 
