@@ -320,3 +320,17 @@ def test_numbers_of_other_tokens_are_tables(backend: str) -> None:
         *(torch.autograd.grad(x.square().sum(), (q, k, v)) for x in (found, expected)), strict=True
     ):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
+def test_row_max_in_a_score() -> None:
+    """The largest score of the query's candidates."""
+    p = parse(
+        "    over n\n    select r[head, n, n] from q, k where k.n <= q.n\n"
+        "        score row_max(s) - s\n        above 1.0\n"
+        "    attend where r[head, q.n, k.n] empty zero\n"
+    )
+    q, k, v = qkv(9, 9)
+    s = (8**-0.5 * q @ k.repeat_interleave(2, 1).mT).detach()
+    past = torch.tril(torch.ones(9, 9, dtype=torch.bool))
+    top = s.masked_fill(~past, -torch.inf).amax(-1, keepdim=True)
+    assert torch.equal(p.compile("reference").select(q, k, v)["r"], past & (top - s > 1.0))

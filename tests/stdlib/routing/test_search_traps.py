@@ -139,3 +139,21 @@ def test_a_landmark_without_tokens_keeps_its_weight(backend: str) -> None:
     torch.testing.assert_close(
         weights[0, 0, 4], torch.stack([first[2], *[0 * first[0]] * 2, *first[:2]])
     )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_probsparse_gives_lazy_queries_the_mean(backend: str) -> None:
+    """A key drawn twice counts twice in the sum and once for the best; others keep nothing of theirs."""
+    q, k, v = (x.detach() for x in qkv(3, 8, heads=1))
+    q[0, 0] = torch.eye(4)[:3]
+    k[0, 0] = 0.0
+    k[0, 0, 0] = torch.tensor([4.0, 5.0, 0.0, 0.0])
+    drawn = torch.zeros(3, 8, dtype=torch.int64)
+    drawn[0, 0], drawn[0, 1] = 1, 2  # 4 - 4 / 8
+    drawn[1, 0] = 3  # 5 - 15 / 8
+    drawn[2, 2] = 3  # 0
+    op = load("probsparse", backend, factor=1)
+    assert op.select(q, k, v, drawn=drawn)["active"][0, 0, :, 0].tolist() == [True, True, False]
+    out = op(q, k, v, drawn=drawn)
+    torch.testing.assert_close(out[0, 0, :2], (q @ k.mT / 2).softmax(-1)[0, 0, :2] @ v[0, 0])
+    torch.testing.assert_close(out[0, 0, 2], v[0, 0].mean(0))
