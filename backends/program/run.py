@@ -138,7 +138,7 @@ class Runner:
 
     def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
         """A tensor with a vector for every query head, some of the heads."""
-        x = repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+        x = repeated(self._joined((name,), start, stop), stop - start)
         return x.to(self.values["q"].x.dtype)
 
     def _recurrence(self, step: Recurrence) -> Value:

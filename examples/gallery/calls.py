@@ -63,6 +63,27 @@ def starts(sizes: Sizes) -> Inputs:
     return {"doc": doc[None], "start": np.searchsorted(doc, doc)[None]}
 
 
+def best_blocks(heads: int, rows: int, columns: int) -> NDArray[np.bool_]:
+    """In every row the best quarter of random scores."""
+    scores = np.random.default_rng(0).random((heads, rows, columns))
+    least = np.sort(scores, -1)[..., -max(1, columns // 4), None]
+    return np.asarray(scores >= least)
+
+
+def uniform_blocks(sizes: Sizes) -> Inputs:
+    """Blocks of 8 in a picture, of 128 otherwise."""
+    count = sizes["n"] // (8 if sizes["n"] <= 64 else 128)
+    return {"blocks": best_blocks(sizes["heads"], count, count)}
+
+
+def variable_blocks(sizes: Sizes) -> Inputs:
+    """Sixteen blocks of queries and of keys, no two of one length."""
+    n = sizes["n"]
+    ends = np.cumsum([np.roll(np.arange(1, 17), shift) for shift in (0, 5)], 1) * n // 136
+    row, column = (np.searchsorted(e, np.arange(n), side="right") for e in ends)
+    return {"row": row, "column": column, "blocks": best_blocks(sizes["heads"], 16, 16)}
+
+
 def last(sizes: Sizes) -> Inputs:
     return {**docs(sizes), "last": np.array([4])}
 
@@ -160,6 +181,8 @@ SHOWN: dict[str, Shown] = {
     "lca_share_question": Shown(inputs=docs),
     "lca_sliding_window": Shown({"window": 10}),
     "lca_sliding_window_causal": Shown({"window": 10}),
+    "lca_uniform_block_sparse": Shown({"block": 8}, inputs=uniform_blocks),
+    "lca_variable_block_sparse": Shown(inputs=variable_blocks, tile=4),
     # Images and text, roles, graphs.
     "croc_mixed": Shown(inputs=lambda s: {"prefix": np.array([3 * s["n"] // 8]), "pad": None}),
     "transvg_joint": Shown(

@@ -85,6 +85,21 @@ def test_neighbourhoods_of_a_video() -> None:
     assert max(apart) < 1e-5
 
 
+def test_regions_choose_regions() -> None:
+    out = run("biformer_block.py", "--side", "12", "--regions", "3", "--topk", "2")
+    assert out.count("#") == 2
+    assert "22.2% of all pairs" in out
+    assert max(gaps(out)) < 1e-5
+
+
+def test_native_sparse_attention_in_a_block() -> None:
+    out = run("nsa_block.py", "--context", "96", "--topk", "3", "--window", "10")
+    assert "gradients for 18 of 18 parameters" in out
+    assert [line.count("#") for line in out.splitlines() if "..." in line] == [3, 3]
+    assert len(gaps(out)) == 2
+    assert max(gaps(out)) < 1e-5
+
+
 def test_comparison_with_sdpa(tmp_path: Path) -> None:
     words = ("--tokens", "512", "--window", "64", "--heads", "2", "--rounds", "2")
     out = run("compare_sdpa.py", *words, "--out", str(tmp_path))
