@@ -81,6 +81,7 @@ def _shape(where: Expr, inner: Draft, span: Span) -> tuple[bool, str | None] | N
                     span,
                     "not a prefix of the sequence",
                     why="its condition is `true` or `k.n <= q.n`, and `q.doc == k.doc` beside it",
+                    help="for other conditions leave `linear` out, or let the state `decay`",
                 )
                 return None
     return causal, segments

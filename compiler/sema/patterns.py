@@ -20,7 +20,7 @@ from attnlang.compiler.ir.pattern import (
     Requirement,
     Segment,
 )
-from attnlang.compiler.ir.program import attentions
+from attnlang.compiler.ir.program import Attention, attentions
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.sema import parameters
 from attnlang.compiler.sema.attends import attend_clause
@@ -102,9 +102,10 @@ def elaborate(
         draft.ctx.error(
             "AL302",
             pattern.name.span,
-            "attends nothing",
+            "returns nothing" if draft.steps else "attends nothing",
             name=pattern.name.id,
-            help="end it with `attend where ...`",
+            missing="return" if draft.steps else "attend",
+            help=_ending(draft),
         )
     if report.errors > before or report.full:
         return None
@@ -388,3 +389,11 @@ def _heads(node: t.Heads, draft: Draft) -> None:
             draft.groups.append(HeadGroup(start, stop, attend))
     draft.attended, draft.grouped = draft.attended or node.span, True
     draft.ctx = outer
+
+
+def _ending(draft: Draft) -> str:
+    """What the pattern may end with."""
+    made = [s.name for s in draft.steps if isinstance(s, Attention)]
+    if made:
+        return f"end it with what every query gets, for example `return {' + '.join(made)}`"
+    return "end it with `attend where ...`"
