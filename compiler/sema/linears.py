@@ -5,6 +5,8 @@ Its condition is one of a few: all pairs, the past (``k.n <= q.n``), and within 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.linear import difference
@@ -179,7 +181,7 @@ def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) ->
             case _:
                 return None
 
-    return rewrite(value, swap)
+    return replace(rewrite(value, swap), span=node.value.span)
 
 
 def _without(root: Expr, leaf: Expr) -> Expr:
