@@ -10,12 +10,13 @@ from attnlang.cli.parser import Parser
 
 DESCRIPTION = """`plan` measures how long planning takes and how much of what is visited is needed;
 `op` measures the blocked backend beside PyTorch's attention with the same mask; `memory` measures
-what the blocked backend takes on sequences of up to 262144 tokens."""
+what the blocked backend takes on sequences of up to 262144 tokens; `linear` measures what a token
+of linear attention costs in sequences of 8192 to 524288."""
 EXAMPLES = ("attnlang bench plan", "attnlang bench op --json > op.json")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("what", choices=("plan", "op", "memory"), help="what to measure")
+    parser.add_argument("what", choices=("plan", "op", "memory", "linear"), help="what to measure")
 
 
 def run(args: Namespace, console: Console) -> int:
@@ -30,6 +31,11 @@ def run(args: Namespace, console: Console) -> int:
 
         result = memory.run()
         text = memory.table(result)
+    elif args.what == "linear":
+        from attnlang.bench import linear
+
+        result = linear.run()
+        text = linear.table(result)
     else:
         # Threads that spin while they wait slow each other down on shared cores; set before torch.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
