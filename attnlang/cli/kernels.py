@@ -13,11 +13,16 @@ from attnlang.pattern import Pattern
 
 
 def kernels(
-    pattern: Pattern, sizes: Mapping[str, int], args: Namespace, given: Mapping[str, Any]
+    pattern: Pattern,
+    sizes: Mapping[str, int],
+    args: Namespace,
+    given: Mapping[str, Any],
+    prefix: str = "",
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """A manifest entry for every kernel and target, and the files by name.
 
     Tiles are those of the plan for ``sizes``; the kernels serve other lengths of that layout too.
+    prefix: of the files' names.
     """
     if os.environ.get("TRITON_INTERPRET") == "1":
         raise UsageError("Triton interprets here", "unset TRITON_INTERPRET to compile")
@@ -43,13 +48,13 @@ def kernels(
     for group in plan.problem.groups:
         form = form_of(plan.problem, group, gathered, frozenset(), learned)
         made = write(pattern.ir, group.index, form)
-        module = f"group{group.index}.py"
+        module = f"{prefix}group{group.index}.py"
         files[module] = made.text.encode()
         for name in args.machines:
             to = target(name)
             suffixes = ("ptx", "cubin") if to.backend == "cuda" else ("amdgcn", "hsaco")
             for one in compile_kernels(made, to, shape):
-                stem = f"group{group.index}.{one.kernel}.{to.label}"
+                stem = f"{prefix}group{group.index}.{one.kernel}.{to.label}"
                 names = [f"{stem}.{s}" for s in suffixes]
                 files[names[0]], files[names[1]] = one.text.encode(), one.binary
                 report = {k: v for k, v in asdict(one).items() if k not in ("text", "binary")}
@@ -63,7 +68,8 @@ def described(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for x in entries:
         unit = "matrix instructions" if x["tensor_cores"] else "no matrix instructions"
         spills = f"{x['spills']} spilled" if x["spills"] else "none spilled"
+        step = f"{x['step']}: " if "step" in x else ""
         yield (
-            f"{x['target']:<10} {x['kernel']:<14} {x['registers']} registers, {spills}, "
+            f"{step}{x['target']:<10} {x['kernel']:<14} {x['registers']} registers, {spills}, "
             f"{x['shared'] // 1024} KiB shared, {unit}"
         )

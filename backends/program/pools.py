@@ -16,11 +16,10 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
     """``[B, H, tokens of source, D]`` -> ``[B, H, tokens of step.space, D]``.
 
     An axis of the source that the pool does not keep, and none of its parts cut, is reduced whole.
+    Along an axis of its own that the source does not have the same vector stands everywhere.
     """
     grid = next(e for e in bound.extents(source) if e.segment.is_grid)
-    if grid.origin[0] and source.side is Side.Q:
-        raise ArgumentError(f"`{step.name}` pools queries: it needs all of them, not q_offset")
-    x = x[:, :, grid.start : grid.stop]
+    x = grid_tokens(x, step, source, bound)
     parts = {p.name: p for p in bound.program.parts}
     cut = {parts[a].axis: a for a in step.space.axes if a in parts}
     if "index" in cut:
@@ -38,11 +37,23 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
             n = grid.lengths[i]
             x = _reduce(x, 2 + i, Runs(n, n, n, 1), step)
             order.append("")
+    for own in (a for a in step.space.axes if a in parts and parts[a].own and a not in order):
+        count = bound.length(source.side, own)
+        x = x.unsqueeze(-2).expand(*x.shape[:-1], count, x.shape[-1])
+        order.append(own)
     kept = [order.index(a) for a in step.space.axes]
     gone = [i for i, a in enumerate(order) if not a]
     last = x.dim() - 1
     x = x.permute(0, 1, *(2 + i for i in kept), *(2 + i for i in gone), last)
     return x.flatten(2, last - 1)
+
+
+def grid_tokens(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> torch.Tensor:
+    """The tokens that a pool is of: those on the axes, all of them. Raises ArgumentError."""
+    grid = next(e for e in bound.extents(source) if e.segment.is_grid)
+    if grid.origin[0] and source.side is Side.Q:
+        raise ArgumentError(f"`{step.name}` pools queries: it needs all of them, not q_offset")
+    return x[:, :, grid.start : grid.stop]
 
 
 def _reduce(x: torch.Tensor, dim: int, runs: Runs, step: Pool) -> torch.Tensor:

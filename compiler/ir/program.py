@@ -28,6 +28,7 @@ class Part:
     axis: the axis that is cut, or "index" for all axes as one line. Token b of it covers the
     positions ``b * stride <= x < b * stride + size``. whole: only runs that fit are there
     (``windows``); otherwise the last may be short (``blocks``, whose stride is their size).
+    An ``axis`` of "" is none: ``range`` makes an axis of its own with ``size`` tokens.
     """
 
     name: str
@@ -36,6 +37,11 @@ class Part:
     stride: Expr
     whole: bool
     span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+    @property
+    def own(self) -> bool:
+        """Is it an axis of its own, not cut from another?"""
+        return not self.axis
 
 
 class Reduction(StrEnum):
@@ -52,6 +58,7 @@ class Pool:
     """One vector for each token of ``space``: the tokens it covers, reduced.
 
     divide: what a mean divides by, the ``tokens`` that are there or the ``size`` of a full run.
+    where: which tokens (k) of the source each token (q) of the space is of, if its axes do not say.
     """
 
     name: str
@@ -59,6 +66,7 @@ class Pool:
     space: Space
     reduction: Reduction
     divide: Literal["tokens", "size"] = "tokens"
+    where: PatternIR | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,21 @@ class Product:
 
     name: str
     side: Side
+    table: str
+    by_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairProduct:
+    """A function of query and key, feature by feature, times one vector of a table.
+
+    function: elementwise, of ``q op k``; "" for none. by_head: the table is ``[(B,) H, D]``, else
+    ``[(B,) D]``. A table by name: ``[B, heads, queries, keys]``.
+    """
+
+    name: str
+    function: str
+    op: Literal["+", "-", "*"]
     table: str
     by_head: bool
 
@@ -89,7 +112,7 @@ class Branch:
     pattern: PatternIR
     start: Expr | None = None
     stop: Expr | None = None
-    products: tuple[Product, ...] = ()
+    products: tuple[Product | PairProduct, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +122,7 @@ class Recurrence:
     Per token ``S = exp(decay) S + k v^T`` and ``out = scale q^T S``; with ``delta`` b the write is
     ``b k (v - k^T S)^T``. pattern: what its clauses say, as of any attention. segments: the input
     by which documents are told apart. decay, delta: over one token (q), head and channel (k).
+    logit: of a token and head; the weights are then a softmax of it over the past, whatever q.
     """
 
     query: str
@@ -109,6 +133,7 @@ class Recurrence:
     segments: str | None
     decay: Expr | None
     delta: Expr | None
+    logit: Expr | None = None
     start: Expr | None = None
     stop: Expr | None = None
 
@@ -128,6 +153,16 @@ class Assign:
 
     name: str
     value: Vector
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tensor whose tokens and features change places. made: where ``value`` lies."""
+
+    name: str
+    value: Vector
+    made: Space
     space: Space
 
 
@@ -187,7 +222,8 @@ class Rule:
 class Gather:
     """The score of a run is the largest (sum, mean) score of the keys that belong to it.
 
-    pattern: its ``where`` says which keys (k) belong to which run (q).
+    pattern: its ``where`` says which keys (k) belong to which run (q), its score what their
+    scores are multiplied with.
     """
 
     rule: Share
@@ -229,18 +265,20 @@ class Select:
 SET_HEADS = ("head", "kv_head")
 """The dimensions of sets that are no axes."""
 
-Step: TypeAlias = Pool | Assign | Attention | Select
+Step: TypeAlias = Pool | Assign | Turn | Attention | Select
 Owner: TypeAlias = Branch | Recurrence | Select
 """What has a pattern of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """parts: in order, a part may cut an earlier one. result: what each query gets."""
+    """parts: in order, a part may cut an earlier one. result: what each query gets. given: the
+    inputs that are tensors, and where their vectors lie."""
 
     parts: tuple[Part, ...]
     steps: tuple[Step, ...]
     result: Vector
+    given: tuple[tuple[str, Space], ...] = ()
 
     @property
     def owners(self) -> tuple[tuple[str, PatternIR, Owner], ...]:

@@ -9,11 +9,8 @@ from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import (
-    Assign,
-    Attention,
     Branch,
     Owner,
-    Pool,
     Recurrence,
     Select,
 )
@@ -21,8 +18,6 @@ from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.problem.bind import Sizes, bind
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram, bind_program
-
-HEAD_DIMS = ("head", "kv_head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +38,9 @@ class BoundStep:
         return self.stop - self.start
 
 
-def spaces(pattern: PatternIR) -> dict[str, Space]:
-    """Where the tokens of every tensor of a program lie."""
-    assert pattern.program is not None
-    own = {
-        "q": Space(pattern.q_axes, Side.Q, True, Side.Q),
-        "k": Space(pattern.k_axes, Side.K, True, Side.K),
-        "v": Space(pattern.k_axes, Side.K, True, Side.K),
-    }
-    made = (s for s in pattern.program.steps if isinstance(s, Pool | Assign | Attention))
-    return own | {s.name: s.space for s in made}
-
-
 def bound_steps(made: BoundProgram) -> Iterator[BoundStep]:
     """Attentions, branch by branch, and selections, in order."""
-    lying = spaces(made.frame.pattern)
+    lying = made.spaces
     for name, pattern, owner in made.program.owners:
         start, stop = 0, made.frame.heads
         match owner:
@@ -82,6 +65,8 @@ def bound_steps(made: BoundProgram) -> Iterator[BoundStep]:
 def _heads(space: Space, made: BoundProgram, start: int, stop: int) -> int:
     """Heads of a tensor that some query heads read, as many as they repeat."""
     every = made.frame.heads
+    if space.heads is None:  # an input with heads of its own: one for all, as far as is known here
+        return 1
     heads = every if space.heads is Side.Q else made.frame.kv_heads
     repeat = every // heads
     if start % repeat or stop % repeat:

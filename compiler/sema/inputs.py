@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl
@@ -14,8 +16,14 @@ from attnlang.compiler.syntax import tree as t
 FLAGS = ("sorted", "optional", "nonpositive")
 
 
-def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
-    """The declaration of one ``input``; its dims are words (batch, head, axes) or sizes."""
+def declare_input(
+    node: t.Input, ctx: Context, counts: Mapping[str, Expr] | None = None
+) -> InputDecl | None:
+    """The declaration of one ``input``; its dims are words (batch, head, axes) or sizes.
+
+    counts: how many tokens the parts of a program have.
+    """
+    counts = counts or {}
     kind = scalar_kind(node.type, ctx)
     dims: list[str | Expr] = []
     said: set[str] = set()
@@ -40,8 +48,11 @@ def declare_input(node: t.Input, ctx: Context) -> InputDecl | None:
             dims.append(str(word))
             said.add(str(word))
             continue
+        if word is not None and word in counts:
+            dims.append(counts[word])
+            continue
         if word is not None and word not in ctx.names and word not in SYMBOLS:
-            help = did_you_mean(word, [*axes, "batch", "head"])
+            help = did_you_mean(word, [*axes, *counts, "batch", "head"])
             ctx.error("AL101", written.span, "no dimension of that name", name=word, help=help)
             good = False
             continue

@@ -27,14 +27,15 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
+from attnlang.compiler.sema.given import counts, tensor_space
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.numbers import with_channel
+from attnlang.compiler.sema.parts import part, pool
 from attnlang.compiler.sema.programs import (
     assign,
     is_program,
     own_tensors,
-    part,
-    pool,
     program,
     result,
     unnamed,
@@ -233,7 +234,8 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Input():
             if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
-            made = declare_input(node, draft.ctx) if draft.define(node.name) else None
+            new = draft.define(node.name)
+            made = declare_input(node, draft.ctx, counts(draft)) if new else None
             if made is None:
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
             else:
@@ -244,6 +246,9 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                     else TableName(made.name, made.kind, sum(d != "batch" for d in made.dims))
                 )
                 draft.ctx = draft.ctx.with_names(**{made.name: name})
+                space = tensor_space(node, made, draft) if draft.spaces else None
+                if space is not None:
+                    draft.given[made.name] = draft.spaces[made.name] = space
         case t.Require():
             condition = boolean(node.condition, draft.ctx, "a requirement")
             if condition is not None and check_level(
@@ -253,7 +258,8 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                     Requirement(condition, node.message, span=node.condition.span)
                 )
         case t.Let():
-            value = expression(node.value, draft.ctx)
+            ctx = with_channel(draft.ctx) if draft.spaces else draft.ctx
+            value = expression(node.value, ctx)
             if value is not None and not within_budget(value, node.span, draft.ctx):
                 value = None
             if draft.define(node.name):

@@ -173,7 +173,13 @@ def _simple(
             return (f"part {node.name.id} = ", statement_value(node.value))
         case t.Pool():
             axes = ", ".join(a.id for a in node.axes)
-            return (f"pool {node.name.id}[{axes}] = ", statement_value(node.value))
+            value: Doc = statement_value(node.value)
+            where: Doc = ""
+            if node.where is not None:
+                flat = format_expression(node.value)
+                value = flat if len(flat) <= WIDTH // 2 else value  # the condition breaks first
+                where = (" where ", statement_value(node.where))
+            return (f"pool {node.name.id}[{axes}] = ", value, where)
         case t.Assign():
             assert not isinstance(node.value, t.Attend)
             return (f"{node.name.id} = ", statement_value(node.value))
@@ -228,8 +234,9 @@ def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
     if isinstance(node, t.Rule):
         return (f"{node.kind} ", statement_value(node.rule))
     if isinstance(node, t.Gather):
+        times = () if node.weight is None else ("weight ", statement_value(node.weight), " ")
         rows = "rows " if node.rows else ""
-        return (f"gather {rows}{node.rule.id} where ", statement_value(node.where))
+        return (f"gather {rows}{node.rule.id} ", *times, "where ", statement_value(node.where))
     per = f" per {', '.join(n.id for n in node.per)}" if node.per else ""
     return (f"{node.kind} ", statement_value(node.value), per)
 

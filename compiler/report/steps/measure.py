@@ -15,19 +15,22 @@ from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
+    PairProduct,
     Pool,
     Product,
     Recurrence,
     Rule,
     Select,
+    SizeOf,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import tensors
+from attnlang.compiler.ir.vector import ONE, READOUTS, Map, tensors
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
-from attnlang.compiler.problem.steps import BoundStep, bound_steps, spaces
+from attnlang.compiler.problem.steps import BoundStep, bound_steps
 from attnlang.compiler.report.facts import Fact
 from attnlang.compiler.report.measure import measure
 from attnlang.compiler.report.relation import relations
@@ -45,7 +48,14 @@ from attnlang.compiler.report.steps.model import (
     StepReport,
     TensorStep,
 )
-from attnlang.compiler.report.steps.sets import Chosen, certain, chosen_by, possible, reads_sets
+from attnlang.compiler.report.steps.sets import (
+    Chosen,
+    certain,
+    chosen_by,
+    possible,
+    reads_sets,
+    with_where,
+)
 
 Knows: TypeAlias = Callable[[Problem], Known]
 """The run-time tensors of one step that are known."""
@@ -74,7 +84,7 @@ def measure_program(
     frame = made.frame
     steps = tuple(_steps(state))
     costs = [c for s in steps for c in _cost(s, frame.head_dim)]
-    lying = spaces(frame.pattern)
+    lying = made.spaces
     sequence = frame.pattern.self_attention and len(frame.pattern.q_axes) == 1
     found = None
     if sequence and state.causal:
@@ -127,16 +137,21 @@ def of_step(report: ProgramReport, name: str) -> ProgramReport:
 
 def _steps(state: _Made) -> Iterator[StepReport]:
     made = state.bound
-    lying = spaces(made.frame.pattern)
+    lying = made.spaces
     bound = {s.name: s for s in bound_steps(made)}
     for step in made.program.steps:
         match step:
             case Pool(name=name, source=source, space=space):
                 tokens = made.tokens(lying[source]), made.tokens(space)
                 yield PoolStep(name, source, space.axes, str(step.reduction), tokens)
-            case Assign(name=name, value=value, space=space):
+            case (
+                Assign(name=name, value=value, space=space)
+                | Turn(name=name, value=value, space=space)
+            ):
                 reads = tuple(dict.fromkeys(tensors(value)))
-                yield TensorStep(name, reads, made.tokens(space))
+                reader = value.function if isinstance(value, Map) else None
+                readout = reader if reader in READOUTS else None
+                yield TensorStep(name, reads, readout, made.tokens(space))
             case Select():
                 yield _select(step, bound[_name(step.pattern)], state)
             case Attention(branches=branches):
@@ -172,20 +187,30 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
     state.depends[step.name] = None
     return SelectStep(
         name=step.name,
-        query=step.query,
-        key=step.key,
+        query=None if here.query.axes == (ONE,) else step.query,
+        key=None if found.k.axes == (ONE,) else step.key,
         sets=sets,
         choices=choices(found, made),
         rule=_rule(step.rule, made),
-        per=step.rule.per,
+        per=tuple(step.dims[i] for i in step.rule.per if step.dims[i] != ONE),
         candidates=pairs,
         members=members(found, made, sets),
-        of=math.prod(found.k.lengths),
-        forward=None if pairs is None else 2 * frame.head_dim * pairs.total,
+        of=found.k.size * (found.q.size if found.k.axes == (ONE,) else 1),
+        forward=None if pairs is None else _scoring(step) * frame.head_dim * pairs.total,
     )
 
 
+def _scoring(step: Select) -> int:
+    """FLOPs for each feature of a pair: none where the score is no product."""
+    score = step.pattern.groups[0].attend.score
+    product = e.Symbol(e.SymbolName.SCORE)
+    return 2 if score is None or any(x == product for x in walk(score)) else 0
+
+
 def _rule(rule: Rule, made: BoundProgram) -> str:
+    if isinstance(rule.amount, SizeOf):
+        kind = "most" if rule.amount.largest else "count"
+        return f"{rule.kind} {kind}({rule.amount.name})"
     amount = made.number(rule.amount)
     return f"{rule.kind} {int(amount) if rule.kind == 'top' else f'{float(amount):g}'}"
 
@@ -194,14 +219,14 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
     sets = tuple(n for n in state.sets if any(_reads(g.attend.where, n) for g in problem.groups))
     known = state.knows(problem)
     state.depends |= dict.fromkeys(_unknown(problem, known, state))
-    upper = _with_where(problem, lambda x: possible(x, state.sets))
+    upper = with_where(problem, lambda x: possible(x, state.sets))
     report = measure(make(upper, None, known), state.sizes, problem.head_dim, 0.0)
     by_rule = None
     if sets:
         by_rule = attending(problem, state.sets, known, state.bound)
         report = _with_rows(report, problem, known, state)
     causal = report.fact("causal").holds
-    whole = spaces(state.bound.frame.pattern)
+    whole = state.bound.spaces
     for name in branch.keys:
         if whole[name].whole:
             state.causal &= causal is True
@@ -216,9 +241,14 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
     )
 
 
-def _products(made: Product, branch: Branch, here: BoundStep, bound: BoundProgram) -> int:
-    """FLOPs of every token of a side times every vector of a table."""
+def _products(
+    made: Product | PairProduct, branch: Branch, here: BoundStep, bound: BoundProgram
+) -> int:
+    """FLOPs of every token of a side times every vector of a table, or of one for every pair."""
     frame = bound.frame
+    if isinstance(made, PairProduct):
+        keys = sum(bound.tokens(s) for s in here.keys.values())
+        return 3 * frame.head_dim * here.heads * bound.tokens(here.query) * keys
     decl = next(i for i in frame.pattern.inputs if i.name == made.table)
     shape = input_shape(decl, None, frame, 1)[decl.dims[:1] == ("batch",) :]
     vectors = math.prod(shape[made.by_head : -1])
@@ -229,7 +259,7 @@ def _products(made: Product, branch: Branch, here: BoundStep, bound: BoundProgra
 def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> Report:
     """What holds of every pair that may attend holds of those that do, but for non-empty rows:
     these are those of the pairs that surely attend."""
-    lower = _with_where(problem, lambda x: certain(x, state.sets))
+    lower = with_where(problem, lambda x: certain(x, state.sets))
     holds = None
     if problem.q_len * problem.k_len <= ELEMENTS:
         sure = measure(make(lower, None, known), state.sizes, problem.head_dim, 0.0)
@@ -239,15 +269,8 @@ def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> 
 
 
 def _reading(tensor: str, problem: Problem, state: _Made) -> Reading:
-    upper = _with_where(problem, lambda x: possible(x, state.sets))
+    upper = with_where(problem, lambda x: possible(x, state.sets))
     return Reading(tensor, relations(upper, state.knows(problem)))
-
-
-def _with_where(problem: Problem, change: Callable[[Expr], Expr]) -> Problem:
-    groups = tuple(
-        replace(g, attend=replace(g.attend, where=change(g.attend.where))) for g in problem.groups
-    )
-    return replace(problem, groups=groups)
 
 
 def _reads(where: Expr, name: str) -> bool:
