@@ -134,7 +134,7 @@ class Linear:
         state: State | None,
     ) -> tuple[Tensor, State]:
         """Weights that no query changes: a softmax over each prefix."""
-        s = logit[..., 0].expand(q.shape[:3])
+        s = logit[..., 0].expand(q.shape[:3]).to(accumulation_dtype(v.dtype))
         first = None
         if state is not None:
             wanted = [*q.shape[:2], 1, v.shape[3]]
