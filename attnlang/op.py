@@ -128,11 +128,28 @@ class AttentionOp(nn.Module):
         bool ``[B, (H or Hkv,) queries' axes..., keys' axes...]``: the dimensions that the
         statement lists. Empty for a pattern that selects nothing. Raises as the call does.
         """
+        runner = self.trace(q, k, v, sizes, scale=scale, q_offset=q_offset, **inputs)
+        return {} if runner is None else dict(runner.sets)
+
+    def trace(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        scale: float | None = None,
+        q_offset: int = 0,
+        **inputs: object,
+    ) -> Runner | None:
+        """Run a program and keep what its steps made: values, sets, numbers of tokens.
+
+        None for a pattern of one attention. Raises as the call does.
+        """
         runner, _ = self._call(q, k, v, sizes, scale, q_offset, False, inputs)
-        if runner is None:
-            return {}
-        runner.steps()
-        return dict(runner.sets)
+        if runner is not None:
+            runner.steps()
+        return runner
 
     def _call(
         self,

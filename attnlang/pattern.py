@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from attnlang.compiler.check import Module, check_pattern
+from attnlang.compiler.check import Module, check_pattern, step_of
 from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.ir.pattern import InputDecl, Meta, ParameterValue, PatternIR, Per
-from attnlang.compiler.problem.bind import Sizes, bind
+from attnlang.compiler.problem.bind import Sizes
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.steps import problem_of
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ class Pattern:
         if self.ir.program is not None:
             steps = ", ".join(f"`{self.name}.{name}`" for name, _ in self.ir.program.patterns)
             raise failure("AL413", None, pattern=self.name, help=f"its attentions are {steps}")
-        return bind(
+        return problem_of(
             self.ir, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
         )
 
@@ -124,7 +125,13 @@ class Pattern:
         ``select`` chooses is a run-time table. Empty for a pattern of one attention."""
         if self.ir.program is None:
             return {}
-        return {name: Pattern(self._module, ir) for name, ir in self.ir.program.patterns}
+        names = (name for name, _ in self.ir.program.patterns)
+        return {name: Pattern(self._module, step_of(self.ir, name)) for name in names}
+
+    @cached_property
+    def whole(self) -> Pattern:
+        """The program that a step belongs to; otherwise the pattern itself."""
+        return self if self.ir.outer is None else Pattern(self._module, self.ir.outer)
 
     def mask(
         self,

@@ -84,6 +84,12 @@ def known(problem: Problem, given: Mapping[str, object], batch: int = 0) -> Know
     return Known(tokens, tables, frozenset(ordered))
 
 
+def known_to_step(problem: Problem, given: Mapping[str, object]) -> Known:
+    """What is known of the tensors that one step of a program reads, of those of the whole."""
+    names = {i.name for i in problem.pattern.inputs}
+    return known(problem, {n: x for n, x in given.items() if n in names})
+
+
 _KINDS = {"b": Kind.BOOL, "i": Kind.INT, "u": Kind.INT, "f": Kind.FLOAT}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from attnlang.compiler.diagnostics.model import Diagnostic, Label, PatternError
@@ -117,7 +117,7 @@ def step_of(pattern: PatternIR, name: str) -> PatternIR:
     if name not in steps:
         help = did_you_mean(name, steps) if steps else f"`{pattern.name}` has no steps"
         raise failure("AL109", None, name=pattern.name, pattern=name, help=help)
-    return steps[name]
+    return replace(steps[name], outer=pattern)
 
 
 def _place(d: Diagnostic) -> tuple[str, int]:

@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
+from attnlang.cli.draws import draw_inputs, draw_tensors, generator, tensor_of
 from attnlang.compiler.diagnostics.model import PatternError
-from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import InputDecl
-from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
 from attnlang.pattern import Pattern
 
@@ -48,14 +46,13 @@ def verify(
 ) -> Verified:
     """Forward and backward of one backend and of the reference. heads: of queries and of keys."""
     chosen, problem = _problem(pattern, sizes, heads, head_dim)
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = _tensors(problem, head_dim, generator)
+    source = generator()
+    q, k, v = draw_tensors(problem, head_dim, source)
     whole = dict(chosen) == dict(sizes)
-    needed = [i for i in pattern.ir.inputs if not i.optional]
-    inputs = {n: _tensor(x) for n, x in given.items()} if whole else {}
-    made = {i.name: _random(i, problem, generator) for i in needed if i.name not in inputs}
+    inputs = {n: tensor_of(x) for n, x in given.items()} if whole else {}
+    made = draw_inputs(problem, inputs, source)
     word = "random" if made else "given" if inputs else "none"
-    grad = torch.randn(1, heads[0], problem.q_len, head_dim, generator=generator)
+    grad = torch.randn(1, heads[0], problem.q_len, head_dim, generator=source)
     results = [
         list(_run(pattern, name, (q, k, v), grad, chosen, {**inputs, **made}))
         for name in (backend, "reference")
@@ -86,42 +83,6 @@ def _problem(
             return chosen, problem
         chosen = shorter
     return chosen, problem
-
-
-def _tensors(
-    problem: Problem, head_dim: int, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    def make(heads: int, tokens: int) -> torch.Tensor:
-        return torch.randn(1, heads, tokens, head_dim, generator=generator)
-
-    kv = problem.kv_heads
-    return make(problem.heads, problem.q_len), make(kv, problem.k_len), make(kv, problem.k_len)
-
-
-def _tensor(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_tensor(x) for x in value)
-    found = torch.as_tensor(value)
-    return found.float() if found.is_floating_point() else found
-
-
-def _random(decl: InputDecl, problem: Problem, generator: torch.Generator) -> Any:
-    """Values an input may well have: a few ids, small numbers, fair coins."""
-
-    def make(side: Side | None) -> torch.Tensor:
-        shape = input_shape(decl, side, problem, 1)
-        match decl.kind:
-            case Kind.FLOAT:
-                drawn = torch.randn(shape, generator=generator)
-            case Kind.INT:
-                drawn = torch.randint(0, 4, shape, generator=generator)
-            case Kind.BOOL:
-                drawn = torch.randint(0, 2, shape, generator=generator) > 0
-        return drawn.sort(dim=-1).values if decl.sorted else drawn
-
-    if not decl.sides or problem.q_len == problem.k_len:
-        return make(decl.sides[0] if decl.sides else None)
-    return make(Side.Q), make(Side.K)
 
 
 def _run(

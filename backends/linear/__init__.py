@@ -6,10 +6,10 @@ function written as the definitions have it.
 
 from attnlang.backends.linear.chunkwise import chunkwise
 from attnlang.backends.linear.form import State
-from attnlang.backends.linear.horizon import horizon
 from attnlang.backends.linear.parallel import parallel
 from attnlang.backends.linear.prefix import PrefixState, prefix_softmax
 from attnlang.backends.linear.recurrent import recurrent, step
+from attnlang.compiler.ir.horizon import horizon
 
 __all__ = [
     "PrefixState",

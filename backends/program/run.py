@@ -4,52 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import assert_never
 
 import torch
 
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
-from attnlang.backends.program.choose import (
-    by_set,
-    candidate_scores,
-    chosen,
-    gathered,
-    normalised,
-    set_heads,
-    shared,
-    weights,
-)
+from attnlang.backends.linear.form import repeated
+from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import pooled
-from attnlang.backends.program.vectors import Value, Vectors
-from attnlang.backends.reference.attend import mask
-from attnlang.compiler.ir import expr as e
+from attnlang.backends.program.readouts import column_sum, count, ranks
+from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import Attend, EmptyRule, Normaliser, PatternIR
-from attnlang.compiler.ir.program import (
-    Assign,
-    Attention,
-    Branch,
-    Gather,
-    Pool,
-    Recurrence,
-    Select,
-    SizeOf,
-    condition_by_head,
-)
-from attnlang.compiler.ir.vector import (
-    COUNTS,
-    OF_KEYS,
-    ONE,
-    READOUTS,
-    Map,
-    Space,
-    Tensor,
-    lone,
-    tensors,
-)
+from attnlang.compiler.ir.pattern import Normaliser, PatternIR
+from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
+from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, READOUTS, Map, Scalar, Space, Tensor, lone
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -68,23 +38,6 @@ def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tenso
     flat = flat if by_head else flat[:, None]
     found = x.to(dtype) @ flat.transpose(-1, -2)
     return found.reshape(*found.shape[:3], *middle)
-
-
-def counting(pattern: PatternIR) -> PatternIR:
-    """The pattern where every pair that attends has the weight 1."""
-    groups = (
-        replace(
-            g,
-            attend=Attend(
-                g.attend.where,
-                e.Float(1.0),
-                empty=EmptyRule.ZERO,
-                normaliser=Normaliser.NONE,
-            ),
-        )
-        for g in pattern.groups
-    )
-    return replace(pattern, groups=tuple(groups))
 
 
 def is_number(step: Assign) -> bool:
@@ -108,7 +61,7 @@ class Runner:
 
     def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
-        self.exact, self.device = backend == "reference", call.q.device
+        self.exact = backend == "reference"
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
         given = {"q": call.q, "k": call.k, "v": call.v}
@@ -128,13 +81,14 @@ class Runner:
                     x = pooled(self.values[step.source].x, step, source, self.bound)
                     self.values[step.name] = Value(x)
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
-                    self.values[step.name] = Value(self._column_sum(name))
-                case Assign(value=Map(function=kind, arguments=(Tensor(name=name),))) if (
-                    kind in COUNTS
-                ):
-                    of_set, of_keys = name in self.sets, kind in OF_KEYS
-                    found = self._size(step) if of_set else self._count(name, of_keys)
+                    self.values[step.name] = Value(column_sum(self, name))
+                case Assign(value=Map(function=kind, arguments=arguments)) if kind in COUNTS:
+                    found = count(self, arguments, step.space, kind in OF_KEYS)
                     self.values[step.name] = Value(found)
+                case Assign(value=Map(function="rank", arguments=(Scalar(value=value),))):
+                    vectors = Vectors(self.bound, step.space, self.values, self._visible())
+                    numbers = vectors.number(value)
+                    self.values[step.name] = Value(ranks(numbers, self._axes_of(step.space)))
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
@@ -143,13 +97,21 @@ class Runner:
                     self.values[step.name] = self._attention(step)
                 case Select():
                     with torch.no_grad():
-                        self.sets[step.name] = self._select(step)
+                        self.sets[step.name] = fill(step, self)
                 case _:
                     assert_never(step)
             if isinstance(step, Assign) and is_number(step):
                 number = self.values[step.name].x[..., 0]
+                number = number[..., self._axes_of(step.space)]
                 tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
-                self.inputs = Inputs(tokens, self.inputs.tables)
+                table = number.unflatten(2, self.bound.lengths(step.space))
+                table = table if step.space.heads is Side.Q else table[:, 0]
+                self.inputs = Inputs(tokens, {**self.inputs.tables, step.name: table})
+
+    def _axes_of(self, space: Space) -> slice:
+        """The tokens that lie on its axes: those of prefixes and suffixes have no numbers."""
+        grid = next(e for e in self.bound.extents(space) if e.segment.is_grid)
+        return slice(grid.start, grid.stop)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
@@ -159,8 +121,9 @@ class Runner:
 
     def _attention(self, step: Attention) -> Value:
         parts = [
-            self._recurrence(b) if isinstance(b, Recurrence) else self._branch(b)
+            self._recurrence(b) if isinstance(b, Recurrence) else self.branch(b)
             for b in step.branches
+            if not self._empty(b)
         ]
         if len(parts) == 1:
             return parts[0]
@@ -168,60 +131,20 @@ class Runner:
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
 
-    def _column_sum(self, name: str) -> torch.Tensor:
-        """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
-        by values of one feature, whatever the backend."""
-        step = next(s for s in self.bound.program.steps if s.name == name)
-        assert isinstance(step, Attention)
-        branch = step.branches[0]
-        assert isinstance(branch, Branch)
-        with torch.enable_grad():
-            heads, k = self.bound.frame.heads, self.values[branch.keys[0]].x
-            ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
-            given = self.values
-            self.values = {n: Value(v.x.detach()) for n, v in given.items()}
-            self.values[branch.values[0]] = Value(ones)
-            out = self._branch(branch).x
-            self.values = given
-            (found,) = torch.autograd.grad(out.sum(), ones)
-        return found
+    def _empty(self, branch: Branch | Recurrence) -> bool:
+        """A group without heads, as parameters may have it."""
+        start, stop = self.bound.heads_of(branch)
+        return start >= stop
 
-    def _size(self, step: Assign) -> torch.Tensor:
-        """How many keys a set has for every query ``[B, H or 1, Nq, 1]``."""
-        (name,) = tensors(step.value)
-        by_head = step.space.heads is Side.Q
-        chosen = self.sets[name] if by_head else self.sets[name].unsqueeze(1)
-        found = chosen.flatten(2 + len(step.space.axes)).sum(-1).flatten(2).to(torch.float32)
-        repeat = self.bound.frame.heads // found.shape[1] if by_head else 1
-        return found.repeat_interleave(repeat, 1)[..., None]
-
-    def _count(self, name: str, of_keys: bool) -> torch.Tensor:
-        """How many keys each query attends ``[B, H or 1, Nq, 1]``, or how many queries each key.
-
-        These are sums of an attention whose weights are all 1, in float32.
-        """
-        step = next(s for s in self.bound.program.steps if s.name == name)
-        assert isinstance(step, Attention)
-        branch = step.branches[0]
-        assert isinstance(branch, Branch)
-        (key,) = branch.keys
-        heads = self.bound.frame.heads if condition_by_head(branch.pattern) else 1
-        query, keys = self.bound.spaces[branch.query], {key: self.bound.spaces[key]}
-        pattern = counting(branch.pattern)
-        problem = self.bound.bound(pattern, query, keys, heads, heads, 1)
-        lengths = (self.values[x].x.shape[2] for x in (branch.query, key, key))
-        first = self.values[key].x
-        q, k, v = (torch.ones(len(first), heads, n, 1, device=first.device) for n in lengths)
-        inputs = self._inputs(pattern, query, keys, 0, heads)
-        with torch.enable_grad():
-            v.requires_grad_(of_keys)
-            out, _ = self.run(Call(problem, q, k, v, inputs, None, False))
-            return torch.autograd.grad(out.sum(), v)[0] if of_keys else out
+    def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """A tensor with a vector for every query head, some of the heads."""
+        x = repeated(self._joined((name,), start, stop), stop - start)
+        return x.to(self.values["q"].x.dtype)
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
         name = step.pattern.name.partition(".")[2]
-        q = self.values[step.query].x[:, start:stop]
+        q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(
             self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
@@ -230,14 +153,14 @@ class Runner:
         self.states[name] = state
         return Value(out)
 
-    def _branch(self, branch: Branch) -> Value:
+    def branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
-        q = self._joined((branch.query,), start, stop)
-        q = q.to(self.values["q"].x.dtype).expand(-1, stop - start, -1, -1)
+        q = self._queries(branch.query, start, stop)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
         query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
         v = self._joined(branch.values, start, stop)
+        check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if k.shape[2] == 0:
@@ -245,7 +168,7 @@ class Runner:
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)
             return Value(q.new_zeros((*q.shape[:3], v.shape[3])), none)
         problem = self.bound.bound(branch.pattern, query, keys, stop - start, heads, q.shape[3])
-        inputs = self._inputs(branch.pattern, query, keys, start, stop)
+        inputs = self.inputs_of(branch.pattern, query, keys, start, stop)
         for made in branch.products:
             x = q if made.side is Side.Q else k
             table = self.inputs.tables.get(made.table)
@@ -269,7 +192,7 @@ class Runner:
             return x.repeat_interleave(repeat, 1)[:, start:stop]
         return x[:, start // repeat : stop // repeat]
 
-    def _inputs(
+    def inputs_of(
         self, pattern: PatternIR, query: Space, keys: dict[str, Space], start: int, stop: int
     ) -> Inputs:
         """The call's tensors as a step's tokens see them."""
@@ -310,78 +233,3 @@ class Runner:
         if "head" not in decl.dims:
             return table[:, 0]
         return table.movedim(1, 1 + [d for d in decl.dims if d != "batch"].index("head"))
-
-    def _select(self, step: Select) -> torch.Tensor:
-        """The set as a table: ``[B, (heads,) queries' axes..., keys' axes...]``."""
-        query, key = self.bound.spaces[step.query], self.bound.spaces[step.key]
-        q = self.values[step.query].x
-        one = 1 + step.dims.index(ONE) if ONE in step.dims else None
-        rows = query
-        if step.rows is not None:
-            named = step.dims[step.by_head : step.by_head + len(query.axes)]
-            rows = Space(named, query.side, False, query.heads)
-        axes = step.dims[step.by_head + len(query.axes) :]
-        runs = key if axes == key.axes else Space(axes, key.side, False, key.heads)
-        lengths = (*self.bound.lengths(rows), *self.bound.lengths(runs))
-        if 0 in lengths:
-            none = (1,) * (1 + step.by_head)
-            empty = torch.zeros((*none, *lengths), dtype=torch.bool, device=q.device)
-            return empty if one is None else empty.squeeze(one)
-        if 0 in self.bound.lengths(key):  # nothing to score: what is forced is chosen all the same
-            groups = set_heads(step, q.shape[1], self.bound.frame.kv_heads)
-            pairs = (math.prod(self.bound.lengths(x)) for x in (rows, runs))
-            allowed = q.new_zeros((q.shape[0], groups, *pairs), dtype=torch.bool)
-            scores = allowed.to(accumulation_dtype(q.dtype))
-        else:
-            scores, allowed = self._scored(step, query, key)
-            if step.gather is not None:
-                belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
-                belongs, weight = self._belonging(step.gather, runs, key)
-                scores, allowed = gathered(scores, allowed, belongs, weight, step.gather.rule)
-            if step.rows is not None:
-                belongs, weight = (x.mT for x in self._belonging(step.rows, query, rows))
-                turned = gathered(scores.mT, allowed.mT, belongs, weight, step.rows.rule)
-                scores, allowed = (x.mT for x in turned)
-        forced = None
-        if step.force is not None:
-            always = self._pairs(step.force, rows, runs, q.shape[1])
-            forced = by_set(always, step, self.bound.frame.kv_heads).any(2)
-        amount: float | torch.Tensor
-        if isinstance(step.rule.amount, SizeOf):
-            amount = self.sets[step.rule.amount.name]
-            amount = amount if one is None else amount.unsqueeze(one)
-        else:
-            amount = float(self.bound.number(step.rule.amount))
-        found = chosen(scores, allowed, forced, step, amount, lengths)
-        return found if one is None else found.squeeze(one)
-
-    def _scored(self, step: Select, query: Space, key: Space) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores ``[B, heads of the set, queries, keys]`` and which of them are candidates."""
-        q, k = self.values[step.query].x, self.values[step.key].x
-        heads, kv_heads = q.shape[1], k.shape[1]
-        problem = self.bound.bound(step.pattern, query, {"keys": key}, heads, kv_heads, q.shape[3])
-        inputs = self._inputs(step.pattern, query, {"keys": key}, 0, heads)
-        scores, allowed = candidate_scores(problem, q, k, inputs, self.scale)
-        scores, allowed = (self._on_axes(x, query, key) for x in (scores, allowed))
-        scores = normalised(scores, allowed, step.normalise)
-        return shared(scores, allowed, step, self.bound.frame.kv_heads)
-
-    def _belonging(
-        self, gather: Gather, query: Space, key: Space
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which keys belong to which queries, and with which weight: ``[queries, keys]``."""
-        problem = self.bound.bound(gather.pattern, query, {"keys": key}, 1, 1, 1)
-        drawn = (mask(problem, Inputs(), self.device), weights(problem, self.device))
-        belongs, weight = (self._on_axes(x, query, key)[0, 0] for x in drawn)
-        return belongs, weight
-
-    def _pairs(self, pattern: PatternIR, query: Space, key: Space, heads: int) -> torch.Tensor:
-        """Where a condition holds: bool ``[B or 1, heads, queries, keys]``."""
-        problem = self.bound.bound(pattern, query, {"keys": key}, heads, heads, 1)
-        inputs = self._inputs(pattern, query, {"keys": key}, 0, heads)
-        return self._on_axes(mask(problem, inputs, self.device), query, key)
-
-    def _on_axes(self, x: torch.Tensor, query: Space, key: Space) -> torch.Tensor:
-        """``[B, H, queries, keys]`` without the tokens of prefixes and suffixes."""
-        q, k = (next(e for e in self.bound.extents(s) if e.segment.is_grid) for s in (query, key))
-        return x[:, :, q.start : q.stop, k.start : k.stop]

@@ -26,6 +26,18 @@ class Value:
     lse: torch.Tensor | None = None
 
 
+def check_tokens(x: torch.Tensor, wanted: int, name: str) -> None:
+    """Queries and keys stand for one another only where a call has as many of both.
+
+    Raises ArgumentError.
+    """
+    if x.shape[2] != wanted:
+        raise ArgumentError(
+            f"`{name}` has {x.shape[2]} tokens where {wanted} are needed: "
+            "this pattern takes as many queries as keys"
+        )
+
+
 class Vectors:
     """The values of vectors in one space. The arithmetic is that of float32 or better."""
 
@@ -39,18 +51,20 @@ class Vectors:
     def value(self, root: Vector) -> Value:
         match root:
             case Tensor(name=name):
-                return Value(self._heads(self.values[name].x), self.values[name].lse)
+                value = self.values[name]
+                check_tokens(value.x, self.bound.tokens(self.space), name)
+                return Value(self._heads(value.x), value.lse)
             case Scalar(value=value):
-                return Value(self._scalar(value).to(self.dtype))
+                return Value(self.number(value).to(self.dtype))
             case Combine(op=op, left=left, right=right):
                 return Value(_ARITHMETIC[op](self._wide(left), self._wide(right)))
             case Choose(condition=condition, then=then, otherwise=otherwise):
-                where = self._scalar(condition)
+                where = self.number(condition)
                 return Value(torch.where(where, self._wide(then), self._wide(otherwise)))
             case Map(function="lse", arguments=(Tensor(name=name),)):
                 lse = self.values[name].lse
                 assert lse is not None
-                return Value(lse[..., None].detach())
+                return Value(lse[..., None])
             case Map(function="merge", arguments=arguments):
                 return self._merge([self.value(a) for a in arguments])
             case Map(function="concat", arguments=arguments):
@@ -68,7 +82,7 @@ class Vectors:
         wanted = self.bound.frame.heads if self.space.heads is Side.Q else x.shape[1]
         return x if x.shape[1] == wanted else x.repeat_interleave(wanted // x.shape[1], 1)
 
-    def _scalar(self, root: Expr) -> torch.Tensor:
+    def number(self, root: Expr) -> torch.Tensor:
         """``[B or 1, H or 1, tokens or 1, 1]``."""
         frame, extents = self.bound.frame, self.bound.extents(self.space)
         heads = frame.heads if self.space.heads is Side.Q else frame.kv_heads

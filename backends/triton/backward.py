@@ -62,7 +62,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
-            moving, steep = query_step(w, block)
+            moving, steep = query_step(w, block, w.whole(partial))
             seen = w.seen(block, moving) if partial else None
             add_leaves(block, mine, moving, seen)
             block.let("slope_s", masked(Name("flow"), steep, seen))
@@ -82,14 +82,14 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     return kernel(w, "query_gradient", doc, names, tensors, begin, loops, end)
 
 
-def query_step(w: Writer, block: Block) -> tuple[Lowering, X | None]:
+def query_step(w: Writer, block: Block, whole: bool) -> tuple[Lowering, X | None]:
     """Names ``flow``, the slope of the loss by the edited score, of a step of the query walk.
 
     Gives the step's expressions, and the slope of the edit by the score.
     """
     w.places(block, Side.K, Name("step"))
-    block.let("key", w.read("k", Side.K, "D"))
-    block.let("value", w.read("v", Side.K, "DV"))
+    block.let("key", w.read("k", Side.K, "D", whole=whole))
+    block.let("value", w.read("v", Side.K, "DV", whole=whole))
     moving = w.lowering(block)
     block.let("dots", dot(Name("query"), across(Name("key"))))
     _, steep = w.score(block, Name("dots"), moving)
@@ -99,13 +99,17 @@ def query_step(w: Writer, block: Block) -> tuple[Lowering, X | None]:
     return moving, steep
 
 
-def row_values(block: Block) -> None:
+def row_values(block: Block, *, whole: bool = False) -> None:
     """What is read of each query: its lse in base 2, and the shift of its slopes."""
     at, real = Name("place_q"), Name("real_q")
-    block.let(
-        "norm", op("load")(Name("lse_head") + at, mask=real, other=Literal(float("inf"))) * LOG2_E
-    )
-    block.let("shift", op("load")(Name("delta_head") + at, mask=real, other=0.0))
+
+    def read(rows: str, nothing: float) -> X:
+        if whole:
+            return op("load")(Name(rows) + at)
+        return op("load")(Name(rows) + at, mask=real, other=Literal(nothing))
+
+    block.let("norm", read("lse_head", float("inf")) * LOG2_E)
+    block.let("shift", read("delta_head", 0.0))
 
 
 def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
@@ -131,9 +135,10 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
             w.places(block, Side.Q, Name("step"))
-            block.let("query", w.read("q", Side.Q, "D"))
-            block.let("d_result", w.read("d_out", Side.Q, "DV"))
-            row_values(block)
+            whole = w.whole(partial)
+            block.let("query", w.read("q", Side.Q, "D", whole=whole))
+            block.let("d_result", w.read("d_out", Side.Q, "DV", whole=whole))
+            row_values(block, whole=whole)
             moving = w.lowering(block)
             block.let(
                 "dots",
@@ -145,7 +150,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             if partial:
                 seen = w.seen(block, moving)
                 block.let("weight", op("where")(seen, Name("weight"), 0.0))
-            elif steep is not None:
+            elif steep is not None and not whole:
                 # A slope may be infinite where padding stands for a query.
                 seen = Name("real_q")[(NEW, ALL)]
             block.let(

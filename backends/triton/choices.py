@@ -40,7 +40,7 @@ class Choice:
 
 _BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
     "forward": {
-        64: (Choice(128, 64, 4, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
+        64: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
         128: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
         256: (Choice(64, 32, 4, 2), Choice(64, 32, 8, 1), Choice(32, 32, 4, 1)),
     },
@@ -50,7 +50,7 @@ _BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
         256: (Choice(64, 32, 8, 1), Choice(32, 32, 4, 1), Choice(16, 16, 4, 1)),
     },
     "key_gradient": {
-        64: (Choice(64, 64, 4, 2), Choice(64, 32, 4, 2), Choice(64, 64, 4, 1)),
+        64: (Choice(128, 64, 8, 2), Choice(64, 32, 4, 2), Choice(64, 32, 4, 1)),
         128: (Choice(64, 32, 8, 2), Choice(64, 32, 4, 1), Choice(32, 32, 4, 1)),
         256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
     },
@@ -64,7 +64,10 @@ def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]
     width = next((w for w in _BY_WIDTH[kernel] if shape.widest <= w), 256)
     half = 2 if shape.dtype == "fp32" else 1
     for c in _BY_WIDTH[kernel][width]:
-        yield Choice(min(c.rows // half, rows), min(c.step // half, step), c.warps, c.stages)
+        stands = c.rows // half
+        # Half a tile is for half the warps: matrix instructions of four take 64 rows.
+        warps = c.warps if stands <= rows else max(4, c.warps // 2)
+        yield Choice(min(stands, rows), min(c.step // half, step), warps, c.stages)
 
 
 def padded(dims: int) -> int:

@@ -62,7 +62,7 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
-            moving, _ = query_step(w, block)
+            moving, _ = query_step(w, block, w.whole(partial))
             real = Name("real_q")[(ALL, NEW)]
             seen = real & w.seen(block, moving) if partial else real
             for leaf in mine:

@@ -54,7 +54,8 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
             w.places(block, Side.K, Name("step"))
-            block.let("key", w.read("k", Side.K, "D"))
+            whole = w.whole(partial)
+            block.let("key", w.read("k", Side.K, "D", whole=whole))
             moving = w.lowering(block)
             block.let("dots", dot(Name("query"), across(Name("key"))))
             w.score(block, Name("dots"), moving)
@@ -70,7 +71,7 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))
             block.let("fade", op("exp2")(Name("highest") - Name("higher")))
             block.let("total", Name("total") * Name("fade") + op("sum")(Name("weight"), 1))
-            block.let("value", w.read("v", Side.K, "DV"))
+            block.let("value", w.read("v", Side.K, "DV", whole=whole))
             faded = Name("result") * Name("fade")[(ALL, NEW)]
             weight = Name("weight").to(element("v"))
             product = dot(weight, Name("value"), faded)

@@ -43,9 +43,9 @@ def span_walk(
     spans = spans_of(block, lowering, found)
     block.remark("Steps where the predicate decides pair by pair.")
     pieces = [x for s in spans for x in ((s.begin, s.inner), (s.outer, s.end))]
-    visit(block, "asked", pieces, step(True))
+    visit(block, pieces, step(True))
     block.remark("Steps where every pair attends.")
-    visit(block, "full", [(s.inner, s.outer) for s in spans], step(False))
+    visit(block, [(s.inner, s.outer) for s in spans], step(False))
 
 
 def spans_of(block: Block, lowering: Lowering, found: tuple[Interval, ...]) -> list[Span]:
@@ -77,7 +77,8 @@ def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> 
     anchor = Name("anchor")
     end = block.let(f"end{suffix}", op("maximum")(last - anchor + STEP - 1, 0) // STEP)
     if suffix:
-        end = block.let(end.text, op("maximum")(begin, end))
+        # An empty span may lie within a step.
+        end = block.let(end.text, op("where")(first < last, end, begin))
     if not interval.whole:
         return Span(begin, end, end, end)
     inner = (full_first - anchor + STEP - 1) // STEP
@@ -144,23 +145,23 @@ def _fields(s: Span) -> tuple[X, X, X, X]:
     return s.begin, s.inner, s.outer, s.end
 
 
-def visit(
-    block: Block, kind: str, pieces: list[tuple[X, X]], step: Callable[[Block], None]
-) -> None:
-    """One loop over several runs of steps. ``kind_i``: how many there are in the first i + 1."""
+def visit(block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None]) -> None:
+    """Several runs of steps, one after another.
+
+    One loop over all, with a choice of the step in it, takes more registers.
+    """
     if not pieces:
         return
     body = Block()
+    step(body)
     if len(pieces) == 1:
-        step(body)
         block.loop("step", Name("range")(*pieces[0]), body)
         return
-    visit, before = Name("visit"), Name(f"{kind}_0")
-    block.let(before.text, pieces[0][1] - pieces[0][0])
-    body.let("step", pieces[0][0] + visit)
-    for i, (first, last) in enumerate(pieces[1:], 1):
-        after = block.let(f"{kind}_{i}", before + (last - first))
-        body.let("step", op("where")(visit >= before, first + (visit - before), Name("step")))
-        before = after
-    step(body)
-    block.loop("visit", Name("range")(0, before), body)
+    outer = Block()
+    for i, word in enumerate(("from_step", "to_step")):
+        chosen = pieces[-1][i]
+        for n, piece in reversed(list(enumerate(pieces[:-1]))):
+            chosen = op("where")(Name("piece").equal(n), piece[i], chosen)
+        outer.let(word, chosen)
+    outer.loop("step", Name("range")(Name("from_step"), Name("to_step")), body)
+    block.loop("piece", Name("range")(0, len(pieces)), outer)

@@ -109,7 +109,8 @@ class Writer:
         if self.fixed in self.form.closed:
             length = Name(f"length_{side}")
             if side is not self.fixed:
-                block.let(place.text, Name("anchor") + slots)
+                first = Name("anchor") + tile * size
+                block.let(place.text, first + op("arange")(0, size))
                 block.let(f"real_{side}", place < length)
             else:
                 # Padding stands for the last token, so that it widens no span.
@@ -124,11 +125,17 @@ class Writer:
             block.let(place.text, slots)
             block.let(f"real_{side}", place < Name(f"length_{side}"))
 
-    def read(self, tensor: str, side: Side, dim: str) -> X:
+    def whole(self, partial: bool) -> bool:
+        """Has every slot of a step a token? Full tiles of tables may be padded, full spans not."""
+        return not partial and self.fixed in self.form.closed
+
+    def read(self, tensor: str, side: Side, dim: str, *, whole: bool = False) -> X:
         """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token."""
         dims = Name(f"dims_{dim}")
         at = offset(tensor, side, dims)
-        inside = Name(f"real_{side}")[(ALL, NEW)] & (dims < Name(dim))[(NEW, ALL)]
+        inside = (dims < Name(dim))[(NEW, ALL)]
+        if not whole:
+            inside = Name(f"real_{side}")[(ALL, NEW)] & inside
         return op("load")(Name(f"{tensor}_head") + at, mask=inside, other=0.0)
 
     def write(self, block: Block, tensor: str, side: Side, dim: str, value: X) -> None:

@@ -28,7 +28,7 @@ from attnlang.compiler.analysis.separable import any_strips, factor_table, split
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
-from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_entries
+from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_runs, joined
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -54,6 +54,9 @@ def classify(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) ->
     """Classify every pair of a query tile and a key tile of two segments."""
     if q.extent.size == 0 or k.extent.size == 0 or predicate == e.FALSE:
         return Classified(empty(q.tiles, k.tiles), True)
+    if predicate == e.TRUE:
+        every, none = np.arange(q.tiles), np.zeros(q.tiles, dtype=np.int64)
+        return Classified(from_runs([(every, none, none + k.tiles)], [], q.tiles, k.tiles), True)
     if len(q.axes) == len(k.axes) == 1 and max(q.extent.size, k.extent.size) > DENSE_AXIS:
         solved = rows.classify_rows(predicate, q, k, known)
         if solved is not None:
@@ -70,13 +73,18 @@ def _refined(
     doubtful = int((table.stops - table.starts)[~table.full].sum())
     if doubtful > TILE_BUDGET:
         return Classified(table, False)
-    r, c, full = table.entries()
-    found = _by_element(predicate, q, k, known, r[~full], c[~full])
+    r, c, _ = table.entries(~table.full)
+    found = _by_element(predicate, q, k, known, r, c)
     if found is None:
         return Classified(table, False)
-    some, every = full.copy(), full.copy()
-    some[~full], every[~full] = found
-    return Classified(from_entries(r[some], c[some], every[some], q.tiles, k.tiles), True)
+    some, every = found
+    row = np.concatenate([table.row_of_run[table.full], r[some]])
+    starts = np.concatenate([table.starts[table.full], c[some]])
+    stops = np.concatenate([table.stops[table.full], c[some] + 1])
+    full = np.concatenate([np.ones(int(table.full.sum()), dtype=bool), every[some]])
+    order = np.argsort(row * k.tiles + starts)
+    runs = row[order], starts[order], stops[order]
+    return Classified(joined(runs, full[order], q.tiles, k.tiles), True)
 
 
 def _by_element(

@@ -190,6 +190,8 @@ class PatternIR:
     meta: Meta = field(default=Meta(), compare=False)
     program: Program | None = None
     """Several steps instead of one attention: then there are no groups here."""
+    outer: PatternIR | None = None
+    """The program that this is a step of, where it was asked for by name."""
 
     @property
     def self_attention(self) -> bool:

@@ -237,6 +237,8 @@ SET_HEADS = ("head", "kv_head")
 """The dimensions of sets that are no axes."""
 
 Step: TypeAlias = Pool | Assign | Attention | Select
+Owner: TypeAlias = Branch | Recurrence | Select
+"""What has a pattern of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +252,14 @@ class Program:
     given: tuple[tuple[str, Space], ...] = ()
 
     @property
+    def owners(self) -> tuple[tuple[str, PatternIR, Owner], ...]:
+        """Every attention and selection: its name, its pattern, and what the program says of it."""
+        return tuple(_owners(self.steps))
+
+    @property
     def patterns(self) -> tuple[tuple[str, PatternIR], ...]:
         """The attention of every step under a name of its own."""
-        return tuple(_named(self.steps))
+        return tuple((name, pattern) for name, pattern, _ in self.owners)
 
 
 def attentions(program: Program) -> Iterator[PatternIR]:
@@ -272,13 +279,17 @@ def condition_by_head(pattern: PatternIR) -> bool:
     )
 
 
-def _named(steps: tuple[Step, ...]) -> Iterator[tuple[str, PatternIR]]:
+def owner_of(pattern: PatternIR) -> Owner | None:
+    """What the program says of a step's pattern; None for a pattern that is no step."""
+    if pattern.outer is None or pattern.outer.program is None:
+        return None
+    name = pattern.name.partition(".")[2]
+    return next(owner for n, _, owner in pattern.outer.program.owners if n == name)
+
+
+def _owners(steps: tuple[Step, ...]) -> Iterator[tuple[str, PatternIR, Owner]]:
     for step in steps:
-        match step:
-            case Attention(branches=branches):
-                for branch in branches:
-                    yield branch.pattern.name.partition(".")[2], branch.pattern
-            case Select(pattern=pattern):
-                yield pattern.name.partition(".")[2], pattern
-            case _:
-                pass
+        owned = step.branches if isinstance(step, Attention) else (step,)
+        for owner in owned:
+            if isinstance(owner, Branch | Recurrence | Select):
+                yield owner.pattern.name.partition(".")[2], owner.pattern, owner

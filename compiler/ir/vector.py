@@ -33,7 +33,9 @@ class Space:
     heads: Side | None = Side.Q
 
     def same_tokens(self, other: Space) -> bool:
-        return (self.axes, self.side, self.whole) == (other.axes, other.side, other.whole)
+        """May the two have the same tokens? Queries and keys of the same axes do where a call has
+        as many of both, which is checked when it runs."""
+        return (self.axes, self.whole) == (other.axes, other.whole)
 
 
 def own_spaces(q_axes: tuple[str, ...], k_axes: tuple[str, ...]) -> dict[str, Space]:
@@ -91,10 +93,11 @@ mean square."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
-READOUTS = ("column_sum", "lse", "count", "column_count")
+READOUTS = ("column_sum", "lse", "count", "column_count", "rank")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key.
-They have no gradient."""
+the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key;
+the place of each token among all, sorted by a number.
+Sums and counts have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)

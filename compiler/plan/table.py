@@ -50,12 +50,14 @@ class RunTable:
         live = int(lengths.sum())
         return {"full": full, "partial": live - full, "empty": self.rows * self.columns - live}
 
-    def entries(self) -> tuple[IntArray, IntArray, NDArray[np.bool_]]:
-        """Every visited tile: its row, its column, whether it is full."""
-        lengths = self.stops - self.starts
-        total = int(lengths.sum())
-        run = np.repeat(np.arange(len(lengths)), lengths)
-        within = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    def entries(
+        self, chosen: NDArray[np.bool_] | None = None
+    ) -> tuple[IntArray, IntArray, NDArray[np.bool_]]:
+        """Every visited tile, or those of some runs: its row, its column, whether it is full."""
+        runs = np.arange(len(self.starts)) if chosen is None else np.flatnonzero(chosen)
+        lengths = self.stops[runs] - self.starts[runs]
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        run = np.repeat(runs, lengths)
         return self.row_of_run[run], self.starts[run] + within, self.full[run]
 
     def dense(self) -> NDArray[np.uint8]:
@@ -78,19 +80,20 @@ def from_entries(
     """A table from visited tiles sorted by row, then column."""
     if not len(rows):
         return empty(n_rows, n_columns)
-    new = np.ones(len(rows), dtype=bool)
-    new[1:] = (np.diff(rows) != 0) | (np.diff(columns) != 1) | (np.diff(full.astype(np.int8)) != 0)
-    first = np.flatnonzero(new)
-    last = np.append(first[1:], len(rows)) - 1
-    counts = np.bincount(rows[first], minlength=n_rows)
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    return RunTable(n_columns, offsets, columns[first], columns[last] + 1, full[first])
+    return joined((rows, columns, columns + 1), full, n_rows, n_columns)
 
 
 def from_dense(live: NDArray[np.bool_], full: NDArray[np.bool_]) -> RunTable:
     """A table from two boolean tables ``[rows, columns]``."""
-    rows, columns = np.nonzero(live)
-    return from_entries(rows, columns, full[rows, columns], *live.shape)
+    rows, columns = live.shape
+    kind = np.zeros((rows, columns + 2), dtype=np.int8)
+    kind[:, 1:-1] = live
+    kind[:, 1:-1] += live & full
+    row, place = np.nonzero(np.diff(kind, axis=1))  # between columns place - 1 and place
+    # A run begins where something begins, and ends at the next change.
+    begins = np.flatnonzero(kind[row, place + 1] > 0)
+    whole = kind[row[begins], place[begins] + 1] == 2
+    return joined((row[begins], place[begins], place[begins + 1]), whole, rows, columns)
 
 
 def empty(rows: int, columns: int) -> RunTable:
@@ -125,7 +128,14 @@ def from_runs(live: Sequence[Runs], not_full: Sequence[Runs], rows: int, columns
     if not len(piece):
         return empty(rows, columns)
     row, starts, stops = place[piece] // width, place[piece] % width, place[piece + 1] % width
-    full = whole[piece]
+    return joined((row, starts, stops), whole[piece], rows, columns)
+
+
+def joined(runs: Runs, full: NDArray[np.bool_], rows: int, columns: int) -> RunTable:
+    """A table from disjoint runs that ascend row by row: what touches and is alike becomes one."""
+    row, starts, stops = runs
+    if not len(row):
+        return empty(rows, columns)
     new = np.ones(len(row), dtype=bool)
     new[1:] = (np.diff(row) != 0) | (starts[1:] != stops[:-1]) | (full[1:] != full[:-1])
     first = np.flatnonzero(new)
@@ -139,18 +149,17 @@ def stack(blocks: tuple[tuple[RunTable, ...], ...]) -> RunTable:
     """Tables of segment pairs put together: rows of blocks, block columns side by side."""
     if len(blocks) == 1 and len(blocks[0]) == 1:
         return blocks[0][0]
-    rows, columns, fulls = [], [], []
+    parts = []
     top = 0
     width = sum(b.columns for b in blocks[0])
     for line in blocks:
         left = 0
         for block in line:
-            r, c, f = block.entries()
-            rows.append(r + top)
-            columns.append(c + left)
-            fulls.append(f)
+            parts.append(
+                (block.row_of_run + top, block.starts + left, block.stops + left, block.full)
+            )
             left += block.columns
         top += line[0].rows
-    r, c, f = np.concatenate(rows), np.concatenate(columns), np.concatenate(fulls)
-    order = np.lexsort((c, r))
-    return from_entries(r[order], c[order], f[order], top, width)
+    row, starts, stops, full = (np.concatenate(x) for x in zip(*parts, strict=True))
+    order = np.argsort(row, kind="stable")  # the blocks of a row are there from left to right
+    return joined((row[order], starts[order], stops[order]), full[order], top, width)

@@ -25,16 +25,22 @@ def _dimension(
 ) -> int:
     if dim == "batch":
         return batch
+    outer = problem.outer
     if dim == "head":
-        return problem.heads
+        # A step's tables are those of its program; of tokens it has its own heads' alone.
+        return problem.heads if outer is None or decl.sides else outer.frame.heads
     if isinstance(dim, str):
         sides = (side,) if side is not None else (Side.K, Side.Q)
         return next(n for s in sides for n in _lengths(dim, s, problem))
-    known: dict[Expr, int] = {
-        e.Symbol(SymbolName.HEADS): problem.heads,
-        e.Symbol(SymbolName.KV_HEADS): problem.kv_heads,
-        e.Symbol(SymbolName.HEAD_DIM): problem.head_dim,
-    }
+    known: dict[Expr, int] = (
+        dict(outer.known)
+        if outer is not None
+        else {
+            e.Symbol(SymbolName.HEADS): problem.heads,
+            e.Symbol(SymbolName.KV_HEADS): problem.kv_heads,
+            e.Symbol(SymbolName.HEAD_DIM): problem.head_dim,
+        }
+    )
     for node in walk(dim):
         if isinstance(node, e.Length):
             known[node] = _lengths(node.axis, node.side, problem)[0]
@@ -45,4 +51,8 @@ def _dimension(
 
 
 def _lengths(axis: str, side: Side, problem: Problem) -> list[int]:
-    return [x.lengths[x.axes.index(axis)] for x in problem.extents(side) if axis in x.axes]
+    found = [x.lengths[x.axes.index(axis)] for x in problem.extents(side) if axis in x.axes]
+    outer = problem.outer
+    if found or outer is None or e.Length(side, axis) not in outer.known:
+        return found
+    return [outer.length(side, axis)]

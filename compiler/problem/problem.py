@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.pattern import EmptyRule, Normaliser, PatternIR, Segment
+
+if TYPE_CHECKING:
+    from attnlang.compiler.problem.program import BoundProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Problem:
     q: tuple[Extent, ...]
     k: tuple[Extent, ...]
     groups: tuple[BoundGroup, ...]
+    outer: BoundProgram | None = None
+    """The program that this is a step of, at its own lengths."""
 
     def extents(self, side: Side) -> tuple[Extent, ...]:
         return self.q if side is Side.Q else self.k

@@ -145,7 +145,7 @@ class BoundProgram:
         known = self.known
         if query.heads is None:  # these are all its heads, not some of the program's
             known = {**known, e.Symbol(SymbolName.HEADS): heads}
-        return bind(
+        made = bind(
             pattern,
             sizes,
             heads=heads,
@@ -154,6 +154,7 @@ class BoundProgram:
             q_offset=grid.origin[0],
             outer=known,
         )
+        return replace(made, outer=self)
 
     def tokens(self, space: Space) -> int:
         """How many tokens a tensor of this space has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from attnlang.compiler.problem.steps import whole_of
 from attnlang.compiler.report.scaling import Counted
 
 _FLAT = 0.002
@@ -30,7 +31,7 @@ def growth(counted: tuple[Counted, ...]) -> Growth | None:
     """The growth over three counted sizes; None without them."""
     if len(counted) != 3:
         return None
-    tokens = [x.problem.k_len for x in counted]
+    tokens = [whole_of(x.problem).k_len for x in counted]
     keys = [x.mean_keys for x in counted]
     exponent, steady = _exponent(tokens, keys)
     sizes = tuple(tuple(x.sizes.items()) for x in counted)

@@ -8,7 +8,7 @@ from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.plan import HeadPlan, Plan
-from attnlang.compiler.problem.bind import bind
+from attnlang.compiler.problem.steps import rebind
 from attnlang.compiler.report.cache import cache_bound
 from attnlang.compiler.report.facts import facts
 from attnlang.compiler.report.formula import Formula, pairs_formula
@@ -143,7 +143,7 @@ def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula 
 
     def count(length: int) -> int:
         sizes = {problem.pattern.q_axes[0]: length}
-        scaled = bind(problem.pattern, sizes, heads=problem.heads, head_dim=head_dim)
+        scaled = rebind(problem, sizes, head_dim)
         found = solved_rows_of(relations(scaled)[0])
         if found is None:
             raise PatternError(())
@@ -175,6 +175,9 @@ def _notes(plan: Plan, classes: Sequence[Relation], rows: Sequence[Rows | None])
         declared = [plan.problem.pattern.input(name) for name in missing]
         by_head = any(i.sides and "head" in i.dims for i in declared)
         why = "not analysed, as it differs by head" if by_head else "not given here"
+        outer = plan.problem.outer
+        if outer and not set(missing) & {i.name for i in outer.frame.pattern.inputs}:
+            why = "made by an earlier step"
         notes.append(f"which pairs attend depends on {names}, {why}: these are bounds")
     elif any(r is None for r in rows):
         notes.append("pairs not counted, there are too many partial tiles: these are bounds")

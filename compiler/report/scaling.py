@@ -12,8 +12,8 @@ import numpy as np
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Expr, Length
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.steps import rebind, whole_of
 from attnlang.compiler.report.dense import keys_at
 from attnlang.compiler.report.keys import rows_of
 from attnlang.compiler.report.relation import Relation, relations
@@ -108,7 +108,8 @@ def _growing(given: Lengths, limit: int) -> Iterator[tuple[Lengths, ...]]:
 def _grid(problem: Problem) -> Lengths:
     """Lengths by ``q.n`` or ``k.n``, or ``n`` where both sides have it alike."""
     lengths: Lengths = {}
-    q, k = (next(x for x in side if x.segment.is_grid) for side in (problem.q, problem.k))
+    whole = whole_of(problem)
+    q, k = (next(x for x in side if x.segment.is_grid) for side in (whole.q, whole.k))
     for axis, n in zip(q.axes, q.lengths, strict=True):
         shared = axis in k.axes and k.lengths[k.axes.index(axis)] == n
         lengths[axis if shared else f"q.{axis}"] = n
@@ -124,19 +125,16 @@ def _follows(size: Expr | None) -> bool:
 
 
 def _count(problem: Problem, sizes: Lengths, head_dim: int, mean: _Mean) -> Counted | None:
-    given = (x for x in (*problem.q, *problem.k) if not x.segment.is_grid)
+    whole = whole_of(problem)
+    given = (x for x in (*whole.q, *whole.k) if not x.segment.is_grid)
     extras = {x.segment.name: x.size for x in given if not _follows(x.segment.size)}
     try:
-        scaled = bind(
-            problem.pattern,
-            {**extras, **sizes},
-            heads=problem.heads,
-            kv_heads=problem.kv_heads,
-            head_dim=head_dim,
-        )
+        scaled = rebind(problem, {**extras, **sizes}, head_dim)
     except PatternError:  # a requirement that this length does not meet
         return None
     classes = relations(scaled)
+    if not all(x.evaluable for x in classes):
+        return None
     found = mean(classes, scaled)
     if found is None:
         return None

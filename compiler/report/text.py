@@ -23,16 +23,16 @@ WIDTH = 100
 def to_text(report: Report) -> str:
     """About twenty-five lines, no final newline."""
     lines = [
-        *_pairs(report.pairs, report.shape),
-        *_cost(report.cost),
+        *pair_lines(report.pairs, report.shape),
+        *cost_lines(report.cost),
         _BLANK,
-        *_tiles(report.tiles),
+        *tile_lines(report.tiles),
         ("plan", f"{scaled(report.memory.tables, 'B')} of tables, "
                  f"made in {three(report.tiles.planning_ms)} ms"),
         ("memory", f"{scaled(report.memory.tensors, 'B')} for q, k, v, out in bfloat16; "
                    f"a dense mask would add {scaled(report.memory.dense_mask, 'B')}"),
         _BLANK,
-        *(_fact(f, report.shape) for f in report.facts),
+        *(fact_line(f, report.shape) for f in report.facts),
         _BLANK,
         *([("formula", str(report.formula))] if report.formula else []),
         ("growth", _growth(report.growth)),
@@ -40,11 +40,11 @@ def to_text(report: Report) -> str:
         *([("receptive field", _reach(report.reach))] if report.reach else []),
         *(("note", note) for note in report.notes),
     ]  # fmt: skip
-    body = (line for label, text in lines for line in _wrapped(label, text))
+    body = (line for label, text in lines for line in wrapped(label, text))
     return "\n".join([heading(report), "", *body])
 
 
-def _wrapped(label: str, text: str) -> Iterator[str]:
+def wrapped(label: str, text: str) -> Iterator[str]:
     """A label and its text, which goes on below itself."""
     pad = " " * (_INDENT + 2)
     first = f"  {label:<{_INDENT - 2}}  "
@@ -64,7 +64,7 @@ def heading(report: Report) -> str:
     return f"{report.pattern}({params}) at {sizes}, {heads} of {shape.head_dim}"
 
 
-def _pairs(pairs: Pairs, shape: Shape) -> Iterator[Line]:
+def pair_lines(pairs: Pairs, shape: Shape) -> Iterator[Line]:
     if pairs.count is None or pairs.density is None:
         share = pairs.at_most / max(shape.pairs, 1)
         yield "pairs", f"at most {count(pairs.at_most)} of {count(shape.pairs)} ({percent(share)})"
@@ -79,7 +79,7 @@ def _pairs(pairs: Pairs, shape: Shape) -> Iterator[Line]:
         yield "keys per query", f"{count(k.most)}" if k.least == k.most else between
 
 
-def _cost(cost: Cost) -> Iterator[Line]:
+def cost_lines(cost: Cost) -> Iterator[Line]:
     dense = f"dense attention {scaled(cost.dense_forward, 'FLOP')}"
     if cost.forward is not None and cost.backward is not None:
         yield "forward", f"{scaled(cost.forward, 'FLOP')} ({dense})"
@@ -89,7 +89,7 @@ def _cost(cost: Cost) -> Iterator[Line]:
     yield "speedup", f"at most {tiles}{pairs}"
 
 
-def _tiles(tiles: Tiles) -> Iterator[Line]:
+def tile_lines(tiles: Tiles) -> Iterator[Line]:
     yield (
         "tiles",
         f"{count(tiles.full)} full, {count(tiles.partial)} partial, {count(tiles.empty)} empty: "
@@ -122,7 +122,7 @@ _MEANING = {
 }
 
 
-def _fact(fact: Fact, shape: Shape) -> Line:
+def fact_line(fact: Fact, shape: Shape) -> Line:
     word = {True: "yes", False: "no", None: "not proved"}[fact.holds]
     segments = fact.name.removeprefix("within_")
     if segments != fact.name:

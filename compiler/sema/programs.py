@@ -14,15 +14,10 @@ from attnlang.compiler.ir.program import (
     Product,
     Program,
     Recurrence,
-    Select,
-    condition_by_head,
 )
 from attnlang.compiler.ir.reads import needed, reads
 from attnlang.compiler.ir.vector import (
-    COUNTS,
-    OF_KEYS,
     READOUTS,
-    Map,
     Space,
     Tensor,
     own_spaces,
@@ -32,7 +27,8 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
 from attnlang.compiler.sema.parts import tensor
-from attnlang.compiler.sema.scope import TokenName, ValueName
+from attnlang.compiler.sema.readouts import readout
+from attnlang.compiler.sema.scope import ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
 from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
@@ -176,7 +172,7 @@ def assign(node: t.Assign, draft: Draft) -> None:
             draft.steps.append(Attention(name, (made,), space))
         return
     if isinstance(node.value, t.Call) and node.value.function.id in READOUTS:
-        _readout(node.name, node.value, draft)
+        readout(node.name, node.value, draft)
         return
     found = vector(node.value, draft, name)
     if not draft.define(node.name):
@@ -187,50 +183,6 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
-
-
-def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
-    """``mass = column_sum(a)``: numbers of an attention, read as ``k.mass`` from here on."""
-    of = node.arguments[0] if len(node.arguments) == 1 and not node.keywords else None
-    sets = {s.name: s for s in draft.steps if isinstance(s, Select)}
-    if node.function.id == "count" and isinstance(of, t.Name) and of.id in sets:
-        if draft.define(name):
-            chosen = sets[of.id]
-            heads = Side.Q if chosen.by_head else Side.K
-            space = replace(draft.spaces[chosen.query], heads=heads)
-            _number(name, node, space, draft, chosen.by_head)
-        return
-    steps = {s.name: s for s in draft.steps if isinstance(s, Attention)}
-    step = steps.get(of.id) if isinstance(of, t.Name) else None
-    branch = step.branches[0] if step is not None and len(step.branches) == 1 else None
-    good = draft.define(name)
-    kind = node.function.id
-    if not isinstance(branch, Branch) or len(branch.keys) != 1:
-        what = f"`{node.span.text}`"
-        help = f"`{kind}(a)` of a softmax attention `a = attend ...`"
-        draft.ctx.error("AL310", node.span, what=what, help=help)
-        return
-    if not good or step is None:
-        return
-    space = step.space
-    if kind in OF_KEYS:
-        space = replace(draft.spaces[branch.keys[0]], heads=Side.Q)
-    by_head = kind not in COUNTS or condition_by_head(branch.pattern)
-    _number(name, node, space, draft, by_head)
-
-
-def _number(name: t.Name, node: t.Call, space: Space, draft: Draft, by_head: bool) -> None:
-    """A number for each token of a space, as later lines read it."""
-    of, kind = node.arguments[0], node.function.id
-    assert isinstance(of, t.Name)
-    draft.steps.append(Assign(name.id, Map(kind, (Tensor(of.id),)), space))
-    draft.spaces[name.id] = space
-    heads = ("head",) if by_head else ()
-    dims = ("batch", *heads, *space.axes)
-    number = Kind.INT if kind in COUNTS else Kind.FLOAT
-    decl = InputDecl(name.id, number, dims, (space.side,), False, False, span=node.span)
-    draft.numbers.append(decl)
-    draft.ctx = draft.ctx.with_names(**{name.id: TokenName(decl)})
 
 
 def unnamed(node: t.Attend, draft: Draft, heads: tuple[Expr, Expr] | None) -> None:

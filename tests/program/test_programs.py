@@ -287,7 +287,7 @@ def test_readouts_are_numbers_of_tokens(backend: str) -> None:
     past = torch.tril(torch.ones(17, 17, dtype=torch.bool))
     s = torch.where(past, 8**-0.5 * q @ wide[0].mT, -torch.inf)
     mass, z = s.softmax(-1).sum(2), s.logsumexp(-1)
-    mass, z = mass.detach(), z.detach()
+    mass = mass.detach()
     edited = torch.where(
         past, 8**-0.5 * q @ wide[0].mT * mass[:, :, None] + z[..., None], -torch.inf
     )
@@ -326,3 +326,18 @@ def test_weights_and_gains(backend: str, rule: str) -> None:
         *(torch.autograd.grad(x.square().sum(), (q, k, v, g)) for x in (out, expected)), strict=True
     ):
         same(a, b)
+
+
+def test_queries_and_keys_stand_for_one_another_where_there_are_as_many() -> None:
+    p = parse("    over n\n    attend k, q, v where true\n")
+    q, k, v = qkv(7, 7)
+    wide = k.repeat_interleave(2, 1)
+    expected = (8**-0.5 * wide @ q.mT).softmax(-1) @ v.repeat_interleave(2, 1)
+    for backend in BACKENDS:
+        same(p.compile(backend)(q, k, v), expected)
+    q, k, v = qkv(5, 7)
+    with pytest.raises(ArgumentError, match="as many queries as keys"):
+        p.compile()(q, k, v)
+    both = parse("    over n\n    a = attend where true\n    return a + v\n")
+    with pytest.raises(ArgumentError, match="`v` has 7 tokens where 5 are needed"):
+        both.compile()(q, k, v)

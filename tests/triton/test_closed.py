@@ -120,7 +120,7 @@ def test_what_needs_tables() -> None:
     for where in ("(q.n - k.n) % 3 == 0", "k.n != q.n - 1 and k.n % 2 == 0", "q.n + k.n < 9"):
         problem = attnlang.parse(TEXT.format(where)).problem({"n": 64}, 1)
         assert not closed_sides(problem, problem.groups[0])
-    problem = attnlang.load("stdlib:neighborhood_2d").problem({"y": 8, "x": 8}, 1)
+    problem = attnlang.load("stdlib:neighborhood_2d").problem({"y": 16, "x": 16}, 1)
     assert not closed_sides(problem, problem.groups[0])
 
 

@@ -1,0 +1,294 @@
+"""Bound program -> report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.pattern import PatternIR
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Branch,
+    Pool,
+    Product,
+    Recurrence,
+    Rule,
+    Select,
+    SizeOf,
+)
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.vector import ONE, READOUTS, Map, tensors
+from attnlang.compiler.plan.make import make
+from attnlang.compiler.problem.inputs import input_shape
+from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.program import BoundProgram
+from attnlang.compiler.problem.steps import BoundStep, bound_steps
+from attnlang.compiler.report.facts import Fact
+from attnlang.compiler.report.measure import measure
+from attnlang.compiler.report.relation import relations
+from attnlang.compiler.report.report import Report
+from attnlang.compiler.report.rows import ELEMENTS
+from attnlang.compiler.report.steps.amounts import attending, candidates, choices, members
+from attnlang.compiler.report.steps.cache import Reading, cached
+from attnlang.compiler.report.steps.linear import linear
+from attnlang.compiler.report.steps.model import (
+    AttentionStep,
+    LinearStep,
+    PoolStep,
+    ProgramReport,
+    SelectStep,
+    StepReport,
+    TensorStep,
+)
+from attnlang.compiler.report.steps.sets import (
+    Chosen,
+    certain,
+    chosen_by,
+    possible,
+    reads_sets,
+    with_where,
+)
+
+Knows: TypeAlias = Callable[[Problem], Known]
+"""The run-time tensors of one step that are known."""
+
+
+@dataclass(slots=True)
+class _Made:
+    """What the steps before have made."""
+
+    bound: BoundProgram
+    knows: Knows
+    sizes: Mapping[str, int]
+    sets: dict[str, Chosen] = field(default_factory=dict)
+    readings: list[Reading] = field(default_factory=list)
+    causal: bool = True
+    depends: dict[str, None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def measure_program(
+    made: BoundProgram, sizes: Mapping[str, int], knows: Knows, planning_ms: float = 0.0
+) -> ProgramReport:
+    """Count what every step costs. sizes: as the user names them. knows: of every step's problem,
+    which of its run-time tensors are known; selections never are."""
+    state = _Made(made, knows, sizes)
+    frame = made.frame
+    steps = tuple(_steps(state))
+    costs = [c for s in steps for c in _cost(s, frame.head_dim)]
+    lying = made.spaces
+    sequence = frame.pattern.self_attention and len(frame.pattern.q_axes) == 1
+    found = None
+    if sequence and state.causal:
+        found = cached(state.readings, {n: s == lying["k"] for n, s in lying.items()})
+    states = [s for s in steps if isinstance(s, LinearStep)]
+    return ProgramReport(
+        pattern=frame.pattern.name,
+        params=frame.pattern.values,
+        sizes=tuple(sizes.items()),
+        queries=frame.q_len,
+        keys=frame.k_len,
+        heads=frame.heads,
+        kv_heads=frame.kv_heads,
+        head_dim=frame.head_dim,
+        steps=steps,
+        forward=None if None in costs else sum(c for c in costs if c is not None),
+        dense=4 * frame.head_dim * frame.heads * frame.q_len * frame.k_len,
+        depends=tuple(state.depends),
+        cache=found,
+        state=sum(s.state * (s.heads[1] - s.heads[0]) for s in states),
+        planning_ms=planning_ms,
+        notes=tuple(dict.fromkeys(state.notes)),
+    )
+
+
+def of_step(report: ProgramReport, name: str) -> ProgramReport:
+    """What the report says of one attention or selection. name: as of its pattern, whole."""
+    own = name.partition(".")[2]
+    step = next(s for s in report.steps if s.name == own)
+    costs = list(_cost(step, report.head_dim))
+    match step:
+        case AttentionStep(sets=sets):
+            depends = sets
+        case SelectStep():
+            depends = (own,)
+        case LinearStep(reads=reads):
+            depends = reads
+        case _:
+            depends = ()
+    return replace(
+        report,
+        pattern=name,
+        steps=(step,),
+        forward=costs[0] if costs else None,
+        depends=depends,
+        cache=None,
+        state=step.state * (step.heads[1] - step.heads[0]) if isinstance(step, LinearStep) else 0,
+    )
+
+
+def _steps(state: _Made) -> Iterator[StepReport]:
+    made = state.bound
+    lying = made.spaces
+    bound = {s.name: s for s in bound_steps(made)}
+    for step in made.program.steps:
+        match step:
+            case Pool(name=name, source=source, space=space):
+                tokens = made.tokens(lying[source]), made.tokens(space)
+                yield PoolStep(name, source, space.axes, str(step.reduction), tokens)
+            case Assign(name=name, value=value, space=space):
+                reads = tuple(dict.fromkeys(tensors(value)))
+                reader = value.function if isinstance(value, Map) else None
+                readout = reader if reader in READOUTS else None
+                yield TensorStep(name, reads, readout, made.tokens(space))
+            case Select():
+                yield _select(step, bound[_name(step.pattern)], state)
+            case Attention(branches=branches):
+                for branch in branches:
+                    here = bound[_name(branch.pattern)]
+                    if here.problem is None:
+                        state.notes.append(f"`{here.name}` has no tokens or heads at this size")
+                    elif isinstance(branch, Recurrence):
+                        found = linear(here, branch, made)
+                        state.depends |= dict.fromkeys(found.reads)
+                        state.causal &= branch.causal
+                        yield found
+                    else:
+                        yield _attention(branch, here, here.problem, state)
+
+
+def _name(pattern: PatternIR) -> str:
+    return pattern.name.partition(".")[2]
+
+
+def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
+    made = state.bound
+    found = chosen_by(step, here, made, state.sets)
+    frame = made.frame
+    sets = {"head": frame.heads, "kv_head": frame.kv_heads}.get(step.dims[0], 1)
+    pairs = None
+    if here.problem is not None:
+        known = state.knows(here.problem)
+        pairs = candidates(here.problem, state.sets, known)
+        state.depends |= dict.fromkeys(_unknown(here.problem, known, state))
+        state.readings.append(_reading(step.key, here.problem, state))
+    state.sets[step.name] = found
+    state.depends[step.name] = None
+    return SelectStep(
+        name=step.name,
+        query=None if here.query.axes == (ONE,) else step.query,
+        key=None if found.k.axes == (ONE,) else step.key,
+        sets=sets,
+        choices=choices(found, made),
+        rule=_rule(step.rule, made),
+        per=tuple(step.dims[i] for i in step.rule.per if step.dims[i] != ONE),
+        candidates=pairs,
+        members=members(found, made, sets),
+        of=found.k.size * (found.q.size if found.k.axes == (ONE,) else 1),
+        forward=None if pairs is None else _scoring(step) * frame.head_dim * pairs.total,
+    )
+
+
+def _scoring(step: Select) -> int:
+    """FLOPs for each feature of a pair: none where the score is no product."""
+    score = step.pattern.groups[0].attend.score
+    product = e.Symbol(e.SymbolName.SCORE)
+    return 2 if score is None or any(x == product for x in walk(score)) else 0
+
+
+def _rule(rule: Rule, made: BoundProgram) -> str:
+    if isinstance(rule.amount, SizeOf):
+        kind = "most" if rule.amount.largest else "count"
+        return f"{rule.kind} {kind}({rule.amount.name})"
+    amount = made.number(rule.amount)
+    return f"{rule.kind} {int(amount) if rule.kind == 'top' else f'{float(amount):g}'}"
+
+
+def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) -> AttentionStep:
+    sets = tuple(n for n in state.sets if any(_reads(g.attend.where, n) for g in problem.groups))
+    known = state.knows(problem)
+    state.depends |= dict.fromkeys(_unknown(problem, known, state))
+    upper = with_where(problem, lambda x: possible(x, state.sets))
+    report = measure(make(upper, None, known), state.sizes, problem.head_dim, 0.0)
+    by_rule = None
+    if sets:
+        by_rule = attending(problem, state.sets, known, state.bound)
+        report = _with_rows(report, problem, known, state)
+    causal = report.fact("causal").holds
+    whole = state.bound.spaces
+    for name in branch.keys:
+        if whole[name].whole:
+            state.causal &= causal is True
+    if len(branch.keys) == 1:
+        state.readings.append(_reading(branch.keys[0], problem, state))
+    else:
+        state.causal = False
+    products = sum(_products(x, branch, here, state.bound) for x in branch.products)
+    heads = here.start, here.stop
+    return AttentionStep(
+        here.name, branch.query, branch.keys, heads, sets, report, by_rule, products
+    )
+
+
+def _products(made: Product, branch: Branch, here: BoundStep, bound: BoundProgram) -> int:
+    """FLOPs of every token of a side times every vector of a table."""
+    frame = bound.frame
+    decl = next(i for i in frame.pattern.inputs if i.name == made.table)
+    shape = input_shape(decl, None, frame, 1)[decl.dims[:1] == ("batch",) :]
+    vectors = math.prod(shape[made.by_head : -1])
+    spaces = [here.query] if made.side is Side.Q else list(here.keys.values())
+    return 2 * frame.head_dim * vectors * here.heads * sum(bound.tokens(s) for s in spaces)
+
+
+def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> Report:
+    """What holds of every pair that may attend holds of those that do, but for non-empty rows:
+    these are those of the pairs that surely attend."""
+    lower = with_where(problem, lambda x: certain(x, state.sets))
+    holds = None
+    if problem.q_len * problem.k_len <= ELEMENTS:
+        sure = measure(make(lower, None, known), state.sizes, problem.head_dim, 0.0)
+        holds = sure.fact("rows_nonempty").holds or None
+    facts = tuple(Fact(f.name, holds) if f.name == "rows_nonempty" else f for f in report.facts)
+    return replace(report, facts=facts)
+
+
+def _reading(tensor: str, problem: Problem, state: _Made) -> Reading:
+    upper = with_where(problem, lambda x: possible(x, state.sets))
+    return Reading(tensor, relations(upper, state.knows(problem)))
+
+
+def _reads(where: Expr, name: str) -> bool:
+    return any(isinstance(x, e.Table) and x.name == name for x in walk(where))
+
+
+def _unknown(problem: Problem, known: Known, state: _Made) -> Iterator[str]:
+    """Inputs that decide which pairs attend and are not known."""
+    parameters = dict(problem.pattern.values)
+    for group in problem.groups:
+        for x in walk(group.attend.where):
+            if (
+                isinstance(x, e.TokenInput | e.Table)
+                and x.name not in parameters
+                and not known.covers(x)
+                and not reads_sets(x, state.sets)
+            ):
+                yield x.name
+
+
+def _cost(step: StepReport, head_dim: int) -> Iterator[int | None]:
+    match step:
+        case AttentionStep(report=report, by_rule=by_rule, products=products):
+            pairs = report.pairs.at_most if by_rule is None else by_rule.total
+            yield 4 * head_dim * pairs + products
+        case SelectStep(forward=forward):
+            yield forward
+        case LinearStep(forward=forward):
+            yield forward
+        case _:
+            pass

@@ -1,0 +1,176 @@
+"""A report on a program as plain, aligned text: a section for each step, then the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from attnlang.compiler.report.steps.model import (
+    Amount,
+    AttentionStep,
+    DecayKind,
+    Horizon,
+    LinearStep,
+    PoolStep,
+    ProgramReport,
+    SelectStep,
+    StepReport,
+    TensorStep,
+)
+from attnlang.compiler.report.text import Line, fact_line, pair_lines, tile_lines, wrapped
+from attnlang.compiler.report.words import count, parameter, percent, plural, scaled, three
+
+_DECAYS: dict[DecayKind, str] = {
+    "none": "none",
+    "constant": "constant",
+    "token": "one for each token",
+    "channel": "one for each token and feature of the key",
+}
+
+
+def program_text(report: ProgramReport) -> str:
+    """No final newline."""
+    lines = [heading(report)]
+    for step in report.steps:
+        title, *body = _section(step, report)
+        lines += ["", title, *(x for label, text in body for x in wrapped(label, text))]
+    whole = (x for label, text in _whole(report) for x in wrapped(label, text))
+    return "\n".join([*lines, "", "in all", *whole])
+
+
+def heading(report: ProgramReport) -> str:
+    params = ", ".join(f"{name}={parameter(value)}" for name, value in report.params)
+    sizes = ", ".join(f"{name}={size}" for name, size in report.sizes)
+    heads = plural(report.heads, "head")
+    if report.kv_heads != report.heads:
+        heads += f" on {report.kv_heads}"
+    return f"{report.pattern}({params}) at {sizes}, {heads} of {report.head_dim}"
+
+
+def _section(step: StepReport, report: ProgramReport) -> tuple[str, *tuple[Line, ...]]:
+    match step:
+        case PoolStep(name=name, source=source):
+            axes = f" over {', '.join(step.axes)}" if step.axes else ""
+            tokens = f"{count(step.tokens[1])} from {count(step.tokens[0])}"
+            return (f"{name}: {step.reduction} of {source}{axes}", ("tokens", tokens))
+        case TensorStep(name=name, reads=reads, readout=readout):
+            how = "made" if readout is None else readout.replace("_", " ")
+            return (f"{name}: {how} of {' and '.join(reads)}", ("tokens", count(step.tokens)))
+        case SelectStep(query=query, key=key):
+            of = " for ".join(x for x in (key, query) if x is not None)
+            return (f"{step.name}: selection of {of}", *_select(step))
+        case AttentionStep():
+            title = f"{step.name}: attention of {step.query} to {', '.join(step.keys)}"
+            return (title + _heads(step.heads, report), *_attention(step))
+        case LinearStep():
+            title = f"{step.name}: linear attention of {step.query} to {step.key}"
+            return (title + _heads(step.heads, report), *_linear(step))
+        case _:
+            assert_never(step)
+
+
+def _heads(heads: tuple[int, int], report: ProgramReport) -> str:
+    return "" if heads == (0, report.heads) else f", {_ranges(tuple(range(*heads)))}"
+
+
+def _ranges(heads: tuple[int, ...]) -> str:
+    """``head 3``, ``heads 0-7``, ``heads 0, 2``"""
+    if len(heads) > 1 and heads[-1] - heads[0] == len(heads) - 1:
+        return f"heads {heads[0]}-{heads[-1]}"
+    return f"head{'s' if len(heads) > 1 else ''} {', '.join(map(str, heads))}"
+
+
+def _select(step: SelectStep) -> Iterator[Line]:
+    per = f" per {', '.join(step.per)}" if step.per else ""
+    yield "rule", f"{step.rule}{per}: {plural(step.choices, 'choice')}"
+    found, members = step.candidates, step.members
+    scored = "not counted" if found is None else f"{count(found.total)} pairs{_sampled(found)}"
+    yield "candidates", scored
+    if members is not None and step.query and step.key:
+        more = f", {three(members.mean)} on average" if members.mean < members.most else ""
+        yield "chosen", f"at most {count(members.most)} of {count(step.of)} for a query{more}"
+    elif members is not None:
+        most = members.total / max(step.sets, 1)
+        yield "chosen", f"at most {three(most)} of {count(step.of)}"
+    if step.forward:
+        yield "forward", f"{scaled(step.forward, 'FLOP')} of scores"
+
+
+def _attention(step: AttentionStep) -> Iterator[Line]:
+    report = step.report
+    if not step.sets or step.by_rule is None:
+        yield from pair_lines(report.pairs, report.shape)
+        pairs = report.pairs.at_most
+    else:
+        pairs, found = step.by_rule.total, step.by_rule
+        share = percent(pairs / max(report.shape.pairs, 1))
+        what = f"{count(pairs)} of {count(report.shape.pairs)} ({share})"
+        yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {' and '.join(step.sets)}"
+        yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
+        yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
+    word = "" if report.pairs.count is not None and not step.sets else "at most "
+    yield "forward", f"{word}{scaled(4 * report.shape.head_dim * pairs, 'FLOP')}"
+    if step.products:
+        yield "products", f"{scaled(step.products, 'FLOP')} of tokens with vectors of tables"
+    if not step.sets:
+        yield from tile_lines(report.tiles)
+    yield fact_line(report.fact("rows_nonempty"), report.shape)
+    causal = report.fact("causal")
+    if causal.holds is not None:  # between tokens of different axes there is no order
+        yield fact_line(causal, report.shape)
+    yield from (("note", note) for note in report.notes)
+
+
+def _linear(step: LinearStep) -> Iterator[Line]:
+    yield "decay", _DECAYS[step.decay] + (", written by the delta rule" if step.delta else "")
+    heads = step.heads[1] - step.heads[0]
+    yield "state", f"{scaled(step.state, 'B')} for each of {plural(heads, 'head')}, at any length"
+    yield "forward", f"{scaled(step.forward, 'FLOP')}, linear in the length"
+    for x in step.horizons[:4]:
+        yield "horizon", _horizon(x)
+    if len(step.horizons) > 4:
+        yield "horizon", f"{_horizon(step.horizons[-1])} ({len(step.horizons)} kinds of heads)"
+    if step.reads:
+        yield "reads", ", ".join(step.reads)
+    yield "causal", "yes" if step.causal else "no          every query reads the sum over all keys"
+
+
+def _horizon(x: Horizon) -> str:
+    verb = "forgets" if len(x.heads) == 1 else "forget"
+    return f"{_ranges(x.heads)} {verb} within {plural(x.tokens, 'token')} (below 2**-24)"
+
+
+def _sampled(amount: Amount) -> str:
+    return "" if amount.sample is None else f", estimated from {amount.sample} queries"
+
+
+def _bounded(step: StepReport) -> bool:
+    """Is its cost a bound rather than a count?"""
+    match step:
+        case AttentionStep(report=report, sets=sets):
+            return bool(sets) or report.pairs.count is None
+        case SelectStep():
+            return True
+        case _:
+            return False
+
+
+def _whole(report: ProgramReport) -> Iterator[Line]:
+    if report.forward is not None:
+        dense = f"dense attention {scaled(report.dense, 'FLOP')}"
+        if report.forward:
+            dense += f", {three(report.dense / report.forward)} times as much"
+        word = "at most " if any(map(_bounded, report.steps)) else ""
+        yield "forward", f"{word}{scaled(report.forward, 'FLOP')} ({dense})"
+    depends = ", ".join(report.depends)
+    yield "data-dependent", depends or "nothing: the same pairs for all inputs"
+    if report.cache is not None:
+        kept = [f"{plural(c.tokens, 'token')} of {c.name}" for c in report.cache]
+        yield "kv cache", f"at most {', '.join(kept)}" if kept else "none: states alone"
+    if report.state:
+        yield "state", f"{scaled(report.state, 'B')} a sequence, in place of a cache"
+    names = [s.name for s in report.steps if isinstance(s, AttentionStep) and not s.sets]
+    if names and "." not in report.pattern:
+        full = ", ".join(f"{report.pattern}.{n}" for n in names)
+        yield "in full", f"by the names {full}" if len(names) > 1 else f"by the name {full}"
+    yield from (("note", note) for note in report.notes)

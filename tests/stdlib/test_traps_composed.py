@@ -1,0 +1,152 @@
+"""What implementers get wrong about attentions that are made of others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attnlang
+from attnlang.compiler.diagnostics.model import PatternError
+
+load = attnlang.load
+Tensor = torch.Tensor
+
+
+def qkv(n: int, heads: int = 2, width: int = 4) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(n)
+    return [torch.randn(1, heads, n, width, generator=generator).double() for _ in range(3)]
+
+
+# -- Music Transformer ----------------------------------------------------------------------------
+
+
+def test_a_longer_table_is_read_from_its_end() -> None:
+    """The last row is distance 0: rows in front of those that are needed change nothing."""
+    q, k, v = qkv(6)
+    table = torch.randn(2, 9, 4, dtype=torch.float64)
+    long = load("stdlib:music_relative", reach=9).compile()(q, k, v, E=table)
+    short = load("stdlib:music_relative", reach=6).compile()(q, k, v, E=table[:, 3:])
+    torch.testing.assert_close(long, short)
+
+
+def test_far_keys_are_not_clipped_to_the_first_row() -> None:
+    q, k, v = qkv(6)
+    table = torch.randn(2, 2, 4, dtype=torch.float64)
+    padded = torch.cat([torch.zeros(2, 4, 4, dtype=torch.float64), table], 1)
+    short = load("stdlib:music_relative", reach=2).compile()(q, k, v, E=table)
+    torch.testing.assert_close(
+        short, load("stdlib:music_relative", reach=6).compile()(q, k, v, E=padded)
+    )
+
+
+# -- VSTAR ----------------------------------------------------------------------------------------
+
+
+def test_a_negative_largest_score_pushes_nearby_frames_away() -> None:
+    """The bump has the sign of the row's largest score, before any edit."""
+    q, k, _ = qkv(5, 1)
+    op = load("stdlib:vstar_tar", strength=1.0, sigma=1.0).compile()
+    v = torch.eye(5, dtype=torch.float64)[None, None]
+    up = op(q.abs(), k.abs(), v)[0, 0].diagonal()
+    down = op(q.abs(), -k.abs(), v)[0, 0].diagonal()
+    plain = attnlang.compile("stdlib:full")
+    assert bool((up > plain(q.abs(), k.abs(), v)[0, 0].diagonal()).all())
+    assert bool((down < plain(q.abs(), -k.abs(), v)[0, 0].diagonal()).all())
+
+
+# -- HiLo -----------------------------------------------------------------------------------------
+
+
+def test_heads_within_windows_come_first() -> None:
+    q, k, v = qkv(16, 4)
+    sizes = {"y": 4, "x": 4}
+    out = load("stdlib:hilo", window=2, alpha=0.25).compile()(q, k, v, sizes)
+    near = load("stdlib:maxvit_block", window=2).compile()(q, k, v, sizes)
+    torch.testing.assert_close(out[:, :3], near[:, :3])
+    assert not torch.allclose(out[:, 3], near[:, 3])
+
+
+def test_windows_of_one_pixel_leave_plain_attention() -> None:
+    q, k, v = qkv(6)
+    out = load("stdlib:hilo", window=1).compile()(q, k, v, {"y": 2, "x": 3})
+    torch.testing.assert_close(out, attnlang.compile("stdlib:full")(q, k, v))
+
+
+def test_an_image_that_windows_do_not_fit_is_refused() -> None:
+    q, k, v = qkv(9)
+    with pytest.raises(PatternError, match="windows fit the image"):
+        load("stdlib:hilo", window=2).compile()(q, k, v, {"y": 3, "x": 3})
+
+
+# -- Combiner and CCA -----------------------------------------------------------------------------
+
+
+def changed(op: attnlang.Op, inputs: list[Tensor], which: int, place: int) -> list[int]:
+    """The queries whose output moves with one token of q, k or v."""
+    moved = [x.clone() for x in inputs]
+    moved[which][:, :, place] += 1.0
+    apart = (op(*inputs) - op(*moved)).abs().amax((0, 1, 3))
+    return (apart > 1e-9).nonzero().flatten().tolist()
+
+
+def test_the_own_segment_has_no_summary_yet() -> None:
+    """Strictly earlier segments alone: a later token of the own one must not leak into it."""
+    op = load("stdlib:combiner_fixed", segment=4).compile()
+    assert changed(op, qkv(12), 2, 6) == [6, 7, *range(8, 12)]
+    assert changed(op, qkv(12), 1, 7) == [7, *range(8, 12)]
+
+
+def test_a_region_counts_once_however_long_it_is() -> None:
+    """With equal keys a segment weighs as much as a token."""
+    q, k, v = qkv(8, 1)
+    op = load("stdlib:combiner_fixed", segment=4).compile()
+    out = op(q, torch.zeros_like(k), v)
+    torch.testing.assert_close(out[0, 0, 4], (v[0, 0, :4].mean(0) + v[0, 0, 4]) / 2)
+
+
+def test_groups_are_seen_once_the_window_has_left_them() -> None:
+    """window % group need not be 0: a query sees between window and window + group - 1 tokens."""
+    step = load("stdlib:cca_core", group=4, window=6).steps["attended"]
+    mask = step.mask({"k.core_key": 5, "n": 18})[0]
+    tokens, groups = mask[:, 5:].sum(1), mask[:, :5].sum(1)
+    assert tokens[9:].tolist() == [6, 7, 8, 9, 6, 7, 8, 9, 6]
+    assert (tokens + 4 * groups).tolist() == list(range(1, 19))
+
+
+def test_within_the_window_core_context_is_causal_attention() -> None:
+    q, k, v = qkv(9)
+    out = load("stdlib:cca_core", group=4, window=9).compile()(q, k, v)
+    torch.testing.assert_close(out, attnlang.compile("stdlib:causal")(q, k, v))
+
+
+# -- reversed attention and ISTA-Net --------------------------------------------------------------
+
+
+def test_what_a_token_sends_sums_to_one() -> None:
+    q, k, _ = qkv(6)
+    v = torch.eye(6, dtype=torch.float64).expand(1, 2, 6, 6)
+    ones = torch.ones(1, 6, 2).double()
+    out = load("stdlib:dependency_vit").compile()(q, k, v, chosen=ones, message=ones[..., 0])
+    torch.testing.assert_close(out.sum(2), torch.ones(1, 2, 6).double())
+    assert not torch.allclose(out.sum(3), torch.ones(1, 2, 6).double())
+
+
+def test_gates_are_the_senders() -> None:
+    q, k, v = qkv(6)
+    message = torch.ones(1, 6).double()
+    message[0, 2] = 0.0
+    silent = v.clone()
+    silent[:, :, 2] = 0.0
+    op, chosen = load("stdlib:dependency_vit").compile(), torch.ones(1, 6, 2).double()
+    torch.testing.assert_close(
+        op(q, k, v, chosen=chosen, message=message),
+        op(q, k, silent, chosen=chosen, message=torch.ones(1, 6).double()),
+    )
+
+
+def test_weights_of_ista_are_no_softmax() -> None:
+    """With alpha 0 the map alone mixes tokens, and its first index is the token of q."""
+    q, k, v = qkv(5)
+    learned = torch.randn(2, 5, 5, dtype=torch.float64)
+    out = load("stdlib:ista").compile()(q, k, v, M=learned, alpha=torch.zeros(2).double())
+    torch.testing.assert_close(out, learned.mT @ v)
