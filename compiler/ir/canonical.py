@@ -165,7 +165,7 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
     for step in program.steps:
         match step:
             case Pool():
-                how = f"{step.reduction} {step.divide}"
+                how = f"{step.reduction} {step.chosen or step.divide}"
                 yield f"pool {step.name} {step.source} {_space(step.space)} {how}"
             case Assign():
                 yield f"assign {step.name} {_space(step.space)} {_vector(step.value, numbers)}"

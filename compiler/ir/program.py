@@ -51,6 +51,8 @@ class Reduction(StrEnum):
     MIN = "min"
     FIRST = "first"
     LAST = "last"
+    TAKE = "take"
+    PUT = "put"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Pool:
     """One vector for each token of ``space``: the tokens it covers, reduced.
 
     divide: what a mean divides by, the ``tokens`` that are there or the ``size`` of a full run.
+    chosen: the set whose members are taken to slots, or put back.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Pool:
     space: Space
     reduction: Reduction
     divide: Literal["tokens", "size"] = "tokens"
+    chosen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

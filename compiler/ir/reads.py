@@ -34,8 +34,9 @@ def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
 def reads(step: Step) -> Iterator[str]:
     """The names of the tensors, sets, numbers and inputs that a step reads."""
     match step:
-        case Pool(source=source):
+        case Pool(source=source, chosen=chosen):
             yield source
+            yield from () if chosen is None else (chosen,)
         case Assign(value=value):
             yield from _vector(value)
         case Attention(branches=branches):

@@ -11,6 +11,7 @@ from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
 from attnlang.compiler.sema.given import own_heads
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.moves import MOVES, move
 from attnlang.compiler.sema.scope import AxisName
 from attnlang.compiler.syntax import tree as t
 
@@ -76,7 +77,7 @@ def pool(node: t.Pool, draft: Draft) -> None:
     if (
         not isinstance(call, t.Call)
         or call.function.id not in kinds
-        or len(call.arguments) != 1
+        or len(call.arguments) != (2 if call.function.id in MOVES else 1)
         or not isinstance(call.arguments[0], t.Name)
     ):
         draft.ctx.error(
@@ -88,6 +89,12 @@ def pool(node: t.Pool, draft: Draft) -> None:
     space = tensor(source, draft)
     axes = tuple(a.id for a in node.axes)
     good = space is not None
+    if call.function.id in MOVES:
+        moved = None if space is None else move(node, call, space, draft)
+        if draft.define(node.name) and moved is not None:
+            draft.spaces[moved.name] = moved.space
+            draft.steps.append(moved)
+        return
     for axis in node.axes:
         if space is not None and _root(axis.id, draft) not in (*space.axes, "index", ""):
             draft.ctx.error(
