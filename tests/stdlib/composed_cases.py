@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 import attnlang
-from tests.oracles import branches, dense
+from tests.oracles import branches, dense, slots
 from tests.oracles.composed import Call, Oracle
 
-ORACLES: dict[str, Oracle] = {**branches.ORACLES, **dense.ORACLES}
+ORACLES: dict[str, Oracle] = {**branches.ORACLES, **dense.ORACLES, **slots.ORACLES}
 Shape = tuple[int, ...]
 
 
@@ -97,6 +97,17 @@ CASES: list[Case] = [
     *(
         Case("cca_core", {"n": n}, {"group": g, "window": w}, 4)
         for n, g, w in ((17, 3, 4), (16, 4, 4), (16, 4, 1), (9, 2, 20), (7, 1, 3), (3, 4, 1))
+    ),
+    *(
+        Case(
+            "abc",
+            {"n": n, "m": m},
+            {"slots": r},
+            4,
+            learned={"key_slots": (4, r, 3), "value_slots": (4, r, 3)},
+            shapes=((4, n, 3), (kv, m, 3), (kv, m, 3)),
+        )
+        for n, m, r, kv in ((1, 1, 1, 4), (5, 9, 3, 2), (9, 4, 7, 1))
     ),
     *(Case("ista", {"n": n}, learned={"M": (2, n, n), "alpha": (2,)}) for n in (1, 9)),
     *(
