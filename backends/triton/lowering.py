@@ -7,7 +7,6 @@ analysis decides it, so that a kernel never disagrees with the plan.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -23,7 +22,7 @@ from attnlang.backends.triton.functions import (
     compare,
     function,
 )
-from attnlang.backends.triton.source.tree import ALL, NEW, Block, Let, Literal, Name, X, lift, op
+from attnlang.backends.triton.source.tree import ALL, NEW, Block, Literal, Name, X, lift, op
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Range
@@ -259,7 +258,7 @@ class Lowering:
         inside: X | None = None
         for i, (index, value) in enumerate(zip(indices, values, strict=True)):
             if len(sides) == 2 and not isinstance(index, Literal | Name):
-                index = self._alone(f"index_{i}", index)
+                index = self._fresh(f"index_{i}", index)
             offset = offset + index * self.argument(a.TableStride(x.name, i))
             size: X = self.argument(a.TableSize(x.name, i))
             if not value.sides:
@@ -280,7 +279,7 @@ class Lowering:
             value = self._lower(index, False)
             if value.sides:
                 code = self._spread(self._named(value), frozenset(Side)).code
-                code = self._alone(f"entry_{i}", code)
+                code = self._fresh(f"entry_{i}", code)
                 size = self.argument(a.TableSize(x.name, i))
                 flat = code if flat is None else flat * size + code
                 inside = both(inside, (code >= 0) & (code < size))
@@ -288,15 +287,10 @@ class Lowering:
         assert inside is not None
         return flat.to(INT32), inside
 
-    def _alone(self, name: str, value: X) -> Name:
-        """A matrix under a name that nothing else in the body has: two reads of tables have two
-        indices."""
+    def _fresh(self, name: str, code: X) -> Name:
+        """A matrix under a name of its own: what reads it is written later than other matrices."""
         body = self._body()
-        taken = {s.name.text for s in body.statements if isinstance(s, Let)}
-        free = (f"{name}_{n}" for n in itertools.count(2))
-        return body.let(
-            name if name not in taken else next(n for n in free if n not in taken), value
-        )
+        return body.let(f"{name}_{len(body.statements)}", code)
 
     def _body(self) -> Block:
         """Where the side that moves is read: matrices are worked out after it."""
