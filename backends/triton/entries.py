@@ -58,13 +58,14 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
     w.places(tile, Side.Q, Name("tile_q"))
     tile.let("query", w.read("q", Side.Q, "D"))
     tile.let("d_result", w.read("d_out", Side.Q, "DV"))
-    row_values(tile)
+    row_values(w, tile)
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
             moving, _ = query_step(w, block, w.whole(partial))
             real = Name("real_q")[(ALL, NEW)]
-            seen = real & w.seen(block, moving) if partial else real
+            asked = w.let_in(block, moving, partial)
+            seen = real if asked is None else real & asked
             for leaf in mine:
                 _add_by_entry(block, leaf, moving, seen)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
@@ -15,9 +16,10 @@ from attnlang.compiler.ir.program import (
     Select,
     SizeOf,
     Step,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import Vector, scalars, tensors
+from attnlang.compiler.ir.vector import Map, Tensor, Vector, scalars, tensors
 
 
 def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
@@ -34,9 +36,10 @@ def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
 def reads(step: Step) -> Iterator[str]:
     """The names of the tensors, sets, numbers and inputs that a step reads."""
     match step:
-        case Pool(source=source):
+        case Pool(source=source, where=where):
             yield source
-        case Assign(value=value):
+            yield from () if where is None else (i.name for i in where.inputs)
+        case Assign(value=value) | Turn(value=value):
             yield from _vector(value)
         case Attention(branches=branches):
             for branch in branches:
@@ -56,7 +59,7 @@ def _branch(branch: Branch | Recurrence) -> Iterator[str]:
             yield from (branch.query, *branch.keys, *branch.values)
         case Recurrence():
             yield from (branch.query, branch.key, branch.value)
-            for x in (branch.decay, branch.delta):
+            for x in (branch.decay, branch.delta, branch.logit):
                 yield from () if x is None else _numbers(x)
 
 
@@ -68,3 +71,24 @@ def _vector(root: Vector) -> Iterator[str]:
 
 def _numbers(root: Expr) -> Iterator[str]:
     return (x.name for x in walk(root) if isinstance(x, e.TokenInput | e.Table))
+
+
+def has_lse(pattern: PatternIR) -> bool:
+    """Is the result one softmax, with a log-sum-exp?"""
+    if pattern.program is None:
+        return all(g.attend.normaliser is Normaliser.SOFTMAX for g in pattern.groups)
+    return one_softmax(pattern.program.result, {s.name: s for s in pattern.program.steps})
+
+
+def one_softmax(root: Vector, steps: Mapping[str, Step]) -> bool:
+    """The same of a tensor that earlier steps made."""
+    match root:
+        case Map(function="merge"):
+            return True
+        case Tensor(name=name):
+            match steps.get(name):
+                case Attention(branches=branches):
+                    return all(isinstance(b, Branch) and has_lse(b.pattern) for b in branches)
+                case Assign(value=value):
+                    return one_softmax(value, steps)
+    return False

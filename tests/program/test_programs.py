@@ -10,7 +10,7 @@ import torch
 
 import attnlang
 from attnlang.backends.arguments import ArgumentError
-from attnlang.compiler.diagnostics.model import PatternError, Unsupported
+from attnlang.compiler.diagnostics.model import PatternError
 
 BACKENDS = ("reference", "blocked")
 Tensor = torch.Tensor
@@ -235,8 +235,6 @@ def test_what_programs_cannot_do_is_said() -> None:
         two.compile()(q, k, v, return_lse=True)
     with pytest.raises(ArgumentError, match="keeps no state"):
         two.compile()(q, k, v, return_state=True)
-    with pytest.raises(Unsupported, match="attend linear"):
-        parse("    over n\n    attend linear where causal(n)\n").compile("triton")
 
 
 def test_steps_are_patterns() -> None:
@@ -326,18 +324,3 @@ def test_weights_and_gains(backend: str, rule: str) -> None:
         *(torch.autograd.grad(x.square().sum(), (q, k, v, g)) for x in (out, expected)), strict=True
     ):
         same(a, b)
-
-
-def test_queries_and_keys_stand_for_one_another_where_there_are_as_many() -> None:
-    p = parse("    over n\n    attend k, q, v where true\n")
-    q, k, v = qkv(7, 7)
-    wide = k.repeat_interleave(2, 1)
-    expected = (8**-0.5 * wide @ q.mT).softmax(-1) @ v.repeat_interleave(2, 1)
-    for backend in BACKENDS:
-        same(p.compile(backend)(q, k, v), expected)
-    q, k, v = qkv(5, 7)
-    with pytest.raises(ArgumentError, match="as many queries as keys"):
-        p.compile()(q, k, v)
-    both = parse("    over n\n    a = attend where true\n    return a + v\n")
-    with pytest.raises(ArgumentError, match="`v` has 7 tokens where 5 are needed"):
-        both.compile()(q, k, v)

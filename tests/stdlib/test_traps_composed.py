@@ -107,7 +107,7 @@ def test_a_region_counts_once_however_long_it_is() -> None:
 def test_groups_are_seen_once_the_window_has_left_them() -> None:
     """window % group need not be 0: a query sees between window and window + group - 1 tokens."""
     step = load("stdlib:cca_core", group=4, window=6).steps["attended"]
-    mask = step.mask({"k.core_key": 5, "n": 18})[0]
+    mask = step.mask({"n": 18})[0]
     tokens, groups = mask[:, 5:].sum(1), mask[:, :5].sum(1)
     assert tokens[9:].tolist() == [6, 7, 8, 9, 6, 7, 8, 9, 6]
     assert (tokens + 4 * groups).tolist() == list(range(1, 19))
@@ -150,3 +150,82 @@ def test_weights_of_ista_are_no_softmax() -> None:
     learned = torch.randn(2, 5, 5, dtype=torch.float64)
     out = load("stdlib:ista").compile()(q, k, v, M=learned, alpha=torch.zeros(2).double())
     torch.testing.assert_close(out, learned.mT @ v)
+
+
+# -- HydraHead ------------------------------------------------------------------------------------
+
+
+def test_heads_stay_where_they_are() -> None:
+    """The output is in the heads' own order, whichever kind each of them is."""
+    q, k, v = qkv(7, 4)
+    gates = {"a": -torch.rand(1, 7, 4).double(), "beta": torch.rand(1, 7, 4).double()}
+    op, gain = load("stdlib:hydra_head").compile(), torch.ones(4).double()
+    kinds = [torch.tensor(x) for x in ([True] * 4, [False] * 4, [False, True, True, False])]
+    whole, none, mixed = (op(q, k, v, full=full, gain=gain, **gates) for full in kinds)
+    torch.testing.assert_close(mixed, torch.where(kinds[2][:, None, None], whole, none))
+
+
+def test_softmax_is_computed_for_its_heads_alone() -> None:
+    step = load("stdlib:hydra_head").steps["recalled"]
+    full = torch.tensor([False, True, False, False])
+    assert step.plan({"n": 64}, 4, full=full).pairs == 64 * 65 // 2
+
+
+def test_the_norm_is_of_one_head() -> None:
+    q, k, v = qkv(5)
+    gates = {"a": -torch.rand(1, 5, 2).double(), "beta": torch.rand(1, 5, 2).double()}
+    op = load("stdlib:hydra_head").compile()
+    given = {"full": torch.tensor([True, False]), "gain": torch.tensor([2.0, 0.5]).double()}
+    out = op(q, k, v, **given, **gates)
+    sizes = out.square().mean(-1).sqrt()
+    torch.testing.assert_close(sizes[0, 0], torch.full((5,), 2.0).double(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(sizes[0, 1], torch.full((5,), 0.5).double(), atol=1e-2, rtol=0)
+
+
+# -- Pointer Networks -----------------------------------------------------------------------------
+
+
+def test_a_pointer_network_gives_its_distribution() -> None:
+    """Not a sum of values; and a place that was pointed at can be pointed at again."""
+    q, k = torch.randn(1, 1, 3, 4).double(), torch.randn(1, 1, 5, 4).double()
+    q[:, :, 1] = q[:, :, 0]
+    w = torch.randn(1, 4).double()
+    out = load("stdlib:pointer_network").compile()(q, k, k, w=w)
+    assert out.shape == (1, 1, 3, 5)
+    torch.testing.assert_close(out.sum(-1), torch.ones(1, 1, 3).double())
+    torch.testing.assert_close(out[:, :, 0], out[:, :, 1])
+
+
+# -- hierarchical self-attention ------------------------------------------------------------------
+
+
+def tree(*pairs: tuple[int, int]) -> Tensor:
+    return torch.tensor([pairs])
+
+
+def test_a_flat_tree_is_plain_attention() -> None:
+    q, k, v = qkv(5)
+    op, plain = load("stdlib:hsa_tree").compile(), attnlang.compile("stdlib:full")(q, k, v)
+    torch.testing.assert_close(op(q, k, v, tree=tree(*[(0, 0)] * 5)), plain)
+    torch.testing.assert_close(op(q, k, v, tree=tree(*[(i, 0) for i in range(5)])), plain)
+    torch.testing.assert_close(op(q, k, v, tree=tree(*[(i, i) for i in range(5)])), plain)
+
+
+def test_a_group_counts_as_often_as_it_has_tokens() -> None:
+    """With equal scores everywhere every token has the same weight, whatever the tree."""
+    q, k, v = qkv(6)
+    out = load("stdlib:hsa_tree").compile()(
+        q, torch.zeros_like(k), v, tree=tree((0, 0), (0, 0), (0, 0), (1, 0), (2, 1), (2, 1))
+    )
+    torch.testing.assert_close(out, v.mean(2, keepdim=True).expand_as(out))
+
+
+def test_tokens_of_siblings_have_equal_weights() -> None:
+    q, k, _ = qkv(6, 1)
+    v = torch.eye(6, dtype=torch.float64)[None, None]
+    ids = tree((0, 0), (0, 0), (1, 0), (1, 0), (2, 1), (2, 1))
+    weights = load("stdlib:hsa_tree").compile()(q, k, v, tree=ids)[0, 0]
+    torch.testing.assert_close(weights.sum(1), torch.ones(6).double())
+    for block in (weights[:2, 2:4], weights[:4, 4:], weights[4:, :4]):
+        torch.testing.assert_close(block, block[:1, :1].expand_as(block))
+    assert not torch.allclose(weights[:2, :2], weights[:1, :1].expand(2, 2))
