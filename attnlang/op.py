@@ -23,6 +23,7 @@ from attnlang.backends.call import Call
 from attnlang.backends.linear import State
 from attnlang.backends.program.run import Runner
 from attnlang.compiler.ir.pattern import Normaliser
+from attnlang.compiler.ir.reads import has_lse
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.pattern import Pattern
@@ -44,6 +45,7 @@ class AttentionOp(nn.Module):
         self.pattern, self.backend, self.scale = pattern, backend, scale
         self._problems: dict[object, Problem | BoundProgram] = {}
         self._program = program_of(pattern, backend)
+        self._has_lse = has_lse(pattern.ir)
 
     def forward(
         self,
@@ -74,7 +76,11 @@ class AttentionOp(nn.Module):
         ``return_state`` also the state after the last token.
         Raises ArgumentError, PatternError, Unsupported - before any kernel runs.
         """
-        if torch.compiler.is_compiling() and state is None and not return_state:
+        if torch.compiler.is_compiling() and (state is not None or return_state):
+            torch._dynamo.graph_break(msg="a traced graph takes and gives no states of attnlang")
+        elif torch.compiler.is_compiling() and return_lse and not self._has_lse:
+            torch._dynamo.graph_break(msg=f"`{self.pattern.name}` has no lse")  # told by the call
+        elif torch.compiler.is_compiling():
             factor = self.scale if scale is None else scale
             pair = traced(self._program, q, k, v, sizes, factor, q_offset, inputs)
             return pair if return_lse else pair[0]
@@ -103,11 +109,13 @@ class AttentionOp(nn.Module):
         """Output, and the lse if it was asked for and there is one. left: takes the states."""
         runner, call = self._call(q, k, v, sizes, scale, q_offset, need_lse, inputs)
         if runner is not None:
-            runner.given.update(state or {})
+            runner.start(state or {})
             runner.steps()
             if left is not None:
                 left.update(runner.states)
             return runner.result()
+        if state:
+            raise ArgumentError(f"`{self.pattern.name}` has no linear attention: it keeps no state")
         out, lse = registry.run(self.backend, call)
         softmax = all(g.attend.normaliser is Normaliser.SOFTMAX for g in call.problem.groups)
         return out, lse if softmax else None

@@ -16,6 +16,7 @@ import attnlang
 from attnlang import stdlib
 from attnlang.cli.drawing import elements
 from attnlang.cli.examples import example
+from attnlang.cli.shortening import shortened
 from attnlang.cli.step_panels import Drawing, drawn_steps
 from attnlang.compiler.report.steps.model import ProgramReport
 from attnlang.picture import Panel, Picture, svg
@@ -63,6 +64,7 @@ def picture(info: PatternInfo) -> str | None:
         pattern = attnlang.load(f"stdlib:{info.name}", **shown.params)
         inputs = shown.inputs({**sizes, "heads": count})
         if pattern.ir.program is not None:
+            pattern = pattern.with_params(**shortened(pattern.ir, shown.params, sizes))
             made = steps_of(pattern, sizes, count, inputs)
             return svg.draw(thumbnail(Picture(info.name, "", made)))
         plan = pattern.plan(sizes, count, tile=shown.tile, **inputs)

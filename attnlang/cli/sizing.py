@@ -166,13 +166,14 @@ def to_compare(
     Grown where a pattern requires it. Raises UsageError for a name that neither has, and
     PatternError when nothing fits.
     """
+    lengths_of = [sized_by(ir, sizes) for ir in patterns]
     for name in sizes:
         bare = name.partition(".")[2] or name
-        if not any(bare in _names(ir) for ir in patterns):
+        if not any(bare in _names(ir) for ir in lengths_of):
             raise UsageError(
-                f"no axis or segment `{name}`", did_you_mean(name, _names(patterns[0]))
+                f"no axis or segment `{name}`", did_you_mean(name, _names(lengths_of[0]))
             )
-    wanted = {**_default(patterns[0], MODERATE), **sizes}
+    wanted = {**_default(lengths_of[0], MODERATE), **sizes}
     for lengths in () if sizes else _grown(wanted, patterns):
         try:
             for ir in patterns:

@@ -11,12 +11,11 @@ import torch
 from attnlang.cli.draws import draw_inputs, draw_tensors, generator, tensor_of
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.steps import problem_of
 from attnlang.pattern import Pattern
 
 TOKENS = 1024
 """The reference computes every pair: longer sequences are shortened."""
-
-MEASURED = ("out", "lse", "dq", "dk", "dv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,11 @@ def verify(
     head_dim: int,
     given: Mapping[str, Any],
 ) -> Verified:
-    """Forward and backward of one backend and of the reference. heads: of queries and of keys."""
+    """Forward and backward of one backend and of the reference; of a step, of its whole program.
+
+    heads: of queries and of keys.
+    """
+    pattern = pattern.whole
     chosen, problem = _problem(pattern, sizes, heads, head_dim)
     source = generator()
     q, k, v = draw_tensors(problem, head_dim, source)
@@ -57,9 +60,7 @@ def verify(
         list(_run(pattern, name, (q, k, v), grad, chosen, {**inputs, **made}))
         for name in (backend, "reference")
     ]
-    errors = {
-        name: _error(x, y) for name, x, y in zip(MEASURED, results[0], results[1], strict=True)
-    }
+    errors = {name: _error(x, y) for (name, x), (_, y) in zip(*results, strict=True)}
     return Verified(chosen, heads[0], word, errors)
 
 
@@ -69,7 +70,7 @@ def _problem(
     """The problem, its axes halved until the reference can do it, as far as requirements allow."""
 
     def bound(at: Mapping[str, int]) -> Problem:
-        return pattern.problem(at, heads[0], kv_heads=heads[1], head_dim=head_dim)
+        return problem_of(pattern.ir, at, heads=heads[0], kv_heads=heads[1], head_dim=head_dim)
 
     chosen: Mapping[str, int] = dict(sizes)
     problem = bound(chosen)
@@ -92,12 +93,17 @@ def _run(
     grad: torch.Tensor,
     sizes: Mapping[str, int],
     inputs: Mapping[str, Any],
-) -> Iterator[torch.Tensor]:
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Output, lse where there is one, and gradients, by name."""
     leaves = [x.clone().requires_grad_() for x in qkv]
     op = pattern.compile(backend)
-    out, lse = op(leaves[0], leaves[1], leaves[2], sizes, return_lse=True, **inputs)
-    yield from (out.detach(), lse.detach())
-    yield from torch.autograd.grad(out, leaves, grad)
+    out, lse = op.pair(leaves[0], leaves[1], leaves[2], sizes, None, 0, True, inputs)
+    yield "out", out.detach()
+    if lse is not None:
+        yield "lse", lse.detach()
+    grads = torch.autograd.grad(out, leaves, grad, allow_unused=True)
+    for name, x, found in zip(("dq", "dk", "dv"), leaves, grads, strict=True):
+        yield name, torch.zeros_like(x) if found is None else found
 
 
 def _error(x: torch.Tensor, y: torch.Tensor) -> float:

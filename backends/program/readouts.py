@@ -10,6 +10,7 @@ import torch
 
 from attnlang.backends.call import Call, Inputs
 from attnlang.backends.program.vectors import Value
+from attnlang.backends.recording import recording
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.pattern import Attend, EmptyRule, PatternIR
@@ -25,7 +26,7 @@ def column_sum(run: Runner, name: str) -> torch.Tensor:
     """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output by
     values of one feature, whatever the backend."""
     branch = _only_branch(run, name)
-    with torch.enable_grad():
+    with recording():
         heads, k = run.bound.frame.heads, run.values[branch.keys[0]].x
         ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
         given = run.values
@@ -90,7 +91,7 @@ def _attended(run: Runner, branch: Branch, of_keys: bool) -> torch.Tensor:
         return first.new_zeros((len(first), heads, tokens, 1)).long()
     q, k, v = (first.new_zeros((len(first), heads, n, 1)).float() for n in lengths)
     inputs = run.inputs_of(pattern, query, keys, 0, heads)
-    with torch.enable_grad():
+    with recording():
         v.requires_grad_(of_keys)
         out, lse = run.run(Call(problem, q, k, v, inputs, None, True))
         assert lse is not None
