@@ -35,7 +35,7 @@ def regions(x: torch.Tensor, belongs: torch.Tensor, how: Reduction) -> torch.Ten
         case Reduction.MAX | Reduction.MIN:
             at = _largest(x.detach() if how is Reduction.MAX else -x.detach(), belongs)
         case Reduction.TAKE | Reduction.PUT:
-            raise AssertionError("members of sets are moved, not pooled")
+            raise AssertionError(f"`{how}` has no runs")
         case _:
             assert_never(how)
     return torch.where(some, x.gather(2, at), 0.0)

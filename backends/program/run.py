@@ -191,9 +191,10 @@ class Runner:
         q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(
-            self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
-        )
-        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.backend)
+            self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop),
+            self.backend,
+        )  # fmt: skip
+        out, state = made.run(q, k, v, self.scale, self.given.get(name))
         if state is not None:
             self.states[name] = state
         return Value(out)

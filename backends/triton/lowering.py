@@ -258,7 +258,7 @@ class Lowering:
         inside: X | None = None
         for i, (index, value) in enumerate(zip(indices, values, strict=True)):
             if len(sides) == 2 and not isinstance(index, Literal | Name):
-                index = self._apart("index", index)
+                index = self._fresh(f"index_{i}", index)
             offset = offset + index * self.argument(a.TableStride(x.name, i))
             size: X = self.argument(a.TableSize(x.name, i))
             if not value.sides:
@@ -279,7 +279,7 @@ class Lowering:
             value = self._lower(index, False)
             if value.sides:
                 code = self._spread(self._named(value), frozenset(Side)).code
-                code = self._apart("entry", code)
+                code = self._fresh(f"entry_{i}", code)
                 size = self.argument(a.TableSize(x.name, i))
                 flat = code if flat is None else flat * size + code
                 inside = both(inside, (code >= 0) & (code < size))
@@ -287,14 +287,14 @@ class Lowering:
         assert inside is not None
         return flat.to(INT32), inside
 
+    def _fresh(self, name: str, code: X) -> Name:
+        """A matrix under a name of its own: what reads it is written later than other matrices."""
+        body = self._body()
+        return body.let(f"{name}_{len(body.statements)}", code)
+
     def _body(self) -> Block:
         """Where the side that moves is read: matrices are worked out after it."""
         return self.scopes[self.moving].block
-
-    def _apart(self, word: str, code: X) -> Name:
-        """A matrix under a name that no other has: a score may read several entries."""
-        block = self._body()
-        return block.let(f"{word}_{len(block.statements)}", code)
 
     def _number(self, x: Expr, floats: bool, double: bool) -> Value:
         """An operand, as a float where the operation is one."""
