@@ -212,3 +212,15 @@ def test_library_programs(name: str) -> None:
     missing = set(pattern.steps) - {s["name"] for s in found["steps"]}
     assert all(f"`{n}` has no tokens or heads at this size" in found["notes"] for n in missing)
     assert found["forward"] is None or found["forward"] > 0
+
+
+def test_softmax_over_the_past_keeps_two_sums() -> None:
+    text = (
+        "pattern p:\n    over n\n    x = total(k * k)\n    attend linear where causal(n)\n"
+        "        score k.x\n        normalise softmax\n"
+    )
+    found = steps(text)["attended"]
+    assert found["decay"] == "softmax"
+    assert found["state"] == 4 * (32 + 1)  # of the values, and of the weights alone
+    assert found["reads"] == ["x"]
+    assert "a softmax over the past" in str(explained(text))

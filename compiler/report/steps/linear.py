@@ -48,7 +48,7 @@ def linear(step: BoundStep, owner: Recurrence, made: BoundProgram) -> LinearStep
 def kind_of_decay(owner: Recurrence) -> DecayKind:
     """What the decay varies with."""
     if owner.decay is None:
-        return "none"
+        return "none" if owner.logit is None else "softmax"
     leaves = list(walk(owner.decay))
     if e.Coord(Side.K, CHANNEL) in leaves:
         return "channel"

@@ -98,8 +98,9 @@ class Horizon:
     tokens: int
 
 
-DecayKind: TypeAlias = Literal["none", "constant", "token", "channel"]
-"""One for each head, for each token, or for each token and feature of the key."""
+DecayKind: TypeAlias = Literal["none", "constant", "token", "channel", "softmax"]
+"""One for each head, for each token, or for each token and feature of the key. softmax: weights are
+divided by their sum so far, and the state is kept below the largest score."""
 
 
 @dataclass(frozen=True, slots=True)

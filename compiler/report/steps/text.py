@@ -25,6 +25,7 @@ _DECAYS: dict[DecayKind, str] = {
     "constant": "constant",
     "token": "one for each token",
     "channel": "one for each token and feature of the key",
+    "softmax": "none: a softmax over the past",
 }
 
 
