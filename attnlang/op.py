@@ -23,6 +23,7 @@ from attnlang.backends.call import Call
 from attnlang.backends.linear import State
 from attnlang.backends.program.run import Runner
 from attnlang.compiler.ir.pattern import Normaliser
+from attnlang.compiler.ir.reads import has_lse
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.pattern import Pattern
@@ -44,6 +45,7 @@ class AttentionOp(nn.Module):
         self.pattern, self.backend, self.scale = pattern, backend, scale
         self._problems: dict[object, Problem | BoundProgram] = {}
         self._program = program_of(pattern, backend)
+        self._has_lse = has_lse(pattern.ir)
 
     def forward(
         self,
@@ -74,7 +76,11 @@ class AttentionOp(nn.Module):
         ``return_state`` also the state after the last token.
         Raises ArgumentError, PatternError, Unsupported - before any kernel runs.
         """
-        if torch.compiler.is_compiling() and state is None and not return_state:
+        if torch.compiler.is_compiling() and (state is not None or return_state):
+            torch._dynamo.graph_break(msg="a traced graph takes and gives no states of attnlang")
+        elif torch.compiler.is_compiling() and return_lse and not self._has_lse:
+            torch._dynamo.graph_break(msg=f"`{self.pattern.name}` has no lse")  # told by the call
+        elif torch.compiler.is_compiling():
             factor = self.scale if scale is None else scale
             pair = traced(self._program, q, k, v, sizes, factor, q_offset, inputs)
             return pair if return_lse else pair[0]
@@ -130,11 +136,28 @@ class AttentionOp(nn.Module):
         bool ``[B, (H or Hkv,) queries' axes..., keys' axes...]``: the dimensions that the
         statement lists. Empty for a pattern that selects nothing. Raises as the call does.
         """
+        runner = self.trace(q, k, v, sizes, scale=scale, q_offset=q_offset, **inputs)
+        return {} if runner is None else dict(runner.sets)
+
+    def trace(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        scale: float | None = None,
+        q_offset: int = 0,
+        **inputs: object,
+    ) -> Runner | None:
+        """Run a program and keep what its steps made: values, sets, numbers of tokens.
+
+        None for a pattern of one attention. Raises as the call does.
+        """
         runner, _ = self._call(q, k, v, sizes, scale, q_offset, False, inputs)
-        if runner is None:
-            return {}
-        runner.steps()
-        return dict(runner.sets)
+        if runner is not None:
+            runner.steps()
+        return runner
 
     def _call(
         self,

@@ -128,6 +128,11 @@ class Pattern:
         names = (name for name, _ in self.ir.program.patterns)
         return {name: Pattern(self._module, step_of(self.ir, name)) for name in names}
 
+    @cached_property
+    def whole(self) -> Pattern:
+        """The program that a step belongs to; otherwise the pattern itself."""
+        return self if self.ir.outer is None else Pattern(self._module, self.ir.outer)
+
     def mask(
         self,
         sizes: Sizes,

@@ -7,12 +7,13 @@ whole program as text; whoever runs the graph needs attnlang and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from attnlang.backends.recording import recording
 
 if TYPE_CHECKING:
     from attnlang.op import AttentionOp
@@ -104,25 +105,15 @@ def attend_backward(
     for i in learned:
         given[i] = given[i].requires_grad_()
     wanted = [one, two, three, *(given[i] for i in learned)]
-    with _recording():
+    with recording():
         out, lse = _run(one, two, three, given, names, program, sizes, scale, q_offset)
         # A row without keys has an lse of -inf, which has no slope.
         d_lse = torch.where(lse.isinf(), 0.0, d_lse)
-        grads = torch.autograd.grad((out, lse), wanted, (d_out, d_lse), allow_unused=True)
+        ends = [(x, d) for x, d in ((out, d_out), (lse, d_lse)) if x.requires_grad]
+        outputs, slopes = zip(*ends, strict=True)
+        grads = torch.autograd.grad(outputs, wanted, slopes, allow_unused=True)
     pairs = zip(grads, wanted, strict=True)
     return [torch.zeros_like(x) if g is None else g.contiguous() for g, x in pairs]
-
-
-@contextmanager
-def _recording() -> Iterator[None]:
-    """Autograd inside a custom operator, where PyTorch switches it off for good reason: what is
-    recorded here never leaves the operator."""
-    included = torch._C._dispatch_tls_local_include_set()
-    excluded = torch._C._dispatch_tls_local_exclude_set()
-    for key in (torch._C.DispatchKey.AutogradOther, torch._C.DispatchKey.AutogradFunctionality):
-        excluded = excluded.remove(key)
-    with torch._C._ForceDispatchKeyGuard(included, excluded), torch.enable_grad():
-        yield
 
 
 @attend_backward.register_fake

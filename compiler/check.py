@@ -75,7 +75,11 @@ def _check_names(module: Module, report: Report) -> None:
 
 
 def select(module: Module, name: str | None) -> t.Pattern:
-    """The pattern of that name, or the only one. Raises PatternError (AL015, AL109)."""
+    """The pattern of that name, or the only one; of ``pattern.step`` the pattern.
+
+    Raises PatternError (AL015, AL109).
+    """
+    name = (name or "").partition(".")[0] or None
     patterns = {p.name.id: p for p in module.tree.patterns}
     if not patterns:
         raise failure("AL015", None, name=module.name)
@@ -100,8 +104,8 @@ def check_pattern(
 
     name: ``"pattern"``, or ``"pattern.step"`` for one attention of a program.
     """
-    whole, _, step = (name or "").partition(".")
-    pattern = select(module, whole or None)
+    step = (name or "").partition(".")[2]
+    pattern = select(module, name)
     report = Report()
     _check_names(module, report)
     made = elaborate(pattern, module.functions, values or {}, report, complete=True)

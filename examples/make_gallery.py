@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gallery.calls import LARGE, SHOWN, SMALL, Shown
 from make_readme import origin
@@ -14,8 +15,11 @@ from make_readme import origin
 import attnlang
 from attnlang import stdlib
 from attnlang.cli.drawing import elements
+from attnlang.cli.examples import example
+from attnlang.cli.shortening import shortened
+from attnlang.cli.step_panels import Drawing, drawn_steps
 from attnlang.compiler.report.steps.model import ProgramReport
-from attnlang.picture import Picture, svg
+from attnlang.picture import Panel, Picture, svg
 from attnlang.picture.layout import thumbnail
 from attnlang.stdlib_info import PatternInfo
 
@@ -37,6 +41,10 @@ parameters below and {heads} heads, *growth* that of the work with the length. *
 are compared with the paper's definition, an *interpretation* had to decide something: its docstring
 says what.
 
+Programs have a picture for each attention and selection. Orange is what one example chooses, pale
+blue what other tensors might; green is summed in a state. Beside them stands their share of the
+work of dense attention.
+
 """
 
 
@@ -55,12 +63,27 @@ def picture(info: PatternInfo) -> str | None:
     try:
         pattern = attnlang.load(f"stdlib:{info.name}", **shown.params)
         inputs = shown.inputs({**sizes, "heads": count})
+        if pattern.ir.program is not None:
+            pattern = pattern.with_params(**shortened(pattern.ir, shown.params, sizes))
+            made = steps_of(pattern, sizes, count, inputs)
+            return svg.draw(thumbnail(Picture(info.name, "", made)))
         plan = pattern.plan(sizes, count, tile=shown.tile, **inputs)
         panels = [elements(plan, (head,), "", "").panels[0] for head in drawn]
     except (attnlang.PatternError, ValueError, KeyError):  # a call without its inputs
         return None
     bare = tuple(replace(panel, title="") for panel in panels)
     return svg.draw(thumbnail(Picture(info.name, "", bare)))
+
+
+def steps_of(
+    pattern: attnlang.Pattern, sizes: dict[str, int], heads: int, inputs: dict[str, Any]
+) -> tuple[Panel, ...]:
+    """A panel for every step of a program, of its first head, with an example of what is chosen."""
+    made = pattern.bound(sizes, heads)
+    found = example(pattern, made, sizes, inputs)
+    names = list(pattern.steps)
+    what = Drawing(made, found.sets, found.numbers, found.inputs, (0,), False, "small", names)
+    return tuple(replace(p, title="") for step in drawn_steps(what) for p in step.panels[:1])
 
 
 def cost(info: PatternInfo) -> str:

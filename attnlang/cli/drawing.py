@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,29 +19,34 @@ from attnlang.picture.ticks import numbered
 
 
 def elements(plan: Plan, heads: Sequence[int], title: str, subtitle: str) -> Picture:
-    """Every pair of tokens: does it attend, and what is its tile?"""
-    panels = []
-    for group in _groups(plan, heads):
-        panels.append(
-            Panel(
-                _label(plan, group, heads),
-                _element_cells(plan, group),
-                _token_ticks(plan.problem.q),
-                _token_ticks(plan.problem.k),
-                _grid(plan),
-            )
-        )
-    return Picture(title, subtitle, tuple(panels))
+    """Every pair of tokens: does it attend, and what is its tile? A panel for each group of heads
+    that attend alike; all groups when no head is named."""
+    return Picture(title, subtitle, tuple(_panels(plan, heads, by_tile=False)))
 
 
 def tiles(plan: Plan, heads: Sequence[int], title: str, subtitle: str) -> Picture:
-    """Every pair of tiles: empty, partial or full."""
-    q, k = plan.layout.q, plan.layout.k
-    panels = [
-        Panel(_label(plan, group, heads), group.table.dense(), _tile_ticks(q), _tile_ticks(k))
-        for group in _groups(plan, heads)
-    ]
-    return Picture(title, subtitle, tuple(panels))
+    """The same of every pair of tiles: empty, partial or full."""
+    return Picture(title, subtitle, tuple(_panels(plan, heads, by_tile=True)))
+
+
+def _panels(plan: Plan, heads: Sequence[int], *, by_tile: bool) -> Iterator[Panel]:
+    for group in _groups(plan, heads):
+        yield panel(plan, group, _label(plan, group, heads), by_tile=by_tile)
+
+
+def panel(plan: Plan, group: HeadPlan, title: str, *, by_tile: bool) -> Panel:
+    """Every pair of tiles: empty, partial or full. Or every pair of tokens: does it attend, and
+    what is its tile?"""
+    if by_tile:
+        q, k = plan.layout.q, plan.layout.k
+        return Panel(title, group.table.dense(), _tile_ticks(q), _tile_ticks(k))
+    return Panel(
+        title,
+        _element_cells(plan, group),
+        token_ticks(plan.problem.q),
+        token_ticks(plan.problem.k),
+        _grid(plan),
+    )
 
 
 def _groups(plan: Plan, heads: Sequence[int]) -> list[HeadPlan]:
@@ -52,8 +57,12 @@ def _groups(plan: Plan, heads: Sequence[int]) -> list[HeadPlan]:
 def _label(plan: Plan, group: HeadPlan, heads: Sequence[int]) -> str:
     if len(plan.heads) == 1:
         return ""
-    shown = [h for h in group.heads if not heads or h in heads]
-    return f"head{'s' if len(shown) > 1 else ''} {_ranges(shown)}"
+    return heads_label([h for h in group.heads if not heads or h in heads])
+
+
+def heads_label(heads: Sequence[int]) -> str:
+    """``head 3``, ``heads 0-3, 6``"""
+    return f"head{'s' if len(heads) > 1 else ''} {_ranges(heads)}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -89,7 +98,7 @@ def _tile_of_token(side: SideTiling, tokens: int) -> NDArray[np.int64]:
     return found
 
 
-def _token_ticks(side: Sequence[Extent]) -> Ticks:
+def token_ticks(side: Sequence[Extent]) -> Ticks:
     """Numbers along a sequence; the first axis' index where a row of a grid begins."""
     ticks: list[tuple[int, str]] = []
     for extent in side:

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnlang.cli.failures import UsageError
-from attnlang.cli.shortening import plain, shorter, too_long, unseen
+from attnlang.cli.shortening import plain, shortened, too_long, unseen
 from attnlang.compiler.check import Module, check_pattern
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.diagnostics.suggest import did_you_mean
-from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.ir.expr import TRUE, Expr, Side, Table
 from attnlang.compiler.ir.pattern import PatternIR
-from attnlang.compiler.problem.bind import bind
+from attnlang.compiler.ir.program import Attention
+from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.problem.heads import reads_head
+from attnlang.compiler.problem.steps import problem_of
 from attnlang.pattern import Pattern
 
 MODERATE = {1: (1024,), 2: (24, 24), 3: (6, 10, 10)}
@@ -43,10 +45,7 @@ class Sized:
 
 def demand_sizes(ir: PatternIR, sizes: Mapping[str, int]) -> None:
     """Raises UsageError for a length that is missing, or that nothing has."""
-    whole = ir.outer or ir
-    own = {*ir.q_axes, *ir.k_axes} - {*whole.q_axes, *whole.k_axes}
-    # A step's lengths follow from its program's, unless its own are given.
-    names = _names(ir if any(n.rpartition(".")[2] in own for n in sizes) else whole)
+    names = _names(sized_by(ir, sizes))
     for name in sizes:
         if name not in names and name not in {f"{s}.{n}" for n in names for s in Side}:
             hint = did_you_mean(name, names)
@@ -60,6 +59,14 @@ def demand_sizes(ir: PatternIR, sizes: Mapping[str, int]) -> None:
         raise UsageError(f"the length of {listed} is not known", f"add for example: {example}")
 
 
+def sized_by(ir: PatternIR, sizes: Mapping[str, int]) -> PatternIR:
+    """The pattern whose lengths these are: a step's follow from its program's, unless its own are
+    given."""
+    whole = ir.outer or ir
+    own = {*ir.q_axes, *ir.k_axes} - {*whole.q_axes, *whole.k_axes}
+    return ir if any(n.rpartition(".")[2] in own for n in sizes) else whole
+
+
 def _names(ir: PatternIR) -> dict[str, bool]:
     """Axes and segments, and whether the pattern itself says how long they are."""
     axes = dict.fromkeys((*ir.q_axes, *ir.k_axes), False)
@@ -70,7 +77,17 @@ def heads_for(ir: PatternIR, asked: int | None) -> int:
     """The heads asked for; four where heads differ and one would hide it."""
     if asked is not None:
         return asked
-    differ = len(ir.groups) > 1 or any(reads_head(g.attend.where) for g in ir.groups)
+    steps = [ir] if ir.program is None else [p for _, p in ir.program.patterns]
+    # One set stands for those of all heads.
+    sets = [i.name for p in steps for i in p.inputs if i.name not in {x.name for x in ir.inputs}]
+
+    def without(x: Expr) -> Expr | None:
+        return TRUE if isinstance(x, Table) and x.name in sets else None
+
+    conditions = [rewrite(g.attend.where, without) for p in steps for g in p.groups]
+    branches = [] if ir.program is None else ir.program.steps
+    grouped = any(isinstance(s, Attention) and len(s.branches) > 1 for s in branches)
+    differ = grouped or any(len(p.groups) > 1 for p in steps) or any(map(reads_head, conditions))
     return 4 if differ else 1
 
 
@@ -90,20 +107,23 @@ def for_picture(
     blocks longer than the picture are shortened, and what is not implied grows if the pattern
     requires it. Raises PatternError when nothing fits.
     """
-    ir = check_pattern(module, name, parameters)
+    checked = check_pattern(module, name, parameters)
+    ir = sized_by(checked, sizes)
     unknown = set(sizes) - set(_names(ir))
     if unknown and not {x.partition(".")[2] or x for x in unknown} <= set(_names(ir)):
-        demand_sizes(ir, sizes)
+        demand_sizes(checked, sizes)
     fixed = {**(implied or {}), **sizes}
     wanted = {**_default(ir, ROOMY if roomy else NARROW), **fixed}
     for axis in set(ir.q_axes) & set(ir.k_axes) - fixed.keys():
         if {f"q.{axis}", f"k.{axis}"} <= fixed.keys():
             del wanted[axis]
     asked = heads_for(ir, heads)
-    long = too_long(ir, parameters, wanted)
+    clipped = shortened(ir, parameters, wanted)
+    long = [(p, dict(ir.values)[p.name]) for p in ir.parameters if p.name in clipped]
     if sizes:
-        return Sized(Pattern(module, ir), wanted, asked, unseen(long))
-    clipped = {p.name: shorter(p, ir, wanted) for p, _ in long}
+        return Sized(
+            Pattern(module, checked), wanted, asked, unseen(too_long(ir, parameters, wanted))
+        )
     choose = " ".join(f"--size {axis}=" for axis in wanted if axis in ir.q_axes)
     notes = tuple(
         f"the picture is small, so {p.name}={plain(clipped[p.name])} in place of {plain(v)}: "
@@ -112,10 +132,10 @@ def for_picture(
     )
     small = check_pattern(module, name, {**parameters, **clipped})
     first: PatternError | None = None
-    for lengths in [wanted] if fixed else _grown(wanted, (small, ir)):
-        for candidate, said in ((small, notes), (ir, ())):
+    for lengths in [wanted] if fixed else _grown(wanted, (small, checked)):
+        for candidate, said in ((small, notes), (checked, ())):
             try:
-                bind(candidate, lengths, heads=asked)
+                problem_of(candidate, lengths, heads=asked)
             except PatternError as error:
                 first = first or error
             else:
@@ -146,22 +166,23 @@ def to_compare(
     Grown where a pattern requires it. Raises UsageError for a name that neither has, and
     PatternError when nothing fits.
     """
+    lengths_of = [sized_by(ir, sizes) for ir in patterns]
     for name in sizes:
         bare = name.partition(".")[2] or name
-        if not any(bare in _names(ir) for ir in patterns):
+        if not any(bare in _names(ir) for ir in lengths_of):
             raise UsageError(
-                f"no axis or segment `{name}`", did_you_mean(name, _names(patterns[0]))
+                f"no axis or segment `{name}`", did_you_mean(name, _names(lengths_of[0]))
             )
-    wanted = {**_default(patterns[0], MODERATE), **sizes}
+    wanted = {**_default(lengths_of[0], MODERATE), **sizes}
     for lengths in () if sizes else _grown(wanted, patterns):
         try:
             for ir in patterns:
-                bind(ir, lengths, heads=heads)
+                problem_of(ir, lengths, heads=heads)
         except PatternError:
             continue
         return lengths
     for ir in patterns:
-        bind(ir, wanted, heads=heads)
+        problem_of(ir, wanted, heads=heads)
     return wanted
 
 

@@ -18,6 +18,9 @@ Tile: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 MOST = 1024
 """Tiles a side, beyond which larger tiles are drawn."""
 
+MOST_DRAWN = 4096
+"""Cells a side, beyond which nothing is drawn."""
+
 _TOKENS = 64
 
 _SMALL = {1: 8, 2: 4, 3: 2}
@@ -66,6 +69,13 @@ def check_tile(tile: Tile, ir: PatternIR) -> None:
             raise UsageError(
                 f"the tile `{shown}` needs one extent for each axis: {', '.join(axes)}"
             )
+
+
+def check_count(plan: Plan) -> None:
+    """Raises UsageError for a plan of too many tiles to draw."""
+    most = max(plan.layout.q.tiles, plan.layout.k.tiles)
+    if most > MOST_DRAWN:
+        raise UsageError(f"{most} tiles a side are too many to draw", "choose larger ones: --tile")
 
 
 def tile_text(plan: Plan) -> str:

@@ -8,17 +8,14 @@ from typing import Any
 
 import torch
 
+from attnlang.cli.draws import draw_inputs, draw_tensors, generator, tensor_of
 from attnlang.compiler.diagnostics.model import PatternError
-from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import InputDecl
-from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.steps import problem_of
 from attnlang.pattern import Pattern
 
 TOKENS = 1024
 """The reference computes every pair: longer sequences are shortened."""
-
-MEASURED = ("out", "lse", "dq", "dk", "dv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +43,24 @@ def verify(
     head_dim: int,
     given: Mapping[str, Any],
 ) -> Verified:
-    """Forward and backward of one backend and of the reference. heads: of queries and of keys."""
+    """Forward and backward of one backend and of the reference; of a step, of its whole program.
+
+    heads: of queries and of keys.
+    """
+    pattern = pattern.whole
     chosen, problem = _problem(pattern, sizes, heads, head_dim)
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = _tensors(problem, head_dim, generator)
+    source = generator()
+    q, k, v = draw_tensors(problem, head_dim, source)
     whole = dict(chosen) == dict(sizes)
-    needed = [i for i in pattern.ir.inputs if not i.optional]
-    inputs = {n: _tensor(x) for n, x in given.items()} if whole else {}
-    made = {i.name: _random(i, problem, generator) for i in needed if i.name not in inputs}
+    inputs = {n: tensor_of(x) for n, x in given.items()} if whole else {}
+    made = draw_inputs(problem, inputs, source)
     word = "random" if made else "given" if inputs else "none"
-    grad = torch.randn(1, heads[0], problem.q_len, head_dim, generator=generator)
+    grad = torch.randn(1, heads[0], problem.q_len, head_dim, generator=source)
     results = [
         list(_run(pattern, name, (q, k, v), grad, chosen, {**inputs, **made}))
         for name in (backend, "reference")
     ]
-    errors = {
-        name: _error(x, y) for name, x, y in zip(MEASURED, results[0], results[1], strict=True)
-    }
+    errors = {name: _error(x, y) for (name, x), (_, y) in zip(*results, strict=True)}
     return Verified(chosen, heads[0], word, errors)
 
 
@@ -72,7 +70,7 @@ def _problem(
     """The problem, its axes halved until the reference can do it, as far as requirements allow."""
 
     def bound(at: Mapping[str, int]) -> Problem:
-        return pattern.problem(at, heads[0], kv_heads=heads[1], head_dim=head_dim)
+        return problem_of(pattern.ir, at, heads=heads[0], kv_heads=heads[1], head_dim=head_dim)
 
     chosen: Mapping[str, int] = dict(sizes)
     problem = bound(chosen)
@@ -88,42 +86,6 @@ def _problem(
     return chosen, problem
 
 
-def _tensors(
-    problem: Problem, head_dim: int, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    def make(heads: int, tokens: int) -> torch.Tensor:
-        return torch.randn(1, heads, tokens, head_dim, generator=generator)
-
-    kv = problem.kv_heads
-    return make(problem.heads, problem.q_len), make(kv, problem.k_len), make(kv, problem.k_len)
-
-
-def _tensor(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_tensor(x) for x in value)
-    found = torch.as_tensor(value)
-    return found.float() if found.is_floating_point() else found
-
-
-def _random(decl: InputDecl, problem: Problem, generator: torch.Generator) -> Any:
-    """Values an input may well have: a few ids, small numbers, fair coins."""
-
-    def make(side: Side | None) -> torch.Tensor:
-        shape = input_shape(decl, side, problem, 1)
-        match decl.kind:
-            case Kind.FLOAT:
-                drawn = torch.randn(shape, generator=generator)
-            case Kind.INT:
-                drawn = torch.randint(0, 4, shape, generator=generator)
-            case Kind.BOOL:
-                drawn = torch.randint(0, 2, shape, generator=generator) > 0
-        return drawn.sort(dim=-1).values if decl.sorted else drawn
-
-    if not decl.sides or problem.q_len == problem.k_len:
-        return make(decl.sides[0] if decl.sides else None)
-    return make(Side.Q), make(Side.K)
-
-
 def _run(
     pattern: Pattern,
     backend: str,
@@ -131,12 +93,17 @@ def _run(
     grad: torch.Tensor,
     sizes: Mapping[str, int],
     inputs: Mapping[str, Any],
-) -> Iterator[torch.Tensor]:
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Output, lse where there is one, and gradients, by name."""
     leaves = [x.clone().requires_grad_() for x in qkv]
     op = pattern.compile(backend)
-    out, lse = op(leaves[0], leaves[1], leaves[2], sizes, return_lse=True, **inputs)
-    yield from (out.detach(), lse.detach())
-    yield from torch.autograd.grad(out, leaves, grad)
+    out, lse = op.pair(leaves[0], leaves[1], leaves[2], sizes, None, 0, True, inputs)
+    yield "out", out.detach()
+    if lse is not None:
+        yield "lse", lse.detach()
+    grads = torch.autograd.grad(out, leaves, grad, allow_unused=True)
+    for name, x, found in zip(("dq", "dk", "dv"), leaves, grads, strict=True):
+        yield name, torch.zeros_like(x) if found is None else found
 
 
 def _error(x: torch.Tensor, y: torch.Tensor) -> float:

@@ -14,6 +14,9 @@ CHARACTERS: dict[Cell, str] = {
     Cell.ALLOWED: "+",
     Cell.ALLOWED_FULL: "#",
     Cell.SKIPPED: "-",
+    Cell.CANDIDATE: "o",
+    Cell.CHOSEN: "x",
+    Cell.SUMMED: "=",
 }
 
 _RESET = "\x1b[0m"

@@ -1,7 +1,7 @@
 """From a picture to a scene: where every panel and word stands."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from attnlang.picture import frame, legend
@@ -22,13 +22,30 @@ _SWATCH = 13
 
 @dataclass(frozen=True, slots=True)
 class _Slots:
-    """A table of equal slots, one a panel, with the margins that suit them all."""
+    """A table of slots, one a panel: the widths of its columns, the heights of its rows, and
+    margins that suit all panels."""
 
-    across: int
-    width: int
-    height: int
+    widths: tuple[int, ...]
+    heights: tuple[int, ...]
     left: int
     top: int
+
+    @property
+    def width(self) -> int:
+        return _before(self.widths, len(self.widths)) - _GAP
+
+    @property
+    def height(self) -> int:
+        return _before(self.heights, len(self.heights)) - _GAP
+
+    def corner(self, number: int) -> tuple[int, int]:
+        """Of the slot of a panel, from the left and from the top."""
+        down, across = divmod(number, len(self.widths))
+        return _before(self.widths, across), _before(self.heights, down)
+
+
+def _before(extents: Sequence[int], number: int) -> int:
+    return sum(extents[:number]) + number * _GAP
 
 
 def compose(picture: Picture) -> Scene:
@@ -37,21 +54,19 @@ def compose(picture: Picture) -> Scene:
     small = fit(picture, side, side)
     cell_width, cell_height = _cell(small, side)
     slots = _slots(small, cell_width, cell_height)
-    width = max(slots.across * (slots.width + _GAP) - _GAP, _NARROWEST)
+    width = max(slots.width, _NARROWEST)
     texts = list(_heading(small, width))
     top = texts[-1].y + 18 if texts else float(_EDGE)
 
     fields = []
     for number, panel in enumerate(small.panels):
-        down, across = divmod(number, slots.across)
-        x = _EDGE + across * (slots.width + _GAP) + slots.left
-        y = top + down * (slots.height + _GAP) + slots.top
+        across, down = slots.corner(number)
+        x, y = _EDGE + across + slots.left, top + down + slots.top
         fields.append(Field(x, y, cell_width, cell_height, panel.cells))
 
     pairs = list(zip(small.panels, fields, strict=True))
     texts += [text for panel, field in pairs for text in frame.texts(panel, field)]
-    rows = -(-len(small.panels) // slots.across)
-    swatches, words = _legend(small, top + rows * (slots.height + _GAP) - _GAP + 18, width)
+    swatches, words = _legend(small, top + slots.height + 18, width)
     return Scene(
         width=width + 2 * _EDGE,
         height=round(swatches[-1].y + _SWATCH + _EDGE),
@@ -96,17 +111,20 @@ def _slots(picture: Picture, cell_width: int, cell_height: int) -> _Slots:
     around = [frame.margins(panel) for panel in picture.panels]
     left = max(margins.left for margins in around)
     top = max(margins.top for margins in around)
-    width = left + max(
-        max(panel.cols * cell_width + margins.right, frame.title_width(panel))
-        for panel, margins in zip(picture.panels, around, strict=True)
-    )
-    height = top + max(
-        panel.rows * cell_height + margins.bottom
-        for panel, margins in zip(picture.panels, around, strict=True)
-    )
-    most = max((_WIDEST + _GAP) // (width + _GAP), 1)
-    rows = -(-len(picture.panels) // most)
-    return _Slots(-(-len(picture.panels) // rows), width, height, left, top)
+    pairs = list(zip(picture.panels, around, strict=True))
+    widths = [
+        left + max(p.cols * cell_width + margins.right, frame.title_width(p))
+        for p, margins in pairs
+    ]
+    heights = [top + p.rows * cell_height + margins.bottom for p, margins in pairs]
+    most = max((_WIDEST + _GAP) // (max(widths) + _GAP), 1)
+    if sum(widths) + _GAP * (len(widths) - 1) <= _WIDEST:
+        most = len(widths)
+    rows = -(-len(pairs) // most)
+    across = -(-len(pairs) // rows)
+    columns = tuple(max(widths[i::across]) for i in range(across))
+    lines = tuple(max(heights[i : i + across]) for i in range(0, len(pairs), across))
+    return _Slots(columns, lines, left, top)
 
 
 def _heading(picture: Picture, width: int) -> Iterator[Text]:

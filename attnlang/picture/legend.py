@@ -11,10 +11,23 @@ WORDS: dict[Cell, str] = {
     Cell.ALLOWED: "attends (partial tile)",
     Cell.ALLOWED_FULL: "attends (full tile)",
     Cell.SKIPPED: "visited, does not attend",
+    Cell.CANDIDATE: "candidate, not chosen",
+    Cell.CHOSEN: "chosen",
+    Cell.SUMMED: "summed in the state",
 }
 
 # From most to least attention: the order in which a reader looks for them.
-_ORDER = (Cell.FULL, Cell.PARTIAL, Cell.ALLOWED_FULL, Cell.ALLOWED, Cell.SKIPPED, Cell.EMPTY)
+_ORDER = (
+    Cell.FULL,
+    Cell.PARTIAL,
+    Cell.ALLOWED_FULL,
+    Cell.ALLOWED,
+    Cell.SUMMED,
+    Cell.CHOSEN,
+    Cell.CANDIDATE,
+    Cell.SKIPPED,
+    Cell.EMPTY,
+)
 
 
 def present(picture: Picture) -> tuple[Cell, ...]:

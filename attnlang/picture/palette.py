@@ -9,6 +9,9 @@ FILL: dict[Cell, str] = {
     Cell.ALLOWED: "#7db3e0",
     Cell.ALLOWED_FULL: "#1c4e80",
     Cell.SKIPPED: "#ded3c1",
+    Cell.CANDIDATE: "#cbe0f2",
+    Cell.CHOSEN: "#c77a3a",
+    Cell.SUMMED: "#6aa893",
 }
 
 PAPER = "#ffffff"

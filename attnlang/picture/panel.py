@@ -14,7 +14,8 @@ class Cell(IntEnum):
     """What one cell of a panel says.
 
     A tile picture uses EMPTY, PARTIAL and FULL. An element picture uses EMPTY (pair in a tile
-    that is never visited), ALLOWED, ALLOWED_FULL and SKIPPED.
+    that is never visited), ALLOWED, ALLOWED_FULL and SKIPPED. CANDIDATE and CHOSEN are of what
+    only the data decide, SUMMED of linear attention.
     """
 
     EMPTY = 0
@@ -26,6 +27,12 @@ class Cell(IntEnum):
     """The pair attends, and its tile is full."""
     SKIPPED = 5
     """The pair does not attend, but its tile is visited: wasted work."""
+    CANDIDATE = 6
+    """It may attend, or be chosen, with other tensors than those of the picture."""
+    CHOSEN = 7
+    """A selection has chosen it."""
+    SUMMED = 8
+    """A linear attention reads it as part of its state."""
 
 
 # Identity equality: comparing arrays with `==` has no single truth value.

@@ -9,14 +9,15 @@ from attnlang.picture.ticks import col_ticks, row_ticks
 
 # A pair that attends in a partial tile is not among them: its box must not look like a full tile.
 _FULL = (Cell.FULL, Cell.ALLOWED_FULL)
+_LESSER = (Cell.SUMMED, Cell.CHOSEN, Cell.CANDIDATE, Cell.SKIPPED)
 
 
 def downsample(panel: Panel, max_rows: int, max_cols: int) -> Panel:
     """The panel with at most `max_rows` x `max_cols` cells, each standing for a box of cells.
 
-    A box is EMPTY only if all its cells are, FULL only if all are FULL or ALLOWED_FULL,
-    SKIPPED if none attends but some are visited, and PARTIAL otherwise. A panel that is small
-    enough comes back unchanged.
+    A box is EMPTY only if all its cells are, FULL only if all are FULL or ALLOWED_FULL, PARTIAL
+    if some attend, and else what some of its cells are: SUMMED, CHOSEN, CANDIDATE or SKIPPED.
+    A panel that is small enough comes back unchanged.
     """
     return _shrink(panel, (_box(panel.rows, max_rows), _box(panel.cols, max_cols)))
 
@@ -52,12 +53,12 @@ def _shrink(panel: Panel, box: tuple[int, int]) -> Panel:
 
 
 def _merge(cells: Cells, box: tuple[int, int]) -> Cells:
-    empty = _every(cells == Cell.EMPTY, box)
-    full = _every(np.isin(cells, _FULL), box)
-    wasted = _every((cells == Cell.EMPTY) | (cells == Cell.SKIPPED), box)
-    merged = np.select(
-        [empty, full, wasted], [Cell.EMPTY, Cell.FULL, Cell.SKIPPED], default=Cell.PARTIAL
-    )
+    attends = np.isin(cells, (*_FULL, Cell.PARTIAL, Cell.ALLOWED))
+    kinds = {
+        Cell.FULL: _every(np.isin(cells, _FULL), box),
+        Cell.PARTIAL: ~_every(~attends, box),
+    } | {c: ~_every(cells != c, box) for c in _LESSER}
+    merged = np.select(list(kinds.values()), list(kinds), default=Cell.EMPTY)
     return merged.astype(np.uint8)
 
 

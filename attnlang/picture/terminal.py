@@ -27,7 +27,7 @@ def render(picture: Picture, *, width: int, color: bool) -> str:
     """The picture in at most `width` columns, downsampled if need be; no final newline.
 
     In colour, one character line shows two rows of cells by half blocks. Without, each cell is
-    one of `.`, `+`, `#` and `-`. Tile grids are not drawn.
+    one of `.`, `+`, `#`, `-`, `o`, `x` and `=`. Tile grids are not drawn.
     """
     room = max(width - max(_gutter(panel) for panel in picture.panels), _NARROWEST)
     small = fit(picture, max_rows=room, max_cols=room)

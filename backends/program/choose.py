@@ -73,24 +73,38 @@ def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
             return x.amax(dim)
 
 
-def gathered(
-    scores: torch.Tensor, allowed: torch.Tensor, belongs: torch.Tensor, how: Share
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores ``[B, H, Nq, R]`` of runs, from those of the candidates that belong to them.
+def weights(problem: Problem, device: torch.device) -> torch.Tensor:
+    """What the scores of candidates are multiplied with for each run: ``[1, 1, R, U]``."""
+    factor = problem.groups[0].attend.score
+    found = torch.ones((), device=device)
+    if factor is not None:
+        found = Pairs(problem, Inputs(), device).value(factor)
+    return found.expand(1, 1, problem.q_len, problem.k_len)
 
-    belongs: bool ``[R, U]``. Runs of queries come the same way with queries and keys exchanged.
+
+def gathered(
+    scores: torch.Tensor,
+    allowed: torch.Tensor,
+    belongs: torch.Tensor,
+    weight: torch.Tensor,
+    how: Share,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores ``[B, H, Nq, R]`` of runs, from those of the candidates that belong to them, times
+    their weights.
+
+    belongs, weight: ``[R, U]``. Runs of queries come the same way with queries and keys exchanged.
     """
-    found = []
-    for run in belongs:  # one run at a time: the product of runs, queries and keys is too large
-        here = allowed & run
-        match how:
-            case Share.MAX:
-                found.append(torch.where(here, scores, -torch.inf).amax(-1))
-            case Share.SUM | Share.MEAN:
-                total = torch.where(here, scores, 0.0).sum(-1)
-                found.append(total if how is Share.SUM else total / here.sum(-1).clamp(min=1))
-    some = [(allowed & run).any(-1) for run in belongs]
-    return torch.stack(found, -1), torch.stack(some, -1)
+    weight = weight.to(scores.dtype)
+    members = allowed.to(scores.dtype) @ belongs.to(scores.dtype).T
+    some = members > 0
+    if how is Share.MAX:  # one run at a time: the product of runs, queries and keys is too large
+        pairs = zip(belongs, weight, strict=True)
+        best = [torch.where(allowed & r, scores * w, -torch.inf).amax(-1) for r, w in pairs]
+        return torch.stack(best, -1), some
+    total = torch.where(allowed, scores, 0.0) @ torch.where(belongs, weight, 0.0).T
+    if how is Share.MEAN:
+        total = total / members.clamp(min=1)
+    return total, some
 
 
 def chosen(
@@ -149,7 +163,8 @@ def _top(
     always: torch.Tensor,
     amount: float | torch.Tensor,
 ) -> torch.Tensor:
-    ranked = torch.where(candidates, rows, -torch.inf)
+    largest = torch.finfo(rows.dtype).max  # no candidate comes before what is forced
+    ranked = torch.where(candidates, rows.clamp(max=largest), -torch.inf)
     ranked = torch.where(always, torch.inf, ranked)
     index = _ranks(ranked)
     taken = torch.arange(index.shape[-1], device=index.device) < amount

@@ -9,9 +9,10 @@ import torch
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Inputs, accumulation_dtype
-from attnlang.backends.linear import State, chunkwise
+from attnlang.backends.linear import PrefixState, State, chunkwise, prefix_softmax
 from attnlang.backends.program.numbers import per_token
 from attnlang.backends.reference.linear import linear as by_definition
+from attnlang.backends.reference.linear import prefixes
 from attnlang.compiler.ir.expr import Expr, Symbol, SymbolName
 from attnlang.compiler.ir.expr import Float as Literally
 from attnlang.compiler.ir.pattern import Normaliser
@@ -28,12 +29,13 @@ Tensor = torch.Tensor
 class _Numbers:
     """What the clauses say in one call.
 
-    decay, delta: ``[B or 1, H or 1, N or 1, K or 1]``. segments ``[B, N]``. scale, weights: of the
-    score and of its polynomial.
+    decay, delta, logit: ``[B or 1, H or 1, N or 1, K or 1]``. segments ``[B, N]``. scale, weights:
+    of the score and of its polynomial.
     """
 
     decay: Tensor | None
     delta: Tensor | None
+    logit: Tensor | None
     segments: Tensor | None
     scale: float
     weights: tuple[float, float, float]
@@ -51,12 +53,14 @@ class Linear:
         self.attend = step.pattern.groups[0].attend
 
     def run(
-        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None, exact: bool
-    ) -> tuple[Tensor, State | None]:
+        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None,
+        backend: str,
+    ) -> tuple[Tensor, State | None]:  # fmt: skip
         """Output ``[B, H, N, V]`` and the state after the last token, if there is an order.
 
-        exact: by the definition. Keys may be more than queries where a state stands for the first
-        of them. Raises ArgumentError.
+        `reference` goes by the definition, the others by the engine, `triton` with its kernels.
+        Keys may be more than queries where a state stands for the first of them. Raises
+        ArgumentError.
         """
         n, given = q.shape[2], k.shape[2]
         if n != given and (state is None or n != given - self._first()):
@@ -68,12 +72,16 @@ class Linear:
             raise ArgumentError("linear attention of all pairs has no order to go on in: no state")
         numbers = self._numbers(q, k, scale)
         k, v = k[:, :, given - n :], v[:, :, given - n :]
-        run = self._by_definition if exact else self._by_engine
-        out, left = run(self._scaled(q), k, v, numbers, state)
+        if numbers.logit is not None:
+            return self._softmax(q, v, numbers.logit, numbers.segments, state, backend)
+        if backend == "reference":
+            out, left = self._by_definition(self._scaled(q), k, v, numbers, state)
+        else:
+            out, left = self._by_engine(self._scaled(q), k, v, numbers, state, backend)
         return out, left if self.step.causal else None
 
     def _by_engine(
-        self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
+        self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None, backend: str
     ) -> tuple[Tensor, State]:
         how: Literal["sum", "none"] = "sum" if numbers.by_sum else "none"
         plain = numbers.weights == (0.0, 1.0, 0.0)
@@ -92,6 +100,7 @@ class Linear:
             normalise=how,
             causal=self.step.causal,
             weights=None if plain else numbers.weights,
+            engine="triton" if backend == "triton" else "torch",
         )
 
     def _by_definition(
@@ -113,6 +122,34 @@ class Linear:
         )  # fmt: skip
         left = State(last[..., :-1], last[..., -1]) if numbers.by_sum else State(last)
         return out.to(q.dtype), left
+
+    def _softmax(
+        self,
+        q: Tensor,
+        v: Tensor,
+        logit: Tensor,
+        segments: Tensor | None,
+        state: State | None,
+        backend: str,
+    ) -> tuple[Tensor, State]:
+        """Weights that no query changes: a softmax over each prefix."""
+        s = logit[..., 0].expand(q.shape[:3])
+        first = None
+        if state is not None:
+            wanted = [*q.shape[:2], 1, v.shape[3]]
+            if list(state.s.shape) != wanted or state.z is None or state.top is None:
+                name = self.step.pattern.name
+                raise ArgumentError(f"the state of `{name}` must be {wanted}, with z and top")
+            first = PrefixState(state.top, state.z[..., 0], state.s[..., 0, :])
+        if backend == "reference":
+            wide = v.to(accumulation_dtype(v.dtype))
+            wide = wide.repeat_interleave(s.shape[1] // v.shape[1], 1)
+            before = None if first is None else (first.m, first.u, first.w)
+            out, top, u, w = prefixes(s, wide, segments, before)
+        else:
+            out, left = prefix_softmax(s, v, first, segments=segments)
+            top, u, w = left.m, left.u, left.w
+        return out.to(v.dtype), State(w[..., None, :], u[..., None], top)
 
     def _check(self, state: State, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers) -> None:
         """Raises ArgumentError for the state of another attention or another batch."""
@@ -141,8 +178,10 @@ class Linear:
                 _check_order(found, self.step.segments)
                 segments = found[:, 0, found.shape[2] - n :].expand(q.shape[0], -1)
         by_sum = self.attend.normaliser is Normaliser.SUM
-        decay, delta = (self._per_token(x, k, n) for x in (self.step.decay, self.step.delta))
-        return _Numbers(decay, delta, segments, self._scale(scale, q), self._weights(), by_sum)
+        own = (self.step.decay, self.step.delta, self.step.logit)
+        decay, delta, logit = (self._per_token(x, k, n) for x in own)
+        factor, weights = self._scale(scale, q), self._weights()
+        return _Numbers(decay, delta, logit, segments, factor, weights, by_sum)
 
     def _per_token(self, x: Expr | None, k: Tensor, n: int) -> Tensor | None:
         if x is None:

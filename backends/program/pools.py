@@ -16,6 +16,7 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
     """``[B, H, tokens of source, D]`` -> ``[B, H, tokens of step.space, D]``.
 
     An axis of the source that the pool does not keep, and none of its parts cut, is reduced whole.
+    Along an axis of its own that the source does not have the same vector stands everywhere.
     """
     grid = next(e for e in bound.extents(source) if e.segment.is_grid)
     x = grid_tokens(x, step, source, bound)
@@ -36,6 +37,10 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
             n = grid.lengths[i]
             x = _reduce(x, 2 + i, Runs(n, n, n, 1), step)
             order.append("")
+    for own in (a for a in step.space.axes if a in parts and parts[a].own and a not in order):
+        count = bound.length(source.side, own)
+        x = x.unsqueeze(-2).expand(*x.shape[:-1], count, x.shape[-1])
+        order.append(own)
     kept = [order.index(a) for a in step.space.axes]
     gone = [i for i, a in enumerate(order) if not a]
     last = x.dim() - 1

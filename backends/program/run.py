@@ -13,24 +13,16 @@ from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
 from attnlang.backends.linear.form import repeated
-from attnlang.backends.program.choose import (
-    by_set,
-    candidate_scores,
-    chosen,
-    gathered,
-    normalised,
-    set_heads,
-    shared,
-)
+from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.pools import grid_tokens, pooled
 from attnlang.backends.program.products import product_table
+from attnlang.backends.program.readouts import column_sum, count, ranks
 from attnlang.backends.program.regions import regions
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
-from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import Attend, EmptyRule, Normaliser, PatternIR
+from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
@@ -38,11 +30,18 @@ from attnlang.compiler.ir.program import (
     Pool,
     Recurrence,
     Select,
-    SizeOf,
     Turn,
-    condition_by_head,
 )
-from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, ONE, READOUTS, Map, Space, Tensor, lone
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    Map,
+    Scalar,
+    Space,
+    Tensor,
+    is_number,
+    lone,
+)
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -53,26 +52,11 @@ def step_name(step: Recurrence) -> str:
     return step.pattern.name.partition(".")[2]
 
 
-def counting(pattern: PatternIR) -> PatternIR:
-    """The pattern where every pair that attends has the weight 1."""
-    groups = (
-        replace(
-            g,
-            attend=Attend(
-                g.attend.where,
-                e.Float(1.0),
-                empty=EmptyRule.ZERO,
-                normaliser=Normaliser.NONE,
-            ),
-        )
-        for g in pattern.groups
-    )
-    return replace(pattern, groups=tuple(groups))
-
-
-def is_number(step: Assign) -> bool:
-    """Is it a readout, which later steps read as a number of their tokens?"""
-    return isinstance(step.value, Map) and step.value.function in READOUTS
+def vectors_of(x: torch.Tensor, space: Space, batch: int) -> torch.Tensor:
+    """An input ``[B or 1, (heads,) axes..., D]`` as a tensor ``[B, heads or 1, tokens, D]``."""
+    if x.dim() == 2 + len(space.axes):
+        x = x.unsqueeze(1)
+    return x.flatten(2, -2).expand(batch, -1, -1, -1)
 
 
 class Runner:
@@ -84,7 +68,7 @@ class Runner:
 
     def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
-        self.exact = backend == "reference"
+        self.backend = backend
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
         given = {"q": call.q, "k": call.k, "v": call.v}
@@ -92,16 +76,8 @@ class Runner:
             given[lone(side)[0]] = like.new_zeros((*like.shape[:2], 1, like.shape[3]))
         self.values = {name: Value(x) for name, x in given.items()}
         self.sets: dict[str, torch.Tensor] = {}
-        for name, _ in bound.program.given:
-            self._take(name, call.q)
-
-    def _take(self, name: str, q: torch.Tensor) -> None:
-        """An input as a tensor ``[B, heads or 1, tokens, features]``."""
-        x = self.inputs.tables.get(name)
-        if x is None:
-            raise ArgumentError(f"input `{name}` is a tensor of this pattern: give it")
-        x = (x[:, None] if x.dim() == 3 else x).to(q.dtype)
-        self.values[name] = Value(x.expand(q.shape[0], -1, -1, -1))
+        for name, space in bound.program.given:
+            self.values[name] = Value(vectors_of(call.inputs.tables[name], space, call.q.shape[0]))
 
     def start(self, states: Mapping[str, State]) -> None:
         """What linear attentions go on from. Raises ArgumentError for a name that is none's."""
@@ -120,17 +96,22 @@ class Runner:
                 case Pool():
                     self.values[step.name] = Value(self._pool(step))
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
-                    self.values[step.name] = Value(self._column_sum(name))
-                case Assign(value=Map(function=kind, arguments=(Tensor(name=name),))) if (
-                    kind in COUNTS
-                ):
-                    self.values[step.name] = Value(self._count(name, kind in OF_KEYS))
+                    self.values[step.name] = Value(column_sum(self, name))
+                case Assign(value=Map(function=kind, arguments=arguments)) if kind in COUNTS:
+                    found = count(self, arguments, step.space, kind in OF_KEYS)
+                    self.values[step.name] = Value(found)
+                case Assign(value=Map(function="rank", arguments=(Scalar(value=value),))):
+                    vectors = Vectors(self.bound, step.space, self.values, self._visible())
+                    numbers = vectors.number(value)
+                    self.values[step.name] = Value(ranks(numbers, self._axes_of(step.space)))
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
-                    self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    if not is_number(step.value):  # exponents come of these: as accumulated
+                        made = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    self.values[step.name] = made
                 case Turn():
-                    vectors = Vectors(self.bound, step.made, self.values, self.inputs)
+                    vectors = Vectors(self.bound, step.made, self.values, self._visible())
                     x = vectors.value(step.value).x.transpose(-1, -2)
                     self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
                     self._check_turned(step, x)
@@ -138,13 +119,22 @@ class Runner:
                     self.values[step.name] = self._attention(step)
                 case Select():
                     with torch.no_grad():
-                        self.sets[step.name] = self._select(step)
+                        self.sets[step.name] = fill(step, self)
                 case _:
                     assert_never(step)
-            if isinstance(step, Assign) and is_number(step):
-                number = self.values[step.name].x[..., 0]
+            if isinstance(step, Assign) and is_number(step.value):
+                x = self.values[step.name].x[..., 0]
+                number = x if x.shape[1] == 1 else repeated(x, self.bound.frame.heads)
+                number = number[..., self._axes_of(step.space)]
                 tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
-                self.inputs = Inputs(tokens, self.inputs.tables)
+                table = number.unflatten(2, self.bound.lengths(step.space))
+                table = table if step.space.heads is Side.Q else table[:, 0]
+                self.inputs = Inputs(tokens, {**self.inputs.tables, step.name: table})
+
+    def _axes_of(self, space: Space) -> slice:
+        """The tokens that lie on its axes: those of prefixes and suffixes have no numbers."""
+        grid = next(e for e in self.bound.extents(space) if e.segment.is_grid)
+        return slice(grid.start, grid.stop)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
@@ -154,7 +144,7 @@ class Runner:
 
     def _attention(self, step: Attention) -> Value:
         parts = [
-            self._recurrence(b) if isinstance(b, Recurrence) else self._branch(b)
+            self._recurrence(b) if isinstance(b, Recurrence) else self.branch(b)
             for b in step.branches
             if not self._empty(b)
         ]
@@ -170,7 +160,7 @@ class Runner:
             return pooled(x, step, source, self.bound)
         x, keys = grid_tokens(x, step, source, self.bound), replace(source, whole=False)
         problem = self.bound.bound(step.where, step.space, {step.source: keys}, 1, 1, 1)
-        inputs = self._inputs(step.where, step.space, {step.source: keys}, 0, 1)
+        inputs = self.inputs_of(step.where, step.space, {step.source: keys}, 0, 1)
         return regions(x, mask(problem, inputs, x.device)[:, 0], step.reduction)
 
     def _check_turned(self, step: Turn, x: torch.Tensor) -> None:
@@ -184,50 +174,10 @@ class Runner:
         start, stop = self.bound.heads_of(branch)
         return start >= stop
 
-    def _column_sum(self, name: str) -> torch.Tensor:
-        """For every key the weights it was given ``[B, Hq, Nk, 1]``: the slope of the summed output
-        by values of one feature, whatever the backend."""
-        step = next(s for s in self.bound.program.steps if s.name == name)
-        assert isinstance(step, Attention)
-        branch = step.branches[0]
-        assert isinstance(branch, Branch)
-        with torch.enable_grad():
-            heads, k = self.bound.frame.heads, self.values[branch.keys[0]].x
-            ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
-            given = self.values
-            self.values = {n: Value(v.x.detach()) for n, v in given.items()}
-            self.values[branch.values[0]] = Value(ones)
-            out = self._branch(branch).x
-            self.values = given
-            (found,) = torch.autograd.grad(out.sum(), ones)
-        return found
-
-    def _count(self, name: str, of_keys: bool) -> torch.Tensor:
-        """How many keys each query attends ``[B, H or 1, Nq, 1]``, or how many queries each key.
-
-        These are sums of an attention whose weights are all 1, in float32.
-        """
-        step = next(s for s in self.bound.program.steps if s.name == name)
-        assert isinstance(step, Attention)
-        branch = step.branches[0]
-        assert isinstance(branch, Branch)
-        (key,) = branch.keys
-        heads = self.bound.frame.heads if condition_by_head(branch.pattern) else 1
-        query, keys = self.bound.spaces[branch.query], {key: self.bound.spaces[key]}
-        pattern = counting(branch.pattern)
-        problem = self.bound.bound(pattern, query, keys, heads, heads, 1)
-        lengths = (self.values[x].x.shape[2] for x in (branch.query, key, key))
-        first = self.values[key].x
-        q, k, v = (torch.ones(len(first), heads, n, 1, device=first.device) for n in lengths)
-        inputs = self._inputs(pattern, query, keys, 0, heads)
-        with torch.enable_grad():
-            v.requires_grad_(of_keys)
-            out, _ = self.run(Call(problem, q, k, v, inputs, None, False))
-            return torch.autograd.grad(out.sum(), v)[0] if of_keys else out
-
     def _queries(self, name: str, start: int, stop: int) -> torch.Tensor:
         """A tensor with a vector for every query head, some of the heads."""
-        return repeated(self.values[name].x, self.bound.frame.heads)[:, start:stop]
+        x = repeated(self._joined((name,), start, stop), stop - start)
+        return x.to(self.values["q"].x.dtype)
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
@@ -237,12 +187,12 @@ class Runner:
         made = Linear(
             self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
         )
-        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
+        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.backend)
         if state is not None:
             self.states[name] = state
         return Value(out)
 
-    def _branch(self, branch: Branch) -> Value:
+    def branch(self, branch: Branch) -> Value:
         start, stop = self.bound.heads_of(branch)
         q = self._queries(branch.query, start, stop)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
@@ -251,7 +201,7 @@ class Runner:
         v = self._joined(branch.values, start, stop)
         check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
-        k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+        k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         if q.shape[3] != k.shape[3]:
             name = branch.pattern.name
             widths = f"queries of {q.shape[3]} features, keys of {k.shape[3]}"
@@ -261,7 +211,7 @@ class Runner:
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)
             return Value(q.new_zeros((*q.shape[:3], v.shape[3])), none)
         problem = self.bound.bound(branch.pattern, query, keys, stop - start, heads, q.shape[3])
-        inputs = self._inputs(branch.pattern, query, keys, start, stop)
+        inputs = self.inputs_of(branch.pattern, query, keys, start, stop)
         for made in branch.products:
             table = self.inputs.tables.get(made.table)
             if table is not None:
@@ -273,7 +223,7 @@ class Runner:
 
     def _joined(self, names: tuple[str, ...], start: int, stop: int) -> torch.Tensor:
         """Tensors one behind the other, for some heads."""
-        pieces = [self.values[n].x for n in names]
+        pieces = [self.values[n].x.to(self.values["q"].x.dtype) for n in names]
         heads = max(x.shape[1] for x in pieces)
         x = torch.cat([p.repeat_interleave(heads // p.shape[1], 1) for p in pieces], 2)
         every = self.bound.frame.heads
@@ -284,7 +234,7 @@ class Runner:
             return x.repeat_interleave(repeat, 1)[:, start:stop]
         return x[:, start // repeat : stop // repeat]
 
-    def _inputs(
+    def inputs_of(
         self, pattern: PatternIR, query: Space, keys: dict[str, Space], start: int, stop: int
     ) -> Inputs:
         """The call's tensors as a step's tokens see them."""
@@ -325,68 +275,3 @@ class Runner:
         if "head" not in decl.dims:
             return table[:, 0]
         return table.movedim(1, 1 + [d for d in decl.dims if d != "batch"].index("head"))
-
-    def _select(self, step: Select) -> torch.Tensor:
-        """The set as a table: ``[B, (heads,) queries' axes..., keys' axes...]``."""
-        query, key = self.bound.spaces[step.query], self.bound.spaces[step.key]
-        q = self.values[step.query].x
-        one = 1 + step.dims.index(ONE) if ONE in step.dims else None
-        rows = query
-        if step.rows is not None:
-            named = step.dims[step.by_head : step.by_head + len(query.axes)]
-            rows = Space(named, query.side, False, query.heads)
-        axes = step.dims[step.by_head + len(query.axes) :]
-        runs = key if axes == key.axes else Space(axes, key.side, False, key.heads)
-        lengths = (*self.bound.lengths(rows), *self.bound.lengths(runs))
-        if 0 in lengths:
-            none = (1,) * (1 + step.by_head)
-            empty = torch.zeros((*none, *lengths), dtype=torch.bool, device=q.device)
-            return empty if one is None else empty.squeeze(one)
-        if 0 in self.bound.lengths(key):  # nothing to score: what is forced is chosen all the same
-            groups = set_heads(step, q.shape[1], self.bound.frame.kv_heads)
-            pairs = (math.prod(self.bound.lengths(x)) for x in (rows, runs))
-            allowed = q.new_zeros((q.shape[0], groups, *pairs), dtype=torch.bool)
-            scores = allowed.to(accumulation_dtype(q.dtype))
-        else:
-            scores, allowed = self._scored(step, query, key)
-            if step.gather is not None:
-                belongs = self._pairs(step.gather.pattern, runs, key, 1)[0, 0]
-                scores, allowed = gathered(scores, allowed, belongs, step.gather.rule)
-            if step.rows is not None:
-                belongs = self._pairs(step.rows.pattern, query, rows, 1)[0, 0].T
-                turned = gathered(scores.mT, allowed.mT, belongs, step.rows.rule)
-                scores, allowed = (x.mT for x in turned)
-        forced = None
-        if step.force is not None:
-            always = self._pairs(step.force, rows, runs, q.shape[1])
-            forced = by_set(always, step, self.bound.frame.kv_heads).any(2)
-        amount: float | torch.Tensor
-        if isinstance(step.rule.amount, SizeOf):
-            amount = self.sets[step.rule.amount.name]
-            amount = amount if one is None else amount.unsqueeze(one)
-        else:
-            amount = float(self.bound.number(step.rule.amount))
-        found = chosen(scores, allowed, forced, step, amount, lengths)
-        return found if one is None else found.squeeze(one)
-
-    def _scored(self, step: Select, query: Space, key: Space) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores ``[B, heads of the set, queries, keys]`` and which of them are candidates."""
-        q, k = self.values[step.query].x, self.values[step.key].x
-        heads, kv_heads = q.shape[1], k.shape[1]
-        problem = self.bound.bound(step.pattern, query, {"keys": key}, heads, kv_heads, q.shape[3])
-        inputs = self._inputs(step.pattern, query, {"keys": key}, 0, heads)
-        scores, allowed = candidate_scores(problem, q, k, inputs, self.scale)
-        scores, allowed = (self._on_axes(x, query, key) for x in (scores, allowed))
-        scores = normalised(scores, allowed, step.normalise)
-        return shared(scores, allowed, step, self.bound.frame.kv_heads)
-
-    def _pairs(self, pattern: PatternIR, query: Space, key: Space, heads: int) -> torch.Tensor:
-        """Where a condition holds: bool ``[B or 1, heads, queries, keys]``."""
-        problem = self.bound.bound(pattern, query, {"keys": key}, heads, heads, 1)
-        inputs = self._inputs(pattern, query, {"keys": key}, 0, heads)
-        return self._on_axes(mask(problem, inputs, self.values["q"].x.device), query, key)
-
-    def _on_axes(self, x: torch.Tensor, query: Space, key: Space) -> torch.Tensor:
-        """``[B, H, queries, keys]`` without the tokens of prefixes and suffixes."""
-        q, k = (next(e for e in self.bound.extents(s) if e.segment.is_grid) for s in (query, key))
-        return x[:, :, q.start : q.stop, k.start : k.stop]

@@ -67,14 +67,14 @@ class Vectors:
                 check_tokens(value.x, self.bound.tokens(self.space), name)
                 return Value(self._heads(value.x), value.lse)
             case Scalar(value=value):
-                return Value(self._scalar(value).to(self.dtype))
+                return Value(self.number(value).to(self.dtype))
             case Combine(op=op, left=left, right=right):
                 one, two = self._pair(left, right)
                 return Value(ARITHMETIC[op](one, two))
             case Choose(condition=condition, then=then, otherwise=otherwise):
                 one, two = self._pair(then, otherwise)
                 self.width = max(one.shape[-1], two.shape[-1])
-                return Value(torch.where(self._scalar(condition), one, two))
+                return Value(torch.where(self.number(condition), one, two))
             case Map(function="lse", arguments=(Tensor(name=name),)):
                 lse = self.values[name].lse
                 assert lse is not None
@@ -150,7 +150,7 @@ class Vectors:
         wanted = self.bound.frame.heads if self.space.heads is Side.Q else x.shape[1]
         return x if x.shape[1] == wanted else x.repeat_interleave(wanted // x.shape[1], 1)
 
-    def _scalar(self, root: Expr) -> torch.Tensor:
+    def number(self, root: Expr) -> torch.Tensor:
         """``[B or 1, H or 1, tokens or 1, features or 1]``."""
         frame = self.bound.frame
         every = frame.heads if self.space.heads is Side.Q else frame.kv_heads

@@ -103,3 +103,33 @@ def _features(x: Tensor, scale: float, weights: Weights | None) -> Tensor:
         twice[..., 0] = 1.0
         parts.append(c2 * scale * scale * twice * rest)
     return torch.cat(parts, -1)
+
+
+def prefixes(
+    s: Tensor,
+    v: Tensor,
+    segments: Tensor | None,
+    state: tuple[Tensor, Tensor, Tensor] | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``softmax(s_0 .. s_i) . v`` and the largest score, the sum and the weighted sum at the end.
+
+    s ``[B, H, N]``, v ``[B, H, N, V]``. Sums are below the largest score so far: e^(s - m).
+    """
+    none = s.new_full(s.shape[:2], -torch.inf, dtype=v.dtype)
+    m, u, w = state or (none, torch.zeros_like(none), v.new_zeros((*s.shape[:2], v.shape[3])))
+    outs = [v[:, :, :0]]
+    for t in range(s.shape[2]):
+        if segments is not None and t:
+            begins = (segments[:, t] != segments[:, t - 1])[:, None]
+            m, u = torch.where(begins, -torch.inf, m), torch.where(begins, 0.0, u)
+            w = torch.where(begins[..., None], 0.0, w)
+        here = s[:, :, t].to(v.dtype)
+        top = torch.maximum(m, here).detach()
+        base = torch.where(top == -torch.inf, 0.0, top)
+        kept, added = (m - base).exp(), (here - base).exp()
+        u = kept * u + added
+        w = kept[..., None] * w + added[..., None] * v[:, :, t]
+        m = top
+        total = torch.where(u > 0, u, 1.0)[..., None]
+        outs.append((w / total)[:, :, None])
+    return torch.cat(outs, 2), m, u, w

@@ -28,7 +28,7 @@ from attnlang.compiler.analysis.separable import any_strips, factor_table, split
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
-from attnlang.compiler.plan.table import RunTable, empty, from_dense, joined
+from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_runs, joined
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -54,6 +54,9 @@ def classify(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) ->
     """Classify every pair of a query tile and a key tile of two segments."""
     if q.extent.size == 0 or k.extent.size == 0 or predicate == e.FALSE:
         return Classified(empty(q.tiles, k.tiles), True)
+    if predicate == e.TRUE:
+        every, none = np.arange(q.tiles), np.zeros(q.tiles, dtype=np.int64)
+        return Classified(from_runs([(every, none, none + k.tiles)], [], q.tiles, k.tiles), True)
     if len(q.axes) == len(k.axes) == 1 and max(q.extent.size, k.extent.size) > DENSE_AXIS:
         solved = rows.classify_rows(predicate, q, k, known)
         if solved is not None:

@@ -43,7 +43,8 @@ class Known:
 
 
 def settled(where: Expr, known: Known) -> Expr:
-    """The predicate with numbers for single entries, and for token inputs alike at every token.
+    """The predicate with numbers for entries at fixed indices, and for token inputs alike at every
+    token.
 
     So a length that comes with the call is solved for like one in the text, and a mask that hides
     nothing is gone.
@@ -53,13 +54,11 @@ def settled(where: Expr, known: Known) -> Expr:
         match x:
             case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
                 values = known.tokens[name, side]
-            case e.Table(name=name, indices=indices) if name in known.tables:
-                at = tuple(i.value for i in indices if isinstance(i, e.Int))
-                if len(at) < len(indices):
-                    return None
-                table = known.tables[name]
-                inside = all(0 <= i < n for i, n in zip(at, table.shape, strict=True))
-                values = np.atleast_1d(table[at] if inside else table.dtype.type(0))
+            case e.Table(name=name, indices=indices) if name in known.tables and all(
+                isinstance(i, e.Int) for i in indices
+            ):
+                at = [np.asarray(i.value) for i in indices if isinstance(i, e.Int)]
+                values = np.atleast_1d(read_table(known.tables[name], at))
             case _:
                 return None
         alike = values.size > 0 and bool((values == values[0]).all())  # NaN is like nothing

@@ -168,6 +168,8 @@ def _group(g: HeadGroup, numbers: _Numbers) -> str:
 
 def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
     """The steps; the attention of each by the hash of its pattern."""
+    for name, space in program.given:
+        yield f"given {name} {_space(space)}"
     for part in program.parts:
         cut = f"{numbers.of(part.size)} {numbers.of(part.stride)}"
         yield f"part {part.name} {part.axis} {cut} {part.whole}"
@@ -212,7 +214,7 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
 
 
 def _recurrence(name: str, b: Recurrence, numbers: _Numbers) -> str:
-    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta))
+    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta, b.logit))
     tensors = f"{b.query} {b.key} {b.value} {b.causal} {b.segments or '-'}"
     return f"linear {name} {tensors} {clauses} {content_hash(b.pattern)}"
 

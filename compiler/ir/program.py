@@ -28,15 +28,20 @@ class Part:
     axis: the axis that is cut, or "index" for all axes as one line. Token b of it covers the
     positions ``b * stride <= x < b * stride + size``. whole: only runs that fit are there
     (``windows``); otherwise the last may be short (``blocks``, whose stride is their size).
-    axis None: tokens of their own, ``size`` of them.
+    An ``axis`` of "" is none: ``range`` makes an axis of its own with ``size`` tokens.
     """
 
     name: str
-    axis: str | None
+    axis: str
     size: Expr
     stride: Expr
     whole: bool
     span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+    @property
+    def own(self) -> bool:
+        """Is it an axis of its own, not cut from another?"""
+        return not self.axis
 
 
 class Reduction(StrEnum):
@@ -117,6 +122,7 @@ class Recurrence:
     Per token ``S = exp(decay) S + k v^T`` and ``out = scale q^T S``; with ``delta`` b the write is
     ``b k (v - k^T S)^T``. pattern: what its clauses say, as of any attention. segments: the input
     by which documents are told apart. decay, delta: over one token (q), head and channel (k).
+    logit: of a token and head; the weights are then a softmax of it over the past, whatever q.
     """
 
     query: str
@@ -127,6 +133,7 @@ class Recurrence:
     segments: str | None
     decay: Expr | None
     delta: Expr | None
+    logit: Expr | None = None
     start: Expr | None = None
     stop: Expr | None = None
 
@@ -215,7 +222,8 @@ class Rule:
 class Gather:
     """The score of a run is the largest (sum, mean) score of the keys that belong to it.
 
-    pattern: its ``where`` says which keys (k) belong to which run (q).
+    pattern: its ``where`` says which keys (k) belong to which run (q), its score what their
+    scores are multiplied with.
     """
 
     rule: Share
@@ -264,10 +272,8 @@ Owner: TypeAlias = Branch | Recurrence | Select
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """parts: in order, a part may cut an earlier one. result: what each query gets.
-
-    given: the inputs that are tensors with tokens of their own, by name.
-    """
+    """parts: in order, a part may cut an earlier one. result: what each query gets. given: the
+    inputs that are tensors, and where their vectors lie."""
 
     parts: tuple[Part, ...]
     steps: tuple[Step, ...]
@@ -290,6 +296,13 @@ def attentions(program: Program) -> Iterator[PatternIR]:
     for step in program.steps:
         if isinstance(step, Attention):
             yield from (b.pattern for b in step.branches if isinstance(b, Branch))
+
+
+def recurrences(program: Program) -> Iterator[Recurrence]:
+    """Every linear attention of a program."""
+    for step in program.steps:
+        if isinstance(step, Attention):
+            yield from (b for b in step.branches if isinstance(b, Recurrence))
 
 
 def condition_by_head(pattern: PatternIR) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.pattern import Normaliser, PatternIR
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
@@ -18,7 +19,7 @@ from attnlang.compiler.ir.program import (
     Turn,
 )
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import Vector, scalars, tensors
+from attnlang.compiler.ir.vector import Map, Tensor, Vector, scalars, tensors
 
 
 def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
@@ -58,7 +59,7 @@ def _branch(branch: Branch | Recurrence) -> Iterator[str]:
             yield from (branch.query, *branch.keys, *branch.values)
         case Recurrence():
             yield from (branch.query, branch.key, branch.value)
-            for x in (branch.decay, branch.delta):
+            for x in (branch.decay, branch.delta, branch.logit):
                 yield from () if x is None else _numbers(x)
 
 
@@ -70,3 +71,24 @@ def _vector(root: Vector) -> Iterator[str]:
 
 def _numbers(root: Expr) -> Iterator[str]:
     return (x.name for x in walk(root) if isinstance(x, e.TokenInput | e.Table))
+
+
+def has_lse(pattern: PatternIR) -> bool:
+    """Is the result one softmax, with a log-sum-exp?"""
+    if pattern.program is None:
+        return all(g.attend.normaliser is Normaliser.SOFTMAX for g in pattern.groups)
+    steps = {s.name: s for s in pattern.program.steps}
+
+    def of(root: Vector) -> bool:
+        match root:
+            case Map(function="merge"):
+                return True
+            case Tensor(name=name):
+                match steps.get(name):
+                    case Attention(branches=branches):
+                        return all(isinstance(b, Branch) and has_lse(b.pattern) for b in branches)
+                    case Assign(value=value):
+                        return of(value)
+        return False
+
+    return of(pattern.program.result)

@@ -25,13 +25,14 @@ class Space:
     """Where the tokens of a tensor lie.
 
     side: whose lengths its axes have. whole: it is that side's own sequence, prefixes and all.
-    heads: it has a vector for every query head (q) or every key head (k).
+    heads: it has a vector for every query head (q) or every key head (k); None is a number of
+    heads of its own.
     """
 
     axes: tuple[str, ...]
     side: Side
     whole: bool = False
-    heads: Side = Side.Q
+    heads: Side | None = Side.Q
     turned: Space | None = None
     """Whose features these tokens are: those of a tensor there."""
 
@@ -109,7 +110,8 @@ ELEMENTWISE = (
     *("abs", "sqrt", "cos", "sin"),
 )
 """Functions of every feature by itself."""
-FEATURES = ("softmax", "normalize", "rms_norm", "layer_norm", "total")
+TOTAL = "total"
+FEATURES = ("softmax", "normalize", "rms_norm", "layer_norm", TOTAL)
 """Functions of one token's features: softmax over them, divided by their 2-norm or their root
 mean square, that after their mean is taken away, or their sum as one feature."""
 JOINS = ("merge", "concat")
@@ -121,10 +123,11 @@ ROTATE = "rotate"
 """rotate(x, angle): each feature of the first half turns with one of the second."""
 TURNS = ("channels", "tokens")
 """Tokens and features change places: features become the tokens of the axis `channel`, and back."""
-READOUTS = ("column_sum", "lse", "count", "column_count")
+READOUTS = ("column_sum", "lse", "count", "column_count", "rank")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends, how many queries each key. Sums and counts have
-no gradient."""
+the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key;
+the place of each token among all, sorted by a number.
+Sums and counts have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
 ONE_HOT = "one_hot"
@@ -137,6 +140,11 @@ these, each head its own share."""
 FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV, *ACROSS_HEADS)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
+
+
+def is_number(root: Vector) -> bool:
+    """Has it one feature, which later steps read as a number of its tokens?"""
+    return isinstance(root, Map) and root.function in (*READOUTS, TOTAL)
 
 
 def parts(root: Vector) -> Iterator[Vector]:

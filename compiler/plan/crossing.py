@@ -46,7 +46,7 @@ def stays_within(plan: Plan, group: HeadPlan, name: str) -> Finding:
     if not plan.known.covers(astray):
         return UNKNOWN
     classified = classify(astray, q, k, plan.known)
-    rows, columns, _ = classified.table.entries()
+    rows, columns = classified.table.row_of_run, classified.table.starts
     if not len(rows):
         return PROVED
     if not classified.exact:

@@ -85,8 +85,15 @@ def from_entries(
 
 def from_dense(live: NDArray[np.bool_], full: NDArray[np.bool_]) -> RunTable:
     """A table from two boolean tables ``[rows, columns]``."""
-    rows, columns = np.nonzero(live)
-    return from_entries(rows, columns, full[rows, columns], *live.shape)
+    rows, columns = live.shape
+    kind = np.zeros((rows, columns + 2), dtype=np.int8)
+    kind[:, 1:-1] = live
+    kind[:, 1:-1] += live & full
+    row, place = np.nonzero(np.diff(kind, axis=1))  # between columns place - 1 and place
+    # A run begins where something begins, and ends at the next change.
+    begins = np.flatnonzero(kind[row, place + 1] > 0)
+    whole = kind[row[begins], place[begins] + 1] == 2
+    return joined((row[begins], place[begins], place[begins + 1]), whole, rows, columns)
 
 
 def empty(rows: int, columns: int) -> RunTable:

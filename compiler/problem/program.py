@@ -143,6 +143,9 @@ class BoundProgram:
             if space is not key:
                 sizes[f"{Side.K}.{name}"] = self.tokens(space)
         grid = next(x for x in self.extents(query) if x.segment.is_grid)
+        known = self.known
+        if query.heads is None:  # these are all its heads, not some of the program's
+            known = {**known, e.Symbol(SymbolName.HEADS): heads}
         made = bind(
             pattern,
             sizes,
@@ -150,7 +153,7 @@ class BoundProgram:
             kv_heads=kv_heads,
             head_dim=head_dim,
             q_offset=grid.origin[0],
-            outer=self.known,
+            outer=known,
         )
         return replace(made, outer=self)
 
@@ -224,7 +227,7 @@ def spaces_of(pattern: PatternIR) -> dict[str, Space]:
     for step in pattern.program.steps:
         if not isinstance(step, Select):
             found[step.name] = step.space
-    return found
+    return found | dict(pattern.program.given)
 
 
 def _moves(space: Space) -> bool:
@@ -243,7 +246,7 @@ def _check_decay(decay: Expr, made: BoundProgram) -> None:
 
 
 def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
-    if part.axis is None:
+    if part.own:
         return int(made.number(part.size))
     if part.axis == "index":
         grid = next(x for x in made.frame.extents(side) if x.segment.is_grid)
@@ -252,7 +255,7 @@ def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
 
 
 def _runs(part: Part, length: int, made: BoundProgram) -> Runs:
-    if part.axis is None:
+    if part.own:
         if length < 1:
             what = f"the tokens of `{part.name}`"
             raise failure("AL406", part.span, what=what, value=length)

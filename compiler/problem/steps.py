@@ -19,8 +19,6 @@ from attnlang.compiler.problem.bind import Sizes, bind
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram, bind_program
 
-HEAD_DIMS = ("head", "kv_head")
-
 
 @dataclass(frozen=True, slots=True)
 class BoundStep:
@@ -67,6 +65,8 @@ def bound_steps(made: BoundProgram) -> Iterator[BoundStep]:
 def _heads(space: Space, made: BoundProgram, start: int, stop: int) -> int:
     """Heads of a tensor that some query heads read, as many as they repeat."""
     every = made.frame.heads
+    if space.heads is None:  # an input with heads of its own: one for all, as far as is known here
+        return 1
     heads = every if space.heads is Side.Q else made.frame.kv_heads
     repeat = every // heads
     if start % repeat or stop % repeat:

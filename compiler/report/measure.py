@@ -175,6 +175,9 @@ def _notes(plan: Plan, classes: Sequence[Relation], rows: Sequence[Rows | None])
         declared = [plan.problem.pattern.input(name) for name in missing]
         by_head = any(i.sides and "head" in i.dims for i in declared)
         why = "not analysed, as it differs by head" if by_head else "not given here"
+        outer = plan.problem.outer
+        if outer and not set(missing) & {i.name for i in outer.frame.pattern.inputs}:
+            why = "made by an earlier step"
         notes.append(f"which pairs attend depends on {names}, {why}: these are bounds")
     elif any(r is None for r in rows):
         notes.append("pairs not counted, there are too many partial tiles: these are bounds")

@@ -46,7 +46,6 @@ class Draft:
     # What the statements of a program have said:
     parts: dict[str, Part] = field(default_factory=dict)
     spaces: dict[str, Space] = field(default_factory=dict)
-    given: dict[str, Space] = field(default_factory=dict)
     """Inputs that are tensors with tokens of their own."""
     sets: dict[str, InputDecl] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -58,6 +57,8 @@ class Draft:
     """Tensors of one feature: later steps read them as numbers of their tokens."""
     result: Vector | None = None
     returned: Span | None = None
+    given: dict[str, Space] = field(default_factory=dict)
+    """Inputs that are tensors."""
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -66,6 +67,11 @@ class Draft:
     @property
     def input_names(self) -> frozenset[str]:
         return frozenset(i.name for i in self.inputs)
+
+    def is_whole(self, axes: tuple[str, ...], side: Side) -> bool:
+        """Are tokens on these axes all that the side has?"""
+        here = [s for s in self.segments if side in s.sides]
+        return axes == self.axes[side] and len(here) == 1
 
     def same_tokens(self, a: Space, b: Space) -> bool:
         """May the two have the same tokens? Queries and keys of the same axes do where a call has

@@ -17,12 +17,13 @@ FLAGS = ("sorted", "optional", "nonpositive")
 
 
 def declare_input(
-    node: t.Input, ctx: Context, parts: Mapping[str, Expr | None]
+    node: t.Input, ctx: Context, counts: Mapping[str, Expr] | None = None
 ) -> InputDecl | None:
     """The declaration of one ``input``; its dims are words (batch, head, axes) or sizes.
 
-    parts: by name, how many tokens an axis has that is no run of another.
+    counts: how many tokens the parts of a program have.
     """
+    counts = counts or {}
     kind = scalar_kind(node.type, ctx)
     dims: list[str | Expr] = []
     said: set[str] = set()
@@ -47,12 +48,11 @@ def declare_input(
             dims.append(str(word))
             said.add(str(word))
             continue
-        own = parts.get(word) if word is not None else None
-        if own is not None:
-            dims.append(own)
+        if word is not None and word in counts:
+            dims.append(counts[word])
             continue
         if word is not None and word not in ctx.names and word not in SYMBOLS:
-            help = did_you_mean(word, [*axes, "batch", "head"])
+            help = did_you_mean(word, [*axes, *counts, "batch", "head"])
             ctx.error("AL101", written.span, "no dimension of that name", name=word, help=help)
             good = False
             continue

@@ -6,6 +6,8 @@ that lie one behind the other.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.linear import difference
@@ -37,6 +39,11 @@ def recurrence(
     attend = attend_clause(t.Attend(node.where, rest, span=node.span), inner)
     if attend is None:
         return None
+    said = any(o.kind == "normalise" for o in rest)
+    soft = said and attend.normaliser is Normaliser.SOFTMAX
+    if soft:
+        own += [o for o in rest if isinstance(o, t.Option) and o.kind == "score"]
+        attend = replace(attend, score=None)
     shape = _shape(attend.where, inner, node.where.span)
     if shape is None or not _plain(attend, inner):
         return None
@@ -57,17 +64,23 @@ def recurrence(
     if pattern is None:
         return None
     start, stop = heads or (None, None)
-    decay, delta = values.get("decay"), values.get("delta")
-    made = Recurrence(*names, pattern, causal, segments, decay, delta, start, stop)
-    why = _undefined(made, attend)
+    own_values = (values.get("decay"), values.get("delta"), values.get("score"))
+    made = Recurrence(*names, pattern, causal, segments, *own_values, start, stop)
+    why = _undefined(made, attend, soft)
     if why is not None:
         inner.ctx.error("AL315", node.span, why=why)
         return None
     return made
 
 
-def _undefined(made: Recurrence, attend: Attend) -> str | None:
+def _undefined(made: Recurrence, attend: Attend, soft: bool) -> str | None:
     """What has no meaning together, if anything."""
+    others = (made.decay, made.delta, attend.scale)
+    if soft and (made.logit is None or not made.causal or any(x is not None for x in others)):
+        return (
+            "`normalise softmax` is over the past, of a `score` that is a number of each key: "
+            "without decay, delta and scale"
+        )
     plain = attend.score is None or attend.score == e.Symbol(SymbolName.SCORE)
     parts = [] if made.decay is None else list(walk(made.decay))
     by_token = any(isinstance(x, e.Coord | e.Index | e.TokenInput) for x in parts)
@@ -171,10 +184,13 @@ def _degree(x: Expr) -> int | None:
 
 
 def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) -> Expr | None:
-    """A decay or a delta: of the key's token, head and channel. The token is the query of the
-    expression that is made, the channel its key."""
+    """A decay, a delta or a softmax's score: of the key's token, head and channel.
+
+    The token is the query of the expression that is made, the channel its key.
+    """
     channel = e.Coord(Side.K, CHANNEL)
-    ctx = with_channel(inner.ctx)
+    score = e.Symbol(SymbolName.SCORE, span=node.span)
+    ctx = replace(with_channel(inner.ctx), score=score)
     value = typed(node.value, ctx, (Kind.FLOAT,), f"`{node.kind}`")
     if value is None or not check_leaves(without(value, channel), inner, node.span):
         return None
@@ -184,8 +200,9 @@ def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) ->
             why = f"`{node.kind}` is a number of each key: it reads `k.`, the head and `channel`"
             ctx.error("AL315", x.span, why=why)
             return None
-    if node.kind == "delta" and any(x == channel for x in walk(value)):
-        ctx.error("AL315", node.span, why="`delta` has one value for all channels of a token")
+    if node.kind != "decay" and any(x == channel for x in walk(value)):
+        why = f"`{node.kind}` has one value for all channels of a token"
+        ctx.error("AL315", node.span, why=why)
         return None
     if heads is not None:
         group = HeadGroup(e.Int(0), heads[1], Attend(e.TRUE, score=value))

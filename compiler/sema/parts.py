@@ -13,7 +13,7 @@ from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
-from attnlang.compiler.sema.given import own_tokens
+from attnlang.compiler.sema.given import own_heads
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.scope import AxisName
 from attnlang.compiler.sema.stage import stage, step_pattern
@@ -21,11 +21,11 @@ from attnlang.compiler.syntax import tree as t
 
 
 def part(node: t.Part, draft: Draft) -> None:
-    """``part b = blocks(n, 64)`` or ``windows(n, 32, stride=16)``."""
-    forms = "`blocks(axis, size)`, `windows(axis, size, stride)` or `tokens(count)`"
+    """``part b = blocks(n, 64)``, ``windows(n, 32, stride=16)`` or ``range(8)``."""
+    forms = "`blocks(axis, size)`, `windows(axis, size, stride)` or `range(count)`"
     made = node.value
-    if isinstance(made, t.Call) and made.function.id == "tokens":
-        own_tokens(node, made, draft)
+    if isinstance(made, t.Call) and made.function.id == "range":
+        _own_axis(node, made, draft)
         return
     if not isinstance(made, t.Call) or made.function.id not in ("blocks", "windows"):
         draft.ctx.error("AL312", made.span, "not a way to cut an axis", help=f"it is {forms}")
@@ -60,6 +60,20 @@ def part(node: t.Part, draft: Draft) -> None:
         draft.ctx = draft.ctx.with_names(**{name: AxisName(name)})
 
 
+def _own_axis(node: t.Part, made: t.Call, draft: Draft) -> None:
+    """``part c = range(8)``: an axis that is cut from no other."""
+    good = len(made.arguments) == 1 and not made.keywords
+    if not good:
+        draft.ctx.error("AL312", made.span, "takes how many", help="it is `range(count)`")
+    size = typed(made.arguments[0], draft.ctx, (Kind.INT,), "a count") if good else None
+    if size is not None and not check_level(size, "a dimension", frozenset(), draft.ctx):
+        size = None
+    if draft.define(node.name) and size is not None:
+        name = node.name.id
+        draft.parts[name] = Part(name, "", size, e.Int(1), False, span=node.span)
+        draft.ctx = draft.ctx.with_names(**{name: AxisName(name)})
+
+
 def pool(node: t.Pool, draft: Draft) -> None:
     """``pool kb[b] = mean(k)``."""
     call = node.value
@@ -76,12 +90,11 @@ def pool(node: t.Pool, draft: Draft) -> None:
         draft.define(node.name)
         return
     source = call.arguments[0]
-    space = tensor_space(source, draft)
+    space = tensor(source, draft)
     axes = tuple(a.id for a in node.axes)
     good = space is not None
-    own = () if node.where is None else (None,)  # tokens of no axis, told apart by the condition
     for axis in node.axes:
-        if space is not None and _root(axis.id, draft) not in (*space.axes, "index", *own):
+        if space is not None and _root(axis.id, draft) not in (*space.axes, "index", ""):
             draft.ctx.error(
                 "AL309",
                 axis.span,
@@ -102,7 +115,8 @@ def pool(node: t.Pool, draft: Draft) -> None:
             good = False
     if not draft.define(node.name) or not good or space is None:
         return
-    made = Space(axes, space.side, False, space.heads)
+    whole = not space.whole and draft.is_whole(axes, space.side)
+    made = Space(axes, space.side, whole, space.heads)
     members = None if node.where is None else membership(node.where, source.id, made, space, draft)
     if node.where is not None and members is None:
         return
@@ -129,14 +143,16 @@ def membership(
     return step_pattern(inner, "pool", [group], draft.sets.values())
 
 
-def _root(axis: str, draft: Draft) -> str | None:
+def _root(axis: str, draft: Draft) -> str:
     """The axis that a part is of; an axis is its own."""
     return draft.parts[axis].axis if axis in draft.parts else axis
 
 
-def tensor_space(node: t.Expression, draft: Draft) -> Space | None:
-    """Where a tensor lies; AL310 for what is none."""
+def tensor(node: t.Expression, draft: Draft) -> Space | None:
+    """Where the tensor of that name lies; AL310 if there is none."""
     if isinstance(node, t.Name) and node.id in draft.spaces:
+        if own_heads(node, draft):
+            return None
         return draft.spaces[node.id]
     name = node.id if isinstance(node, t.Name) else node.span.text
     draft.ctx.error(

@@ -27,7 +27,7 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
-from attnlang.compiler.sema.given import given
+from attnlang.compiler.sema.given import counts, tensor_space
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.numbers import with_channel
@@ -234,20 +234,21 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Input():
             if node.name.id in ARGUMENTS:
                 draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
-            counts = {p.name: p.size for p in draft.parts.values() if p.axis is None}
-            defined = draft.define(node.name)
-            made = declare_input(node, draft.ctx, counts) if defined else None
+            new = draft.define(node.name)
+            made = declare_input(node, draft.ctx, counts(draft)) if new else None
             if made is None:
                 draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
             else:
                 draft.inputs.append(made)
-                given(made, node.type.dims, draft)
                 name = (
                     TokenName(made)
                     if made.sides
                     else TableName(made.name, made.kind, sum(d != "batch" for d in made.dims))
                 )
                 draft.ctx = draft.ctx.with_names(**{made.name: name})
+                space = tensor_space(node, made, draft) if draft.spaces else None
+                if space is not None:
+                    draft.given[made.name] = draft.spaces[made.name] = space
         case t.Require():
             condition = boolean(node.condition, draft.ctx, "a requirement")
             if condition is not None and check_level(

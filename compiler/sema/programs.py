@@ -15,28 +15,25 @@ from attnlang.compiler.ir.program import (
     Product,
     Program,
     Recurrence,
-    Turn,
-    condition_by_head,
 )
-from attnlang.compiler.ir.reads import needed
+from attnlang.compiler.ir.reads import needed, reads
 from attnlang.compiler.ir.vector import (
-    CHANNEL,
-    COUNTS,
-    OF_KEYS,
     READOUTS,
     TURNS,
-    Map,
     Space,
     Tensor,
+    is_number,
     own_spaces,
+    tensors,
 )
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
-from attnlang.compiler.sema.parts import tensor_space
-from attnlang.compiler.sema.scope import AxisName, TokenName, ValueName
+from attnlang.compiler.sema.parts import tensor
+from attnlang.compiler.sema.readouts import number, readout, turn
+from attnlang.compiler.sema.scope import ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
-from attnlang.compiler.sema.vectors import turned, vector
+from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
@@ -91,7 +88,7 @@ def sources(
     sets: list[tuple[str, ...]] = []
     for item in given:
         members = item.items if isinstance(item, t.Tuple) else (item,)
-        if any(tensor_space(m, draft) is None for m in members):
+        if any(tensor(m, draft) is None for m in members):
             return None
         sets.append(tuple(m.id for m in members if isinstance(m, t.Name)))
     (query, *more), keys, values = sets
@@ -184,11 +181,9 @@ def assign(node: t.Assign, draft: Draft) -> None:
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
         return
-    if isinstance(node.value, t.Call) and node.value.function.id in TURNS:
-        _turn(node.name, node.value, draft)
-        return
-    if isinstance(node.value, t.Call) and node.value.function.id in READOUTS:
-        _readout(node.name, node.value, draft)
+    made_by = {**dict.fromkeys(TURNS, turn), **dict.fromkeys(READOUTS, readout)}
+    if isinstance(node.value, t.Call) and node.value.function.id in made_by:
+        made_by[node.value.function.id](node.name, node.value, draft)
         return
     found = vector(node.value, draft, name)
     if not draft.define(node.name):
@@ -199,49 +194,8 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
-
-
-def _turn(name: t.Name, node: t.Call, draft: Draft) -> None:
-    """``name = channels(q)``."""
-    found = turned(node, draft)
-    if not draft.define(name):
-        return
-    if found is None:
-        draft.ctx = draft.ctx.with_names(**{name.id: ValueName(None)})
-        return
-    value, made, space = found
-    draft.spaces[name.id] = space
-    draft.ctx = draft.ctx.with_names(**{CHANNEL: AxisName(CHANNEL)})
-    draft.steps.append(Turn(name.id, value, made, space))
-
-
-def _readout(name: t.Name, node: t.Call, draft: Draft) -> None:
-    """``mass = column_sum(a)``: numbers of an attention, read as ``k.mass`` from here on."""
-    of = node.arguments[0] if len(node.arguments) == 1 and not node.keywords else None
-    steps = {s.name: s for s in draft.steps if isinstance(s, Attention)}
-    step = steps.get(of.id) if isinstance(of, t.Name) else None
-    branch = step.branches[0] if step is not None and len(step.branches) == 1 else None
-    good = draft.define(name)
-    kind = node.function.id
-    if not isinstance(branch, Branch) or len(branch.keys) != 1:
-        what = f"`{node.span.text}`"
-        help = f"`{kind}(a)` of a softmax attention `a = attend ...`"
-        draft.ctx.error("AL310", node.span, what=what, help=help)
-        return
-    if not good or step is None:
-        return
-    space = step.space
-    if kind in OF_KEYS:
-        space = replace(draft.spaces[branch.keys[0]], heads=Side.Q)
-    made = Map(kind, (Tensor(step.name),))
-    draft.steps.append(Assign(name.id, made, space))
-    draft.spaces[name.id] = space
-    heads = ("head",) if kind not in COUNTS or condition_by_head(branch.pattern) else ()
-    dims = ("batch", *heads, *space.axes)
-    number = Kind.INT if kind in COUNTS else Kind.FLOAT
-    decl = InputDecl(name.id, number, dims, (space.side,), False, False, span=node.span)
-    draft.numbers.append(decl)
-    draft.ctx = draft.ctx.with_names(**{name.id: TokenName(decl)})
+        if is_number(value):
+            number(node.name, Kind.FLOAT, space, True, draft)
 
 
 def unnamed(node: t.Attend, draft: Draft, heads: tuple[Expr, Expr] | None) -> None:
@@ -298,4 +252,6 @@ def program(draft: Draft) -> Program | None:
     if draft.result is None:
         return None
     steps = needed(draft.steps, draft.result)
-    return Program(tuple(draft.parts.values()), steps, draft.result, tuple(draft.given.items()))
+    read = {name for step in steps for name in reads(step)} | set(tensors(draft.result))
+    given = tuple((name, space) for name, space in draft.given.items() if name in read)
+    return Program(tuple(draft.parts.values()), steps, draft.result, given)

@@ -161,6 +161,10 @@ def _sources(node: t.Select, draft: Draft) -> _Sources | None:
     (first, query), (second, key) = found
     dims = [d.id for d in node.dims]
     rest = dims[1:] if dims and dims[0] in SET_HEADS else dims
+    if len(rest) < len(dims) and query.heads is None:
+        why = f"`{node.sources[0].span.text}` has heads of its own: one set is for all heads"
+        draft.ctx.error("AL314", node.dims[0].span, why=why)
+        return None
     known = {*draft.parts, *(a for s in own_tensors(draft).values() for a in s.axes)}
     for d in node.dims:
         if d.id not in known and d.id not in SET_HEADS:
@@ -238,9 +242,11 @@ def _amount(rule: t.Option, dims: list[str], chosen: Draft) -> Expr | SizeOf | N
     return amount
 
 
-def _pairs(where: Expr, name: str, inner: Draft, draft: Draft) -> PatternIR | None:
+def _pairs(
+    where: Expr, name: str, inner: Draft, draft: Draft, score: Expr | None = None
+) -> PatternIR | None:
     """A condition over the tokens of a stage as a pattern."""
-    attend = Attend(where, span=where.span)
+    attend = Attend(where, score=score, span=where.span)
     group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), attend)
     return step_pattern(inner, name, [group], draft.sets.values())
 
@@ -249,13 +255,19 @@ def _gather(node: t.Gather, draft: Draft, runs: Space, key: Space) -> Gather | N
     rule = _named(node.rule, Share, draft)
     inner = stage(draft, runs, [("keys", key)])
     where = boolean(node.where, inner.ctx, "`gather ... where`")
+    weight = None
+    if node.weight is not None:
+        weight = typed(node.weight, inner.ctx, (Kind.FLOAT,), "`weight`")
+        if weight is None:
+            return None
     if where is None or rule is None:
         return None
-    if any(isinstance(x, e.TokenInput | e.Table | e.Symbol) for x in walk(where)):
-        why = "which keys belong together may vary with their places alone"
-        draft.ctx.error("AL314", node.where.span, why=why)
-        return None
-    pattern = _pairs(where, "gather", inner, draft)
+    for x in (*walk(where), *(() if weight is None else walk(weight))):
+        if isinstance(x, e.TokenInput | e.Table | e.Symbol):
+            why = "which keys belong together may vary with their places alone"
+            draft.ctx.error("AL314", node.span, why=why)
+            return None
+    pattern = _pairs(where, "gather", inner, draft, weight)
     return None if pattern is None else Gather(rule, pattern)
 
 

@@ -33,6 +33,7 @@ from attnlang.compiler.ir.vector import (
 from attnlang.compiler.ir.vector import Tensor as TensorRead
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
+from attnlang.compiler.sema.given import own_heads
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.numbers import as_query, closed, with_channel, without
 from attnlang.compiler.sema.scope import TableName
@@ -58,6 +59,8 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
         )
         return None
     space = draft.spaces[read[0].id]
+    if any(own_heads(name, draft) for name in read):
+        return None
     for other in read[1:]:
         found = draft.spaces[other.id]
         if not draft.same_tokens(found, space):

@@ -234,8 +234,9 @@ def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
     if isinstance(node, t.Rule):
         return (f"{node.kind} ", statement_value(node.rule))
     if isinstance(node, t.Gather):
+        times = () if node.weight is None else ("weight ", statement_value(node.weight), " ")
         rows = "rows " if node.rows else ""
-        return (f"gather {rows}{node.rule.id} where ", statement_value(node.where))
+        return (f"gather {rows}{node.rule.id} ", *times, "where ", statement_value(node.where))
     per = f" per {', '.join(n.id for n in node.per)}" if node.per else ""
     return (f"{node.kind} ", statement_value(node.value), per)
 

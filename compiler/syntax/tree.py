@@ -212,6 +212,7 @@ class Gather(Node):
     does so for queries."""
 
     rule: Name
+    weight: Expression | None
     where: Expression
     rows: bool = False
 

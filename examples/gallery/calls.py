@@ -58,9 +58,34 @@ def docs(sizes: Sizes) -> Inputs:
     return {"doc": documents(sizes["n"])[None]}
 
 
+def alone(sizes: Sizes) -> Inputs:
+    return {"doc": np.zeros((1, sizes["n"]), dtype=np.int64)}
+
+
 def starts(sizes: Sizes) -> Inputs:
     doc = documents(sizes["n"])
     return {"doc": doc[None], "start": np.searchsorted(doc, doc)[None]}
+
+
+def best_blocks(heads: int, rows: int, columns: int) -> NDArray[np.bool_]:
+    """In every row the best quarter of random scores."""
+    scores = np.random.default_rng(0).random((heads, rows, columns))
+    least = np.sort(scores, -1)[..., -max(1, columns // 4), None]
+    return np.asarray(scores >= least)
+
+
+def uniform_blocks(sizes: Sizes) -> Inputs:
+    """Blocks of 8 in a picture, of 128 otherwise."""
+    count = sizes["n"] // (8 if sizes["n"] <= 64 else 128)
+    return {"blocks": best_blocks(sizes["heads"], count, count)}
+
+
+def variable_blocks(sizes: Sizes) -> Inputs:
+    """Sixteen blocks of queries and of keys, no two of one length."""
+    n = sizes["n"]
+    ends = np.cumsum([np.roll(np.arange(1, 17), shift) for shift in (0, 5)], 1) * n // 136
+    row, column = (np.searchsorted(e, np.arange(n), side="right") for e in ends)
+    return {"row": row, "column": column, "blocks": best_blocks(sizes["heads"], 16, 16)}
 
 
 def last(sizes: Sizes) -> Inputs:
@@ -125,6 +150,12 @@ def scales(sizes: Sizes) -> Inputs:
     return {"level": level, **at}
 
 
+SUMS = (
+    "aaren", "based_taylor", "cosformer", "delta_net", "dsf_normalized", "gated_delta_net", "gla",
+    "lightning_attention", "pavlov_linear", "performer", "retention", "sala_linear", "simple_gla",
+)  # fmt: skip
+"""Linear attentions, whose documents may be left out."""
+
 SHOWN: dict[str, Shown] = {
     # Language models.
     "sliding_window": Shown({"window": 20}),
@@ -160,6 +191,8 @@ SHOWN: dict[str, Shown] = {
     "lca_share_question": Shown(inputs=docs),
     "lca_sliding_window": Shown({"window": 10}),
     "lca_sliding_window_causal": Shown({"window": 10}),
+    "lca_uniform_block_sparse": Shown({"block": 8}, inputs=uniform_blocks),
+    "lca_variable_block_sparse": Shown(inputs=variable_blocks, tile=4),
     # Images and text, roles, graphs.
     "croc_mixed": Shown(inputs=lambda s: {"prefix": np.array([3 * s["n"] // 8]), "pad": None}),
     "transvg_joint": Shown(
@@ -185,6 +218,8 @@ SHOWN: dict[str, Shown] = {
     ),
     "dcal_pwca": Shown(small={"n": 32, "other": 32}, large={"n": 196, "other": 196}),
     # Linear attention.
+    **dict.fromkeys(SUMS, Shown(inputs=alone)),
+    "sala": Shown({"block": 16, "topk": 3, "local": 0}, {"n": 96}),
     "relu_attention_rf": Shown(
         small={"m": 16, "n": 64},
         large={"m": 1, "n": 8192},

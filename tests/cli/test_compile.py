@@ -12,6 +12,7 @@ import pytest
 import attnlang
 from attnlang.cli import artifact
 from tests.cli.conftest import Run
+from tests.program.library import fitting
 
 
 def manifest(folder: str) -> Any:
@@ -53,24 +54,11 @@ def test_directory(run: Run) -> None:
     assert data["verified"] is None
 
 
-def fitting(name: str) -> list[str]:
-    """Sizes that a library pattern accepts."""
-    pattern = attnlang.load(f"stdlib:{name}")
-    extras = [s.name for s in pattern.ir.segments if not s.is_grid and s.size is None]
-    names = [*pattern.axes, *extras]
-    for length in (16, 28, 64, 512, 4096):
-        sizes = dict.fromkeys(names, length)
-        try:
-            pattern.problem(sizes, 2)
-        except attnlang.PatternError:
-            continue
-        return [word for n, s in sizes.items() for word in ("--size", f"{n}={s}")]
-    raise AssertionError(f"no size fits {name}")
-
-
 @pytest.mark.parametrize("name", attnlang.stdlib.names())
 def test_the_text_stands_alone(run: Run, name: str) -> None:
-    done = run("compile", f"stdlib:{name}", *fitting(name), "--heads", "2", "--out", "made")
+    sizes, heads = fitting(attnlang.load(f"stdlib:{name}"))
+    words = [word for n, s in sizes.items() for word in ("--size", f"{n}={s}")]
+    done = run("compile", f"stdlib:{name}", *words, "--heads", str(heads), "--out", "made")
     assert done.code == 0, done.err
     text = Path("made/pattern.attn").read_text(encoding="utf-8")
     assert attnlang.parse(text, name).hash == attnlang.load(f"stdlib:{name}").hash

@@ -7,6 +7,7 @@ Every oracle is `f(sizes, heads=1, *, parameters, inputs)` and returns bool [H o
 from collections.abc import Callable
 
 from tests.oracles import (
+    block_tables,
     documents,
     language_models,
     multimodal,
@@ -45,6 +46,8 @@ MASKS: dict[str, MaskOracle] = {
         documents.lca_block_causal_document,
         documents.lca_prefix_lm_document,
         documents.lca_causal_blockwise,
+        block_tables.lca_uniform_block_sparse,
+        block_tables.lca_variable_block_sparse,
         spans.cab_local,
         spans.sinklora_sf,
         spans.moa_elastic,

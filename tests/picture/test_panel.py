@@ -24,8 +24,8 @@ def test_cells_must_be_a_uint8_matrix(cells: np.ndarray) -> None:
 
 
 def test_unknown_code_is_refused() -> None:
-    with pytest.raises(ValueError, match="no cell has the code 6"):
-        Panel("", CELLS + np.uint8(6))
+    with pytest.raises(ValueError, match="no cell has the code 99"):
+        Panel("", CELLS + np.uint8(99))
 
 
 def test_tick_outside_is_refused() -> None:

@@ -25,6 +25,10 @@ def one_box(*codes: Cell) -> Cell:
         ((Cell.ALLOWED, Cell.SKIPPED), Cell.PARTIAL),
         ((Cell.SKIPPED, Cell.SKIPPED), Cell.SKIPPED),
         ((Cell.SKIPPED, Cell.EMPTY), Cell.SKIPPED),
+        ((Cell.CANDIDATE, Cell.SKIPPED), Cell.CANDIDATE),
+        ((Cell.CANDIDATE, Cell.ALLOWED), Cell.PARTIAL),
+        ((Cell.CHOSEN, Cell.CANDIDATE), Cell.CHOSEN),
+        ((Cell.SUMMED, Cell.EMPTY), Cell.SUMMED),
     ],
 )
 def test_rule_of_a_box(codes: tuple[Cell, ...], expected: Cell) -> None:

@@ -51,3 +51,30 @@ def test_what_is_no_number_stays_a_tensor() -> None:
     assert plan.exact
     assert plan.pairs == 0
     assert attnlang.parse(text).plan({"n": 9}, x=np.full(9, -np.inf)).pairs == 81
+
+
+@pytest.mark.parametrize(
+    "read", ["flag[0, 0]", "flag[head, q.n // 64]", "flag[kv_head, k.n // 64]"]
+)
+@pytest.mark.parametrize("holds", [False, True])
+def test_an_entry_at_a_fixed_place_is_a_number(read: str, holds: bool) -> None:
+    """Where one block holds all tokens, its entry says whether all pairs attend, or none."""
+    text = (
+        f"pattern p:\n    over n\n    input flag: bool[1, 1]\n    attend where {read} empty zero\n"
+    )
+    plan = attnlang.parse(text).plan({"n": 9}, flag=np.array([[holds]]))
+    assert plan.exact
+    assert plan.pairs == (81 if holds else 0)
+
+
+@pytest.mark.parametrize("n", [1, 5, 200])
+@pytest.mark.parametrize("kept", [[True, False, False, True], [False] * 4, [True] * 4])
+@pytest.mark.parametrize("place", ["keep[head, 1]", "keep[head, q.n * 0 + 1]", "keep[0, 3]"])
+def test_entries_at_fixed_places(place: str, kept: list[bool], n: int) -> None:
+    """Also of a table whose place only the length fixes; outside the table nothing is kept."""
+    text = f"attend where {place} and causal(n) empty zero\n"
+    pattern = attnlang.parse("pattern p:\n    over n\n    input keep: bool[head, 2]\n    " + text)
+    keep = np.array(kept).reshape(2, 2)
+    plan = pattern.plan({"n": n}, 2, keep=keep)
+    assert plan.exact
+    assert plan.pairs == (0 if place == "keep[0, 3]" else keep[:, 1].sum() * n * (n + 1) // 2)

@@ -1,4 +1,4 @@
-"""The programs of the standard library, for tests of all of them."""
+"""The programs of the standard library, and sizes that patterns accept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 
 import attnlang
 from attnlang.compiler.check import open_module, select
+from attnlang.compiler.problem.steps import problem_of
 from attnlang.compiler.sema.programs import is_program
 
 
@@ -17,12 +18,14 @@ def programs() -> list[str]:
 
 
 def fitting(pattern: attnlang.Pattern) -> tuple[dict[str, int], int]:
-    """Lengths and heads that a program accepts."""
+    """Lengths and heads that a pattern accepts."""
     extras = [s.name for s in pattern.ir.segments if not s.is_grid and s.size is None]
-    for length, heads in itertools.product((16, 28, 64, 512, 1024), (4, 8, 16)):
-        sizes = dict.fromkeys((*pattern.axes, *extras), length)
+    names = [*pattern.axes, *extras]
+    lengths = (16, 24, 28, 64, 128, 512, 1024)
+    for length, short, heads in itertools.product(lengths, (None, *names[:-1]), (4, 8, 16)):
+        sizes = dict.fromkeys(names, length) | ({short: 2} if short else {})
         try:
-            pattern.bound(sizes, heads)
+            problem_of(pattern.ir, sizes, heads=heads)
         except attnlang.PatternError:
             continue
         return sizes, heads

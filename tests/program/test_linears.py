@@ -35,6 +35,39 @@ def test_all_pairs_decay_with_the_distance(backend: str) -> None:
 
 
 @each_backend
+def test_softmax_over_the_past(backend: str) -> None:
+    """Of numbers that a tensor makes, some heads and packed documents, in pieces."""
+    p = parse(
+        "    over n\n    input doc: int[batch, n] sorted\n    x = total(k * k)\n"
+        "    heads[:2]:\n        attend linear where causal(n) and q.doc == k.doc\n"
+        "            score k.x * float(head - 1)\n            normalise softmax\n"
+        "    heads[2:]:\n        attend linear where causal(n) and q.doc == k.doc\n"
+        "            score k.x * float(head - 1)\n            normalise softmax\n"
+    )
+    q, k, v = qkv(12, 12)
+    doc = torch.tensor([[0] * 5 + [1] * 7, [3] * 12])
+    op = p.compile(backend)
+    out, last = op(q, k, v, doc=doc, return_state=True)
+    seen = torch.tril(torch.ones(12, 12, dtype=torch.bool)) & (doc[:, :, None] == doc[:, None])
+    s = k.square().sum(-1).repeat_interleave(2, 1) * torch.arange(-1.0, 3.0).double()[:, None]
+    logits = torch.where(seen[:, None], s[:, :, None], -torch.inf)
+    expected = logits.softmax(-1) @ v.repeat_interleave(2, 1)
+    same(out, expected)
+    for a, b in zip(
+        *(
+            torch.autograd.grad(x.square().sum(), (k, v), retain_graph=True)
+            for x in (out, expected)
+        ),
+        strict=True,
+    ):
+        same(a, b)
+    _, state = op(q[:, :, :7], k[:, :, :7], v[:, :, :7], doc=doc[:, :7], return_state=True)
+    rest = [x[:, :, 7:] for x in (q, k, v)]
+    same(op(*rest, doc=doc[:, 7:], state=state), out[:, :, 7:])
+    assert list(last) == ["attended.0", "attended.1"]
+
+
+@each_backend
 def test_linear_beside_keys_that_are_kept(backend: str) -> None:
     """The sum goes on from its state, the window reads the keys that are all given."""
     p = parse(
@@ -86,6 +119,11 @@ def test_states_of_others_are_refused() -> None:
         ("true", "decay k.a", "the same for all tokens"),
         ("true", "delta 0.5", "no delta rule"),
         ("causal(n)", "delta 0.5\n        score s * s", "plain scores"),
+        ("causal(n)", "score k.a\n        normalise softmax\n        decay -0.1", "without decay"),
+        ("causal(n)", "normalise softmax", "a number of each key"),
+        ("causal(n)", "score q.a\n        normalise softmax", "a number of each key"),
+        ("causal(n)", "score s\n        normalise softmax", "a number of each key"),
+        ("true", "score k.a\n        normalise softmax", "over the past"),
         ("causal(n)", "delta 0.5\n        normalise sum", "plain scores"),
         ("causal(n)", "decay -float(channel)\n        score s * s", "plain scores"),
         ("causal(n) and q.doc == k.doc", "scale 1.0", "`doc` is `sorted`"),

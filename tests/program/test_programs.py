@@ -10,7 +10,7 @@ import torch
 
 import attnlang
 from attnlang.backends.arguments import ArgumentError
-from attnlang.compiler.diagnostics.model import PatternError, Unsupported
+from attnlang.compiler.diagnostics.model import PatternError
 
 BACKENDS = ("reference", "blocked")
 Tensor = torch.Tensor
@@ -235,8 +235,6 @@ def test_what_programs_cannot_do_is_said() -> None:
         two.compile()(q, k, v, return_lse=True)
     with pytest.raises(ArgumentError, match="keeps no state"):
         two.compile()(q, k, v, return_state=True)
-    with pytest.raises(Unsupported, match="attend linear"):
-        parse("    over n\n    attend linear where causal(n)\n").compile("triton")
 
 
 def test_steps_are_patterns() -> None:

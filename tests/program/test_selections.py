@@ -204,6 +204,65 @@ def test_counts_of_queries() -> None:
         torch.testing.assert_close(p.compile(backend)(q, k, v, c=c), expected)
 
 
+def test_what_members_count() -> None:
+    """A number in binary, for all heads and for each."""
+    p = parse(
+        "    over n\n    part r = range(5)\n    input R: float[r, head_dim]\n"
+        "    input all: float[len(q.n), head_dim]\n"
+        "    select bits[head, n, r] from q, R where true\n        above 0.0\n"
+        "    select one[n, r] from all, R where true\n        above 0.0\n"
+        "    code = count(bits, pow2(k.r) - 2 * k.r)\n    shared = count(one, pow2(k.r))\n"
+        "    return q * float(q.code) + q * float(q.shared)\n"
+    )
+    q, k, v = qkv(7, 7)
+    R, every = torch.randn(5, 8, dtype=torch.float64), torch.randn(7, 8, dtype=torch.float64)
+    out = p.compile("reference")(q, k, v, {"n": 7}, R=R, all=every)
+    for b, h, i in itertools.product(range(2), range(4), range(7)):
+        code = sum(2**r - 2 * r for r in range(5) if q[b, h, i] @ R[r] > 0)
+        shared = sum(2**r for r in range(5) if every[i] @ R[r] > 0)
+        torch.testing.assert_close(out[b, h, i], q[b, h, i] * (code + shared))
+
+
+@pytest.mark.parametrize("backend", ["reference", "blocked"])
+def test_rank(backend: str) -> None:
+    """Of both sides, by head and not, many equal."""
+    p = parse(
+        "    over n\n    input g: float[batch, head, n]\n    input d: int[batch, n]\n"
+        "    first = rank(k.g * 2.0)\n    second = rank(q.d)\n"
+        "    attend where q.second >= k.n empty zero\n        score s + 0.1 * float(k.first)\n"
+    )
+    q, k, v = qkv(9, 9)
+    g = torch.randint(0, 3, (2, 4, 9)).double()
+    d = torch.randint(0, 3, (2, 9))
+    out = p.compile(backend)(q, k, v, g=g, d=d)
+
+    def places(x: Tensor) -> Tensor:
+        order = sorted(range(9), key=lambda i: (float(x[i]), i))
+        return torch.tensor([order.index(i) for i in range(9)])
+
+    for b, h in itertools.product(range(2), range(4)):
+        s = 8**-0.5 * q[b, h] @ k[b, h // 2].T + 0.1 * places(g[b, h])
+        seen = places(d[b])[:, None] >= torch.arange(9)
+        expected = s.masked_fill(~seen, -torch.inf).softmax(-1) @ v[b, h // 2]
+        torch.testing.assert_close(out[b, h], expected)
+
+
+def test_numbers_beside_a_prefix() -> None:
+    """They are those of the tokens on the axes."""
+    p = parse(
+        "    over n\n    prefix cls: 1\n    input d: int[batch, n]\n    place = rank(k.d)\n"
+        "    seen = attend where q in cls or k in cls or k.n <= q.n\n    keys = count(seen)\n"
+        "    attend where q in cls or k in cls or k.place <= q.keys - 2 empty zero\n"
+    )
+    q, k, v = qkv(6, 6)
+    d = torch.tensor([[4, 1, 3, 0, 2]])
+    out = p.compile("reference")(q, k, v, {"n": 5}, d=d)
+    seen = torch.ones(6, 6, dtype=torch.bool)
+    seen[1:, 1:] = d[0] <= torch.arange(5)[:, None]
+    s = (8**-0.5 * q @ k.repeat_interleave(2, 1).mT).masked_fill(~seen, -torch.inf)
+    torch.testing.assert_close(out, s.softmax(-1) @ v.repeat_interleave(2, 1))
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -211,6 +270,11 @@ def test_counts_of_queries() -> None:
         ("select r[n, n] from q, k, v where true\n        top 2", "one or two tensors"),
         ("select r[n, n] from q, k where true\n        above 0.5\n        ties all", "belong to `top`"),
         ("select r[n, n] from q, k where true\n        top count(x)", "an earlier set"),
+        ("x = rank(q.n + k.n)\n    select r[n, n] from q, k where true\n        top 1", "one side"),
+        (
+            "select r[n, n] from q, k where true\n        top 1\n    x = count(r, q.n)",
+            "by its place|with its place",
+        ),
         ("select r[n] from k where q.n > 0\n        score 0.0\n        top 2", "`q.n`"),
     ],
 )  # fmt: skip

@@ -95,7 +95,7 @@ def test_keys_that_come_with_the_call(backend: str, heads: str | None) -> None:
     """Learned tokens before the others, as tensors of their own."""
     dims = f"{heads}, slot, head_dim" if heads else "slot, head_dim"
     p = parse(
-        "    over n\n    part slot = tokens(count)\n"
+        "    over n\n    part slot = range(count)\n"
         f"    input mk: float[{dims}]\n    input mv: float[{dims}]\n"
         "    attend q, (mk, k), (mv, v) where k in mk or k in grid and causal(n)\n",
         "p(count: int = 3)",
@@ -117,7 +117,7 @@ def test_keys_that_come_with_the_call(backend: str, heads: str | None) -> None:
 def test_queries_that_come_with_the_call() -> None:
     """One query for all tokens reads everything, and every token reads what it found."""
     p = parse(
-        "    over n\n    part slot = tokens(2)\n    input ask: float[head, slot, head_dim]\n"
+        "    over n\n    part slot = range(2)\n    input ask: float[head, slot, head_dim]\n"
         "    found = attend ask, k, v where true\n    attend q, ask, found where true\n"
     )
     q, k, v = qkv(9, 9)
@@ -203,9 +203,9 @@ def test_what_tensors_cannot_do_is_said() -> None:
     with pytest.raises(PatternError, match="AL310"):
         parse("    over n\n    a = tokens(q)\n    return a\n")
     with pytest.raises(PatternError, match="AL312"):
-        parse("    over n\n    part slot = tokens()\n    attend where true\n")
+        parse("    over n\n    part slot = range()\n    attend where true\n")
     none = parse(
-        "    over n\n    part slot = tokens(0)\n    input a: float[slot, head_dim]\n"
+        "    over n\n    part slot = range(0)\n    input a: float[slot, head_dim]\n"
         "    attend q, (a, k), (a, v) where true\n"
     )
     with pytest.raises(PatternError, match="AL406"):

@@ -6,6 +6,7 @@ import numpy as np
 
 import attnlang
 from tests.stdlib.case import EDGES, PACKED, Case, images, lines
+from tests.stdlib.cases_of_blocks import BLOCKS
 from tests.stdlib.cases_of_grids import GRIDS
 from tests.stdlib.cases_of_roles import ROLES
 from tests.stdlib.cases_of_spans import SPANS
@@ -115,6 +116,7 @@ ALL: list[Case] = [
         for b, r in ((4, 1), (3, 2), (2, 0))
         for e in ("truncate", "zero")
     ),
+    *BLOCKS,
     *SPANS,
     *ROLES,
     *GRIDS,

@@ -160,6 +160,11 @@ def performer(q: Floats, k: Floats, v: Floats, x: Arrays, p: dict[str, Any]) -> 
     return Sums(one, two, v, divide=True, causal=p.get("causal", False))
 
 
+def aaren(q: Floats, k: Floats, v: Floats, x: Arrays, _: dict[str, Any]) -> Sums:
+    asked = np.exp((k * x["query"][:, None]).sum(-1, keepdims=True) / math.sqrt(WIDTH))
+    return Sums(np.ones_like(asked), asked, v, divide=True)
+
+
 A, BETA, FEATURES = ("B", "N", "H"), ("B", "N", "H"), ("H", 7, "K")
 CASES = (
     *(
@@ -189,6 +194,7 @@ CASES = (
     Case("cosformer", cosformer, {"length": 64}, pairs=cosformer_pairs),
     Case("cosformer", cosformer, pairs=cosformer_pairs),
     Case("cosformer", cosformer, {"causal": False}, pairs=cosformer_pairs),
+    Case("aaren", aaren, inputs={"query": ("H", "K")}),
     Case("performer", performer, {"features": 7}, {"w": FEATURES}),
     Case("performer", performer, {"features": 7, "causal": True}, {"w": FEATURES}),
 )

@@ -32,7 +32,10 @@ def close(found: Tensor, expected: Any, tolerance: float = 1e-10) -> None:
 
 def tokens(x: dict[str, Tensor], start: int, stop: int, n: int) -> dict[str, Tensor]:
     """Inputs of some tokens; tables stay whole."""
-    return {k: t[:, start:stop] if k != "w" and t.shape[1] == n else t for k, t in x.items()}
+    return {
+        k: t[:, start:stop] if k not in ("w", "query") and t.shape[1] == n else t
+        for k, t in x.items()
+    }
 
 
 @each_case
@@ -116,7 +119,7 @@ def test_gradients(case: Case, backend: str) -> None:
     rng = np.random.default_rng(0)
     slope = rng.standard_normal(out.shape)
     ways = [torch.from_numpy(rng.standard_normal(x.shape)) for x in leaves]
-    grads = torch.autograd.grad(out, leaves, torch.from_numpy(slope))
+    grads = torch.autograd.grad(out, leaves, torch.from_numpy(slope), materialize_grads=True)
 
     def along(step: float) -> float:
         moved = [x.detach() + step * w for x, w in zip(leaves, ways, strict=True)]

@@ -121,6 +121,37 @@ def test_random_features_approach_softmax(causal: bool) -> None:
     torch.testing.assert_close(out, expected, atol=5e-3, rtol=0)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scores_far_apart_keep_their_softmax(backend: str) -> None:
+    """Sums of exponentials alone would be infinite, or nothing."""
+    scores = torch.tensor([-3e4, 2e4, -1e4, 4e4, 4e4 + 1, 0.0]).double()
+    k = (scores * 2.0)[None, None, :, None].requires_grad_()
+    v = torch.randn(1, 1, 6, 3, dtype=torch.float64, requires_grad=True)
+    query = torch.full((1, 1), 0.5, dtype=torch.float64)
+    out = attnlang.compile("stdlib:aaren", backend=backend)(k, k, v, query=query)
+    rows = [scores[: i + 1].softmax(0) @ v[0, 0, : i + 1] for i in range(6)]
+    torch.testing.assert_close(out[0, 0], torch.stack(rows))
+    for grad in torch.autograd.grad(out.square().sum(), (k, v)):
+        assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scores_of_half_precision_are_not_rounded(backend: str) -> None:
+    """1000 and 1001 are one number in bfloat16: their weights would be alike."""
+    k = torch.tensor([[1000.0, 0.0], [1000.0, 1.0]]).bfloat16()[None, None]
+    v = torch.tensor([[0.0], [1.0]]).bfloat16()[None, None]
+    query = torch.full((1, 2), 2.0**0.5)
+    out = attnlang.compile("stdlib:aaren", backend=backend)(k, k, v, query=query)
+    assert float(out[0, 0, 1, 0]) == pytest.approx(1 / (1 + math.exp(-1)), abs=5e-3)
+
+
+def test_no_query_of_a_token_matters() -> None:
+    q, other, k, v = torch.randn(4, 1, 2, 7, 4)
+    query = torch.randn(2, 4)
+    op = attnlang.compile("stdlib:aaren")
+    assert torch.equal(op(q, k, v, query=query), op(other, k, v, query=query))
+
+
 def test_cosines_reach_the_length_that_is_said() -> None:
     q = torch.rand(1, 1, 6, 4)
     with pytest.raises(PatternError, match="length == 0 or length >= len"):
@@ -146,3 +177,23 @@ def test_random_feature_relu(backend: str) -> None:
     for grad in torch.autograd.grad(out.square().sum(), tensors):
         assert grad.isfinite().all()
         assert not grad[1].any()  # every key of the second sample is padding
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sala_follows_its_schedule(backend: str) -> None:
+    """One sparse layer of four, equal to the pattern of its own; kinds may be said instead."""
+    q = torch.randn(1, 4, 90, 8, dtype=torch.float64)
+    k, v = torch.randn(2, 1, 2, 90, 8, dtype=torch.float64)
+    few = {"topk": 3, "block": 16, "local": 0}
+    sparse = attnlang.load("stdlib:infllm_v2", **few).compile(backend)(q, k, v)
+    summed = attnlang.load("stdlib:sala_linear").compile(backend)(q, k, v)
+    kinds = []
+    for layer in range(8):
+        op = attnlang.load("stdlib:sala", layer=layer, **few).compile(backend)
+        out = op(q, k, v)
+        kinds.append("chosen" in op.pattern.steps)
+        torch.testing.assert_close(out, sparse if kinds[-1] else summed)
+    assert kinds == [True, False, False, False] * 2
+    forced = attnlang.load("stdlib:sala", layer=1, kind="sparse", **few).compile(backend)
+    torch.testing.assert_close(forced(q, k, v), sparse)
+    assert list(attnlang.load("stdlib:sala", kind="linear").steps) == ["summed"]

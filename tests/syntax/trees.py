@@ -77,7 +77,7 @@ choices = st.one_of(
         st.lists(names, max_size=2).map(tuple),
     ),
     st.builds(t.Rule, st.sampled_from(["normalise", "share", "ties", "search"]), names),
-    st.builds(t.Gather, names, expressions, st.booleans()),
+    st.builds(t.Gather, names, st.none() | expressions, expressions, st.booleans()),
 )
 # The word `where` ends the tensors that an `attend` names: none of them is called so.
 sources = st.lists(expressions.filter(lambda x: x != t.Name("where")), max_size=3).map(tuple)

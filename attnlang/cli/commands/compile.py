@@ -11,6 +11,7 @@ from typing import Any
 
 from attnlang.backends.support import REFUSES, refusals
 from attnlang.backends.triton import target
+from attnlang.cli.ahead import Steps, compiled, described_steps, only_step, planned
 from attnlang.cli.artifact import arrays_of, check_out, write_directory
 from attnlang.cli.console import Console
 from attnlang.cli.failures import PATTERN
@@ -26,22 +27,26 @@ from attnlang.cli.options import (
 )
 from attnlang.cli.parser import Parser
 from attnlang.cli.progress import working
-from attnlang.cli.sizing import demand_sizes
+from attnlang.cli.sizing import demand_sizes, sized_by
 from attnlang.cli.standalone import standalone
 from attnlang.cli.target import open_target
 from attnlang.cli.tensors import lengths_of, on_grid, read_tensors
 from attnlang.compiler.check import check_pattern, select
 from attnlang.compiler.diagnostics.model import Unsupported
+from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.report.data import to_dict
 from attnlang.compiler.report.measure import missing_inputs
 from attnlang.compiler.report.words import count, scaled
 from attnlang.pattern import Pattern
+from attnlang.planning import known
 from attnlang.stdlib_info import input_type
 
 SCHEMA = "attnlang.manifest/1"
+PROGRAM = "attnlang.manifest.program/1"
 DESCRIPTION = """Writes pattern.attn (canonical, with every function it needs), manifest.json and
 plan.npz; with --target also
-the generated Triton modules and their machine code. The directory appears whole or not at all."""
+the generated Triton modules and their machine code. The directory appears whole or not at all.
+Of a program every softmax attention has a plan and kernels; the rest is tensor operations."""
 EXAMPLES = (
     "attnlang compile stdlib:sliding_window --size n=131072 --heads 32 --out build/window",
     "attnlang compile my.attn --size y=64 --size x=64 --set window=7 --verify --out build/my",
@@ -87,16 +92,27 @@ def run(args: Namespace, console: Console) -> int:
     sizes = {**lengths_of(tensors, pattern.ir), **sizes_of(args)}
     demand_sizes(pattern.ir, sizes)
     given = on_grid(tensors, sizes, pattern.ir)
+    program = sized_by(pattern.ir, sizes).program is not None
+    steps = Steps()
     with working("planning", console):
-        manifest, arrays = _plan(pattern, backend, sizes, args, given)
+        if program:
+            manifest, steps = _steps(pattern, backend, sizes, args, given)
+            arrays = steps.arrays
+        else:
+            manifest, arrays = _plan(pattern, backend, sizes, args, given)
     if args.verify:
         with working("running beside the reference", console):
             manifest["verified"] = _verify(pattern, backend, sizes, args, given)
     more: dict[str, bytes] = {}
     if args.machines:
-        refuse("triton", pattern)
+        if not program:
+            refuse("triton", pattern)
         with working(f"compiling kernels for {', '.join(args.machines)}", console):
-            manifest["kernels"], more = kernels(pattern, sizes, args, given)
+            if program:
+                manifest["kernels"], more = compiled(pattern, steps, sizes, args)
+            else:
+                known, more = kernels(pattern, sizes, args)
+                manifest.update(known)
         manifest["files"] += sorted(more)
     text = standalone(module, select(module, name))
     write_directory(out, text, manifest, arrays, more, replace=args.force)
@@ -126,15 +142,48 @@ def refuse(backend: str, pattern: Pattern) -> None:
 def _plan(
     pattern: Pattern, backend: str, sizes: Mapping[str, int], args: Namespace, given: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    from attnlang import __version__
     from attnlang.compiler.report.measure import measure
 
     plan = pattern.plan(sizes, args.heads, kv_heads=args.kv_heads, head_dim=args.head_dim, **given)
     data = to_dict(measure(plan, sizes, args.head_dim, 0.0))
-    meta, ir = pattern.meta, pattern.ir
     tiles = data["tiles"]
-    manifest = {
-        "schema": SCHEMA,
+    about = {
+        "layout": tiles["layout"],
+        "tiles": {kind: tiles[kind] for kind in ("full", "partial", "empty", "exact")},
+        "pairs": data["pairs"]["count"],
+        "density": data["pairs"]["density"],
+        "waste": tiles["waste"],
+        "planned_without": list(missing_inputs(plan)),
+        "facts": {name: fact["holds"] for name, fact in data["facts"].items()},
+    }
+    return _manifest(SCHEMA, pattern, backend, sizes, args, plan.problem, about), arrays_of(plan)
+
+
+def _steps(
+    pattern: Pattern, backend: str, sizes: Mapping[str, int], args: Namespace, given: dict[str, Any]
+) -> tuple[dict[str, Any], Steps]:
+    """The same of a program, with an entry for each of its steps."""
+    made = pattern.whole.bound(sizes, args.heads, kv_heads=args.kv_heads, head_dim=args.head_dim)
+    known(made.frame, given)  # what does not fit is told before anything is planned
+    steps = planned(pattern, made, given, only_step(pattern))
+    about = {"steps": steps.entries}
+    return _manifest(PROGRAM, pattern, backend, sizes, args, made.frame, about), steps
+
+
+def _manifest(
+    schema: str,
+    pattern: Pattern,
+    backend: str,
+    sizes: Mapping[str, int],
+    args: Namespace,
+    problem: Problem,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    from attnlang import __version__
+
+    meta, ir = pattern.meta, pattern.ir
+    return {
+        "schema": schema,
         "attnlang": __version__,
         "pattern": pattern.name,
         "hash": pattern.hash,
@@ -144,25 +193,19 @@ def _plan(
             {"name": i.name, "type": input_type(i), "optional": i.optional} for i in ir.inputs
         ],
         "sizes": dict(sizes),
-        "tokens": {"q": plan.problem.q_len, "k": plan.problem.k_len},
+        "tokens": {"q": problem.q_len, "k": problem.k_len},
         "heads": args.heads,
-        "kv_heads": plan.problem.kv_heads,
+        "kv_heads": problem.kv_heads,
         "head_dim": args.head_dim,
         "backend": backend,
-        "layout": tiles["layout"],
-        "tiles": {kind: tiles[kind] for kind in ("full", "partial", "empty", "exact")},
-        "pairs": data["pairs"]["count"],
-        "density": data["pairs"]["density"],
-        "waste": tiles["waste"],
-        "planned_without": list(missing_inputs(plan)),
-        "facts": {name: fact["holds"] for name, fact in data["facts"].items()},
+        **about,
         "paper": {"title": meta.paper, "year": meta.year, "arxiv": meta.arxiv},
         "fidelity": meta.fidelity,
         "kernels": [],
+        "launch": None,
         "verified": None,
         "files": ["manifest.json", "pattern.attn", "plan.npz"],
     }
-    return manifest, arrays_of(plan)
 
 
 def _verify(
@@ -183,13 +226,16 @@ def _finite(error: float) -> float | None:
 
 
 def _summary(out: Path, manifest: Mapping[str, Any]) -> str:
-    tiles = manifest["tiles"]
     lines = [
         f"wrote {out}: {manifest['pattern']} for the {manifest['backend']} backend, "
         f"{scaled(sum(f.stat().st_size for f in out.iterdir()), 'B')}",
-        f"  {count(tiles['full'])} full and {count(tiles['partial'])} partial tiles; "
-        f"{manifest['layout']}",
     ]
+    if "steps" in manifest:
+        lines += [f"  {line}" for line in described_steps(manifest["steps"])]
+    else:
+        tiles = manifest["tiles"]
+        full, partial = count(tiles["full"]), count(tiles["partial"])
+        lines.append(f"  {full} full and {partial} partial tiles; {manifest['layout']}")
     lines += [f"  {line}" for line in described(manifest["kernels"])]
     verified = manifest["verified"]
     if verified is not None:

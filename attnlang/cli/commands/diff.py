@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attnlang.cli.compare import Change, Difference, compare
+from attnlang.cli.compare_steps import StepDifference, compare_programs
 from attnlang.cli.console import Console
 from attnlang.cli.failures import UsageError
 from attnlang.cli.options import (
@@ -38,8 +39,11 @@ from attnlang.pattern import Pattern
 from attnlang.planning import known
 
 SCHEMA = "attnlang.diff/1"
+PROGRAMS = "attnlang.diff.program/1"
 DESCRIPTION = """Every pair is looked at, at one size: the one given, or a moderate one. Patterns
-with the same content hash are equal at every size. Exit code 0 when equal, 1 when not."""
+with the same content hash are equal at every size. Programs are compared step by step, by what
+they say; one step is compared like any pattern: FILE.attn:NAME.STEP. Exit code 0 when equal, 1
+when not."""
 EXAMPLES = (
     "attnlang diff old.attn new.attn",
     "attnlang diff stdlib:streaming_sink mine.attn --size n=512 --set window=64",
@@ -66,16 +70,22 @@ def run(args: Namespace, console: Console) -> int:
         return _tell_identical(a, console)
     if (a.ir.q_axes, a.ir.k_axes) != (b.ir.q_axes, b.ir.k_axes):
         return _tell_axes(a, b, console)
+    programs = [p.ir.program is not None for p in (a, b)]
+    if programs[0] != programs[1]:
+        return _tell_kinds(a, b, console)
     written = inputs_of(args)
     for name in written:
         if name.rpartition(".")[2] not in {**a.inputs, **b.inputs}:
             raise UsageError(f"neither pattern has an input `{name}`")
     tensors = [read_tensors(_mine(written, p.ir), p.ir) for p in (a, b)]
     for pattern, given in zip((a, b), tensors, strict=True):
-        demand_inputs(pattern.ir, given)
+        if pattern.ir.program is None:
+            demand_inputs(pattern.ir, given)
     lengths = {**lengths_of(tensors[0], a.ir), **lengths_of(tensors[1], b.ir)}
     heads = max(heads_for(a.ir, args.heads), heads_for(b.ir, args.heads))
     sizes = to_compare((a.ir, b.ir), {**lengths, **sizes_of(args)}, heads)
+    if all(programs):
+        return _programs(a, b, sizes, heads, args, tensors, console)
     found = _compare(a, b, sizes, heads, args, tensors)
     if console.json:
         console.print_json(_data(a, b, sizes, heads, found))
@@ -134,6 +144,82 @@ def _tell_identical(a: Pattern, console: Console) -> int:
     return 0
 
 
+def _programs(
+    a: Pattern,
+    b: Pattern,
+    sizes: Mapping[str, int],
+    heads: int,
+    args: Namespace,
+    tensors: list[dict[str, Any]],
+    console: Console,
+) -> int:
+    """Programs are compared step by step, by what they say."""
+    made = [p.bound(sizes, heads, kv_heads=args.kv_heads, head_dim=args.head_dim) for p in (a, b)]
+    laid = [
+        with_absent(on_grid(t, sizes, m.frame.pattern), m.frame)
+        for t, m in zip(tensors, made, strict=True)
+    ]
+    found = compare_programs(made[0], made[1], (laid[0], laid[1]))
+    if console.json:
+        console.print_json({
+            "schema": PROGRAMS,
+            "equal": found.equal,
+            "identical": False,
+            "sizes": dict(sizes),
+            "heads": heads,
+            "hashes": [a.hash, b.hash],
+            "same": found.same,
+            "different": found.different,
+            "only_in_a": found.only_in_a,
+            "only_in_b": found.only_in_b,
+            "pairs": {n: {"of": list(d.pairs), "only_in_a": d.removed, "only_in_b": d.added}
+                      for n, d in found.pairs.items()},
+        })  # fmt: skip
+    else:
+        console.print("\n".join(_step_lines(found, sizes, heads)))
+    return 0 if found.equal else 1
+
+
+def _step_lines(found: StepDifference, sizes: Mapping[str, int], heads: int) -> Iterator[str]:
+    at = _at(sizes, heads)
+    if found.equal:
+        yield f"equal at {at}: every step says the same"
+        return
+    yield f"different at {at}"
+    for words, names in (
+        ("the same", found.same),
+        ("only in A", found.only_in_a),
+        ("only in B", found.only_in_b),
+        ("different", found.different),
+    ):
+        if names:
+            yield f"  {words}: {', '.join(names)}"
+    for name, one in found.pairs.items():
+        if one.removed or one.added:
+            yield (
+                f"  {name}: {count(one.removed)} of {count(one.pairs[0])} pairs only in A, "
+                f"{count(one.added)} of {count(one.pairs[1])} only in B"
+            )
+        else:
+            yield f"  {name}: the same {count(one.pairs[0])} pairs attend"
+
+
+def _tell_kinds(a: Pattern, b: Pattern, console: Console) -> int:
+    if console.json:
+        kinds = ["program" if p.ir.program is not None else "attention" for p in (a, b)]
+        console.print_json({"schema": SCHEMA, "equal": False, "identical": False, "kinds": kinds})
+        return 1
+    letter, program = ("A", a) if a.ir.program is not None else ("B", b)
+    steps = ", ".join(f"`{program.name}.{n}`" for n in program.steps)
+    console.print(f"different: {letter} is a program of several steps, the other is one attention")
+    console.print(f"  compare one of its steps: {steps}")
+    return 1
+
+
+def _at(sizes: Mapping[str, int], heads: int) -> str:
+    return ", ".join(f"{n}={s}" for n, s in sizes.items()) + f" with {plural(heads, 'head')}"
+
+
 def _tell_axes(a: Pattern, b: Pattern, console: Console) -> int:
     if console.json:
         axes = [list(p.axes) for p in (a, b)]
@@ -168,7 +254,7 @@ def _data(
 
 
 def _text(args: Namespace, sizes: Mapping[str, int], heads: int, found: Difference) -> str:
-    at = ", ".join(f"{n}={s}" for n, s in sizes.items()) + f" with {plural(heads, 'head')}"
+    at = _at(sizes, heads)
     if found.equal:
         return f"equal at {at}: the same {count(found.pairs[0])} pairs attend, and alike"
     lines = [f"different at {at}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ from attnlang.compiler.analysis.normal import Clause, clauses, reads
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.program import Rule, SizeOf
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Extent, Problem
@@ -112,26 +114,34 @@ def _members(found: Chosen, made: BoundProgram, places: Places) -> tuple[IntArra
     )
     if may is None or must is None:
         return None
-    if found.select.rule.kind != "top" or not found.by_query:
+    count = top(found.select.rule, made)
+    if count is None or not found.by_query:
         return may, must
-    count = max(int(made.number(found.select.rule.amount)), 0)
     return np.minimum(np.maximum(must, count), may), must
 
 
 def _total(found: Chosen, made: BoundProgram) -> int | None:
     """Members of all sets together where a choice is made for other things than queries."""
-    rule = found.select.rule
-    if rule.kind != "top" or found.by_query or found.select.force is not None:
+    count = top(found.select.rule, made)
+    if count is None or found.by_query or found.select.force is not None:
         return None
-    return choices(found, made) * max(int(made.number(rule.amount)), 0)
+    return choices(found, made) * count
+
+
+def top(rule: Rule, made: BoundProgram) -> int | None:
+    """How many the rule chooses at most, besides what is forced; None where the data decide."""
+    if rule.kind != "top" or isinstance(rule.amount, SizeOf):
+        return None
+    return max(int(made.number(rule.amount)), 0)
 
 
 def choices(found: Chosen, made: BoundProgram) -> int:
     """How often the rule is applied, in one batch element."""
-    sizes = dict(zip(found.k.axes, found.k.lengths, strict=True))
-    sizes |= dict(zip(found.q.axes, found.q.lengths, strict=True))
-    sizes |= {"head": made.frame.heads, "kv_head": made.frame.kv_heads}
-    return int(np.prod([sizes[d] for d in found.select.rule.per], dtype=np.int64))
+    dims = (*found.q.lengths, *found.k.lengths)
+    if found.select.by_head:
+        heads = made.frame.heads if found.select.dims[0] == "head" else made.frame.kv_heads
+        dims = (heads, *dims)
+    return math.prod(dims[i] for i in found.select.rule.per)
 
 
 def _keys_of_member(found: Chosen, read: e.Table, k: Sequence[Extent]) -> int | None:
@@ -154,7 +164,7 @@ def _keys_of_member(found: Chosen, read: e.Table, k: Sequence[Extent]) -> int | 
                 raise AssertionError(f"{x} has no value here")
 
     flat: IntArray = np.zeros(grid.size, dtype=np.int64)
-    for index, length in zip(indices, found.k.lengths, strict=True):
+    for index, length in zip(indices, found.lengths[-len(indices) :], strict=False):
         at = np.broadcast_to(np.asarray(evaluate(index, leaf)), flat.shape)
         flat = flat * (length + 2) + np.clip(at, -1, length) + 1
     return int(np.unique(flat, return_counts=True)[1].max(initial=0))

@@ -21,10 +21,11 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Rule,
     Select,
+    SizeOf,
     Turn,
 )
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import tensors
+from attnlang.compiler.ir.vector import ONE, READOUTS, Map, tensors
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
@@ -47,7 +48,14 @@ from attnlang.compiler.report.steps.model import (
     StepReport,
     TensorStep,
 )
-from attnlang.compiler.report.steps.sets import Chosen, certain, chosen_by, possible, reads_sets
+from attnlang.compiler.report.steps.sets import (
+    Chosen,
+    certain,
+    chosen_by,
+    possible,
+    reads_sets,
+    with_where,
+)
 
 Knows: TypeAlias = Callable[[Problem], Known]
 """The run-time tensors of one step that are known."""
@@ -141,7 +149,9 @@ def _steps(state: _Made) -> Iterator[StepReport]:
                 | Turn(name=name, value=value, space=space)
             ):
                 reads = tuple(dict.fromkeys(tensors(value)))
-                yield TensorStep(name, reads, made.tokens(space))
+                reader = value.function if isinstance(value, Map) else None
+                readout = reader if reader in READOUTS else None
+                yield TensorStep(name, reads, readout, made.tokens(space))
             case Select():
                 yield _select(step, bound[_name(step.pattern)], state)
             case Attention(branches=branches):
@@ -177,20 +187,30 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
     state.depends[step.name] = None
     return SelectStep(
         name=step.name,
-        query=step.query,
-        key=step.key,
+        query=None if here.query.axes == (ONE,) else step.query,
+        key=None if found.k.axes == (ONE,) else step.key,
         sets=sets,
         choices=choices(found, made),
         rule=_rule(step.rule, made),
-        per=step.rule.per,
+        per=tuple(step.dims[i] for i in step.rule.per if step.dims[i] != ONE),
         candidates=pairs,
         members=members(found, made, sets),
-        of=math.prod(found.k.lengths),
-        forward=None if pairs is None else 2 * frame.head_dim * pairs.total,
+        of=found.k.size * (found.q.size if found.k.axes == (ONE,) else 1),
+        forward=None if pairs is None else _scoring(step) * frame.head_dim * pairs.total,
     )
 
 
+def _scoring(step: Select) -> int:
+    """FLOPs for each feature of a pair: none where the score is no product."""
+    score = step.pattern.groups[0].attend.score
+    product = e.Symbol(e.SymbolName.SCORE)
+    return 2 if score is None or any(x == product for x in walk(score)) else 0
+
+
 def _rule(rule: Rule, made: BoundProgram) -> str:
+    if isinstance(rule.amount, SizeOf):
+        kind = "most" if rule.amount.largest else "count"
+        return f"{rule.kind} {kind}({rule.amount.name})"
     amount = made.number(rule.amount)
     return f"{rule.kind} {int(amount) if rule.kind == 'top' else f'{float(amount):g}'}"
 
@@ -199,7 +219,7 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
     sets = tuple(n for n in state.sets if any(_reads(g.attend.where, n) for g in problem.groups))
     known = state.knows(problem)
     state.depends |= dict.fromkeys(_unknown(problem, known, state))
-    upper = _with_where(problem, lambda x: possible(x, state.sets))
+    upper = with_where(problem, lambda x: possible(x, state.sets))
     report = measure(make(upper, None, known), state.sizes, problem.head_dim, 0.0)
     by_rule = None
     if sets:
@@ -239,7 +259,7 @@ def _products(
 def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> Report:
     """What holds of every pair that may attend holds of those that do, but for non-empty rows:
     these are those of the pairs that surely attend."""
-    lower = _with_where(problem, lambda x: certain(x, state.sets))
+    lower = with_where(problem, lambda x: certain(x, state.sets))
     holds = None
     if problem.q_len * problem.k_len <= ELEMENTS:
         sure = measure(make(lower, None, known), state.sizes, problem.head_dim, 0.0)
@@ -249,15 +269,8 @@ def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> 
 
 
 def _reading(tensor: str, problem: Problem, state: _Made) -> Reading:
-    upper = _with_where(problem, lambda x: possible(x, state.sets))
+    upper = with_where(problem, lambda x: possible(x, state.sets))
     return Reading(tensor, relations(upper, state.knows(problem)))
-
-
-def _with_where(problem: Problem, change: Callable[[Expr], Expr]) -> Problem:
-    groups = tuple(
-        replace(g, attend=replace(g.attend, where=change(g.attend.where))) for g in problem.groups
-    )
-    return replace(problem, groups=groups)
 
 
 def _reads(where: Expr, name: str) -> bool:

@@ -26,10 +26,12 @@ class PoolStep:
 
 @dataclass(frozen=True, slots=True)
 class TensorStep:
-    """A tensor made of others, feature by feature. reads: the tensors."""
+    """A tensor made of others, feature by feature. reads: the tensors. readout: the function that
+    reads numbers of an attention."""
 
     name: str
     reads: tuple[str, ...]
+    readout: str | None
     tokens: int
 
 
@@ -52,12 +54,13 @@ class SelectStep:
     dimensions. candidates: pairs that are scored, over the query heads; None where they were not
     counted. members: pairs that are chosen at most, over the sets. of: among how many.
 
-    forward: FLOPs of the candidates' scores.
+    forward: FLOPs of the candidates' scores. query or key: None where a set is of the other alone;
+    then of is how many of these there are.
     """
 
     name: str
-    query: str
-    key: str
+    query: str | None
+    key: str | None
     sets: int
     choices: int
     rule: str

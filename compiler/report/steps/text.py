@@ -53,10 +53,12 @@ def _section(step: StepReport, report: ProgramReport) -> tuple[str, *tuple[Line,
             axes = f" over {', '.join(step.axes)}" if step.axes else ""
             tokens = f"{count(step.tokens[1])} from {count(step.tokens[0])}"
             return (f"{name}: {step.reduction} of {source}{axes}", ("tokens", tokens))
-        case TensorStep(name=name, reads=reads):
-            return (f"{name}: made of {' and '.join(reads)}", ("tokens", count(step.tokens)))
-        case SelectStep():
-            return (f"{step.name}: selection of {step.key} for {step.query}", *_select(step))
+        case TensorStep(name=name, reads=reads, readout=readout):
+            how = "made" if readout is None else readout.replace("_", " ")
+            return (f"{name}: {how} of {' and '.join(reads)}", ("tokens", count(step.tokens)))
+        case SelectStep(query=query, key=key):
+            of = " for ".join(x for x in (key, query) if x is not None)
+            return (f"{step.name}: selection of {of}", *_select(step))
         case AttentionStep():
             title = f"{step.name}: attention of {step.query} to {', '.join(step.keys)}"
             return (title + _heads(step.heads, report), *_attention(step))
@@ -79,16 +81,18 @@ def _ranges(heads: tuple[int, ...]) -> str:
 
 
 def _select(step: SelectStep) -> Iterator[Line]:
-    per = ", ".join(step.per)
-    yield "rule", f"{step.rule} per {per}: {plural(step.choices, 'choice')}"
-    found = step.candidates
+    per = f" per {', '.join(step.per)}" if step.per else ""
+    yield "rule", f"{step.rule}{per}: {plural(step.choices, 'choice')}"
+    found, members = step.candidates, step.members
     scored = "not counted" if found is None else f"{count(found.total)} pairs{_sampled(found)}"
     yield "candidates", scored
-    if step.members is not None:
-        most, mean = count(step.members.most), three(step.members.mean)
-        more = f", {mean} on average" if step.members.mean < step.members.most else ""
-        yield "chosen", f"at most {most} of {count(step.of)} for a query{more}"
-    if step.forward is not None:
+    if members is not None and step.query and step.key:
+        more = f", {three(members.mean)} on average" if members.mean < members.most else ""
+        yield "chosen", f"at most {count(members.most)} of {count(step.of)} for a query{more}"
+    elif members is not None:
+        most = members.total / max(step.sets, 1)
+        yield "chosen", f"at most {three(most)} of {count(step.of)}"
+    if step.forward:
         yield "forward", f"{scaled(step.forward, 'FLOP')} of scores"
 
 

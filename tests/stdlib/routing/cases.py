@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 import attnlang
-from tests.stdlib.routing import grids, sequences
+from tests.stdlib.routing import grids, indexers, sequences
 from tests.stdlib.routing.oracle import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
     **sequences.ORACLES,
     **grids.ORACLES,
+    **indexers.ORACLES,
 }
 
 
@@ -50,6 +51,8 @@ class Case:
         if self.ties:
             q, k = q.round(), k.round()
         params = self.pattern.params
+        if params.get("keys") == "shared":
+            k = q.clone()
         made = Call(q, k, v, self.sizes, params, {}, n_k - n_q if self.n_q is not None else 0)
         return replace(made, inputs=self.inputs(made, generator))
 
@@ -94,9 +97,26 @@ def seer_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]
     return {"gate": draw((*call.q.shape[:2], *counts), generator)}
 
 
+def dsa_index(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    batch, n_q, n_k = call.q.shape[0], call.q.shape[2], call.k.shape[2]
+    heads, width = call.params["index_heads"], call.params["index_dim"]
+    return {
+        "index_q": draw((batch, heads, n_q, width), generator),
+        "index_k": draw((batch, n_k, width), generator),
+        "weight": draw((batch, heads, n_k), generator),
+    }
+
+
+def directions(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    drawn = draw((call.q.shape[1], call.params["clusters"], call.q.shape[3]), generator)
+    return {"centroids": drawn / drawn.norm(dim=-1, keepdim=True)}
+
+
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
     "nsa": nsa_gate,
     "seer_attention": seer_gate,
+    "dsa": dsa_index,
+    "routing_transformer": directions,
 }
 """Run-time tensors of a pattern's calls."""
 
@@ -114,15 +134,31 @@ ALL: list[Case] = [
         for n, b, k, w in ((1, 4, 1, 1), (3, 4, 2, 2), (16, 4, 2, 5), (18, 4, 3, 99), (17, 5, 9, 1))
         for h, g in ((2, 2), (4, 2), (3, 1))
     ),
-    Case(
-        "nsa",
-        {"n": 26},
-        {"block": 4, "topk": 4, "window": 3, "initial": 1, "local": 2},
-        heads=4,
+    *(
+        Case(
+            "nsa",
+            {"n": n},
+            {"block": 8, "topk": 4, "window": 3, "form": "paper"}
+            | {"kernel": kernel, "stride": stride, "initial": first, "local": last},
+            heads=4,
+            n_q=n_q,
+        )
+        for n, kernel, stride, first, last, n_q in (
+            (3, 4, 2, 1, 2, None),
+            (45, 4, 2, 1, 2, None),
+            (45, 6, 2, 0, 1, None),
+            (40, 8, 8, 1, 1, None),
+            (45, 4, 2, 1, 2, 7),
+        )
     ),
     Case("nsa", {"n": 19}, {"block": 4, "topk": 2, "window": 3}, heads=4, n_q=6),
     *(
-        Case("seer_attention", {"n": n}, {"block": b, "by": by, "threshold": t, "ratio": r})
+        Case(
+            "seer_attention",
+            {"n": n},
+            {"block": b, "by": by, "threshold": t, "ratio": r, "dense": d},
+        )
+        for d in (2, 0)
         for n, b, by, t, r in (
             (1, 4, "threshold", 0.1, 0.9),
             (7, 4, "ratio", 0.1, 0.9),
@@ -138,10 +174,12 @@ ALL: list[Case] = [
         Case(
             "infllm_v2",
             {"n": n},
-            {"topk": k, "block": 8, "kernel": 4, "stride": 2, "init": i, "local": near},
+            {"topk": k, "block": 8, "kernel": 4, "stride": 2, "init": i, "local": near}
+            | {"normaliser": normaliser},
             heads=h,
             n_q=q,
         )
+        for normaliser in ("exact", "coarse")
         for n, k, i, near, h, q in (
             (3, 2, 1, 1, 2, None),
             (8, 2, 1, 0, 2, None),
@@ -169,5 +207,44 @@ ALL: list[Case] = [
         for h in (2,)
     ),
     Case("vmoba", {"t": 2, "y": 4, "x": 6}, {"block_t": 2, "block_y": 2, "block_x": 2}, heads=4),
+    *(
+        Case(
+            "vmoba",
+            {"t": 2, "y": 4, "x": 6},
+            {"by": "top", "topk": topk, "block_y": 2, "block_x": 3, "alone": alone},
+            heads=4,
+        )
+        for topk in (1, 2, 99)
+        for alone in ("dense", "own")
+    ),
+    *(
+        Case(
+            "dsa",
+            {"n": n},
+            {"topk": k, "index_heads": i, "index_dim": 3},
+            heads=h,
+            kv_heads=g,
+            n_q=n_q,
+            ties=ties,
+        )
+        for n, k, i, h, g, n_q, ties in (
+            (1, 1, 2, 2, 2, None, False),
+            (9, 4, 3, 2, 2, None, False),
+            (21, 5, 4, 4, 1, None, False),
+            (21, 99, 1, 4, 2, None, False),
+            (21, 5, 4, 4, 2, 6, False),
+            (21, 5, 4, 4, 2, 1, False),
+            (24, 6, 1, 2, 2, None, True),
+        )
+    ),
+    *(
+        Case(
+            "routing_transformer",
+            {"n": n},
+            {"window": w, "clusters": c, "keys": keys, "causal": causal},
+        )
+        for n, w, c in ((1, 1, 1), (9, 4, 3), (17, 5, 4), (16, 99, 2))
+        for keys, causal in (("shared", True), ("shared", False), ("own", False))
+    ),
 ]
 CASES = [case for case in ALL if case.name in attnlang.stdlib.names()]

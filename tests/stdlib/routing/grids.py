@@ -65,45 +65,59 @@ def _boxes(call: Call) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
 
 
 def vmoba_select(call: Call) -> Sets:
-    """Per head: own boxes, and of the others the best pairs until ``tau`` of the mass is held."""
+    """Per head: own boxes, and of the others the best pairs by one of the two rules."""
     counts, of = _boxes(call)
     names = list(itertools.product(*map(range, counts)))
     shape = tuple(call.sizes[a] for a in ("t", "y", "x"))
     batch, heads, n = call.q.shape[:3]
     chosen = torch.zeros((batch, heads, n, *counts), dtype=torch.bool)
-    for b in range(batch):
-        for h in range(heads):
-            keys = call.k[b, h // call.group]
-            means = [keys[[j for j in range(n) if of[j] == box]].mean(0) for box in names]
-            raw = {
-                (i, c): float(call.q[b, h, i] @ means[c])
-                for i in range(n)
-                for c in range(len(names))
-            }
-            low, high = min(raw.values()), max(raw.values())
-            spread = high - low if high - low > 1e-6 else 1.0
-            moved = {pair: (x - low) / spread for pair, x in raw.items()}
-            total = sum(moved.values())
-            own = {(i, names.index(of[i])) for i in range(n)}
-            needed = max(0.0, call.params["tau"] - sum(moved[p] for p in own) / (total + 1e-6))
-            rest = sorted((p for p in moved if p not in own), key=lambda p: (-moved[p], p))
-            held, kept = 0.0, set(own)
-            for pair in rest:  # the one that reaches the budget is kept too
-                kept.add(pair)
-                held += moved[pair]
-                if held / (total + 1e-6) >= needed:
-                    break
-            for i, c in kept:
-                chosen[(b, h, i, *names[c])] = True
-    return {"chosen": chosen.view(batch, heads, *shape, *counts)}
+    own = {(i, names.index(of[i])) for i in range(n)}
+    for b, h in itertools.product(range(batch), range(heads)):
+        keys = call.k[b, h // call.group]
+        means = [keys[[j for j in range(n) if of[j] == box]].mean(0) for box in names]
+        raw = {
+            (i, c): float(call.q[b, h, i] @ means[c]) for i in range(n) for c in range(len(names))
+        }
+        rest = sorted((p for p in raw if p not in own), key=lambda p: (-raw[p], p))
+        if call.params["by"] == "mass":
+            kept = _mass(raw, own, rest, call.params["tau"])
+        else:
+            kept = own | set(rest[: (call.params["topk"] - 1) * n])
+        for i, c in kept:
+            chosen[(b, h, i, *names[c])] = True
+    name = "massive" if call.params["by"] == "mass" else "best"
+    return {name: chosen.view(batch, heads, *shape, *counts)}
+
+
+Pair = tuple[int, int]
+
+
+def _mass(raw: dict[Pair, float], own: set[Pair], rest: list[Pair], tau: float) -> set[Pair]:
+    """Scores moved to 0 to 1; own pairs count first, then the best until `tau` of all is held."""
+    low, high = min(raw.values()), max(raw.values())
+    spread = high - low if high - low > 1e-6 else 1.0
+    moved = {pair: (x - low) / spread for pair, x in raw.items()}
+    total = sum(moved.values())
+    needed = max(0.0, tau - sum(moved[p] for p in own) / (total + 1e-6))
+    held, kept = 0.0, set(own)
+    for pair in rest:  # the one that reaches the budget is kept too
+        kept.add(pair)
+        held += moved[pair]
+        if held / (total + 1e-6) >= needed:
+            break
+    return kept
 
 
 def vmoba_attend(call: Call, sets: Sets) -> Tensor:
+    """Nothing but own boxes chosen, for no query: then everything is attended, unless told not to."""
     _, of = _boxes(call)
-    chosen = sets["chosen"].flatten(2, 4)
+    (chosen,) = sets.values()
+    chosen = chosen.flatten(2, 4)
+    only_own = int(chosen.sum()) == chosen.shape[0] * chosen.shape[1] * chosen.shape[2]
+    everything = only_own and call.params["alone"] == "dense"
     out = []
     for b, h, i in call.rows():
-        keys = [j for j, box in enumerate(of) if chosen[(b, h, i, *box)]]
+        keys = [j for j, box in enumerate(of) if everything or chosen[(b, h, i, *box)]]
         k, v = (x[b, h // call.group] for x in (call.k, call.v))
         out.append(row(call.q[b, h, i], k, v, keys, call.scale))
     return torch.stack(out).view(*call.q.shape[:3], -1)

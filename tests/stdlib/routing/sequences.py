@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -45,12 +46,31 @@ def moba_select(call: Call) -> Sets:
     return {"chosen": chosen}
 
 
-def _nsa_blocks(call: Call, b: int, h: int, i: int) -> tuple[Tensor, Tensor]:
-    """Means of the blocks that the query has passed, ``[blocks, D]``: sums over ``block`` slots."""
-    size = call.params["block"]
-    passed = (call.offset + i + 1) // size
-    keys, values = (x[b, h // call.group][: passed * size] for x in (call.k, call.v))
-    return tuple(x.view(passed, size, x.shape[1]).sum(1) / size for x in (keys, values))  # type: ignore[return-value]
+def nsa_runs(call: Call) -> list[tuple[int, int]]:
+    """The tokens that each mean is of: the blocks, or overlapping runs."""
+    p = call.params
+    size, step = (p["block"],) * 2 if p["form"] == "code" else (p["kernel"], p["stride"])
+    return [(s, s + size) for s in range(0, call.k.shape[2] - size + 1, step)]
+
+
+def nsa_importance(call: Call, weights: dict[int, float], count: int) -> dict[int, float]:
+    """Of the blocks, from the weights of the means.
+
+    The paper's equation 9 with indices from 1: p_slc[j] is the sum of p_cmp[j l'/d - m - n] over
+    0 <= m < l'/d and 0 <= n < l/d.
+    """
+    p = call.params
+    if p["form"] == "code":
+        return dict(weights)
+    strides, reach = p["block"] // p["stride"], p["kernel"] // p["stride"]
+    found: dict[int, float] = {}
+    for j in range(1, count + 1):
+        for m in range(strides):
+            for n in range(reach):
+                run = j * strides - m - n
+                if run - 1 in weights:
+                    found[j - 1] = found.get(j - 1, 0.0) + weights[run - 1]
+    return found
 
 
 def nsa_select(call: Call) -> Sets:
@@ -58,41 +78,50 @@ def nsa_select(call: Call) -> Sets:
     p, group = call.params, call.group
     heads, count = call.k.shape[1], blocks(call.k.shape[2], p["block"])
     chosen = torch.zeros(call.q.shape[0], heads, call.q.shape[2], count, dtype=torch.bool)
-    for b in range(len(call.q)):
-        for u in range(heads):
-            for i in range(call.q.shape[2]):
-                own = (call.offset + i) // p["block"]
-                total: dict[int, float] = {}
-                for h in range(u * group, (u + 1) * group):
-                    means, _ = _nsa_blocks(call, b, h, i)
-                    scores = {
-                        c: float(m @ call.q[b, h, i]) * call.scale for c, m in enumerate(means)
-                    }
-                    for c, x in softmax(scores).items():
-                        total[c] = total.get(c, 0.0) + x
-                forced = {c for c in range(own + 1) if c < p["initial"] or c > own - p["local"]}
-                chosen[b, u, i, list(best(total, p["topk"], forced))] = True
+    initial, local = (0, 1) if p["form"] == "code" else (p["initial"], p["local"])
+    runs = nsa_runs(call)
+    for b, u in itertools.product(range(len(call.q)), range(heads)):
+        means = [mean_of(call.k[b, u], *run) for run in runs]
+        for i in range(call.q.shape[2]):
+            own = (call.offset + i) // p["block"]
+            total: dict[int, float] = {}
+            for h in range(u * group, (u + 1) * group):
+                scores = {
+                    c: float(means[c] @ call.q[b, h, i]) * call.scale
+                    for c, (_, stop) in enumerate(runs)
+                    if stop - 1 <= call.offset + i
+                }
+                for c, x in softmax(scores).items():
+                    total[c] = total.get(c, 0.0) + x
+            forced = {c for c in range(own + 1) if c < initial or c > own - local}
+            chosen[b, u, i, list(best(nsa_importance(call, total, count), p["topk"], forced))] = (
+                True
+            )
     return {"chosen": chosen}
 
 
 def nsa_attend(call: Call, sets: Sets) -> Tensor:
     fine = past_blocks(call, sets["chosen"], call.group)
-    window = call.params["window"]
+    window, runs = call.params["window"], nsa_runs(call)
     near = every_row(
         call,
         lambda b, h, i: range(max(call.offset + i - window + 1, 0), call.offset + i + 1),
     )
     coarse = []
     for b, h, i in call.rows():
-        means, values = _nsa_blocks(call, b, h, i)
-        coarse.append(row(call.q[b, h, i], means, values, range(len(means)), call.scale))
+        seen = [(s, t) for s, t in runs if t - 1 <= call.offset + i]
+        k, v = (x[b, h // call.group] for x in (call.k, call.v))
+        means, values = (
+            torch.stack([mean_of(x, *run) for run in seen]) if seen else x[:0] for x in (k, v)
+        )
+        coarse.append(row(call.q[b, h, i], means, values, range(len(seen)), call.scale))
     gate = call.inputs["gate"][:, :, call.offset :]
     branches = torch.stack([torch.stack(coarse).view_as(fine), fine, near], -1)
     return (branches * gate[..., None, :]).sum(-1)
 
 
 def seer_select(call: Call) -> Sets:
-    """Blocks by blocks, in the lower triangle; the last two rows see all of it."""
+    """Blocks by blocks, in the lower triangle; the last rows see all of it."""
     gate, p = call.inputs["gate"], call.params
     likely = torch.zeros(gate.shape, dtype=torch.bool)
     top = torch.zeros(gate.shape, dtype=torch.bool)
@@ -102,7 +131,7 @@ def seer_select(call: Call) -> Sets:
         for h in range(gate.shape[1]):
             for i in range(rows):
                 logits = {c: float(gate[b, h, i, c]) for c in range(i + 1)}
-                if i >= rows - 2:
+                if i >= rows - p["dense"]:
                     likely[b, h, i, : i + 1] = top[b, h, i, : i + 1] = True
                     continue
                 for c, x in softmax(logits).items():
@@ -116,33 +145,49 @@ def seer_attend(call: Call, sets: Sets) -> Tensor:
     return past_blocks(call, chosen.repeat_interleave(call.params["block"], 2))
 
 
+def infllm_windows(call: Call, times: int) -> list[tuple[int, int]]:
+    """Windows of keys, `times` as long and as far apart."""
+    size, step = call.params["kernel"] * times, call.params["stride"] * times
+    return [(s, s + size) for s in range(0, call.k.shape[2] - size + 1, step)]
+
+
+def infllm_weights(call: Call, b: int, h: int, i: int) -> dict[int, float]:
+    """Of the windows that the query has passed: exp(q k / sqrt(d)) over the sum of these, or over
+    that of the coarse windows."""
+    coarse = call.params["normaliser"] == "coarse"
+    keys = call.k[b, h // call.group]
+
+    def exponentials(times: int) -> dict[int, float]:
+        return {
+            c: math.exp(float(call.q[b, h, i] @ mean_of(keys, s, t)) * call.scale)
+            for c, (s, t) in enumerate(infllm_windows(call, times))
+            if t - 1 <= call.offset + i
+        }
+
+    found = exponentials(1)
+    total = sum(exponentials(4 if coarse else 1).values())
+    return {c: x / total if total else 1.0 for c, x in found.items()}
+
+
 def infllm_select(call: Call) -> Sets:
-    """The largest of the group's softmax weights of the windows that touch a block."""
+    """The largest of the group's weights of the windows that touch a block."""
     p, group = call.params, call.group
-    heads, n_k = call.k.shape[1:3]
-    chosen = torch.zeros(
-        call.q.shape[0], heads, call.q.shape[2], blocks(n_k, p["block"]), dtype=torch.bool
-    )
-    windows = [(s, s + p["kernel"]) for s in range(0, n_k - p["kernel"] + 1, p["stride"])]
-    for b in range(len(call.q)):
-        for u in range(heads):
-            means = [call.k[b, u, s:t].mean(0) for s, t in windows]
-            for i in range(call.q.shape[2]):
-                at = call.offset + i
-                total = [0.0] * len(windows)
-                seen = [c for c, (_, stop) in enumerate(windows) if stop - 1 <= at]
-                for h in range(u * group, (u + 1) * group):
-                    logits = {c: float(call.q[b, h, i] @ means[c]) * call.scale for c in seen}
-                    for c, x in softmax(logits).items():
-                        total[c] += x
-                scores: dict[int, float] = {}
-                for c in seen:
-                    start, stop = windows[c]
-                    for block in range(start // p["block"], (stop - 1) // p["block"] + 1):
-                        scores[block] = max(scores.get(block, 0.0), total[c])
-                own = at // p["block"]
-                forced = {x for x in range(own + 1) if x < p["init"] or x >= own - p["local"]}
-                chosen[b, u, i, list(best(scores, p["topk"], forced))] = True
+    heads, count = call.k.shape[1], blocks(call.k.shape[2], p["block"])
+    chosen = torch.zeros(call.q.shape[0], heads, call.q.shape[2], count, dtype=torch.bool)
+    windows = infllm_windows(call, 1)
+    for b, u, i in itertools.product(*map(range, chosen.shape[:3])):
+        total: dict[int, float] = {}
+        for h in range(u * group, (u + 1) * group):
+            for c, x in infllm_weights(call, b, h, i).items():
+                total[c] = total.get(c, 0.0) + x
+        scores: dict[int, float] = {}
+        for c, x in total.items():
+            start, stop = windows[c]
+            for block in range(start // p["block"], (stop - 1) // p["block"] + 1):
+                scores[block] = max(scores.get(block, 0.0), x)
+        own = (call.offset + i) // p["block"]
+        forced = {x for x in range(own + 1) if x < p["init"] or x >= own - p["local"]}
+        chosen[b, u, i, list(best(scores, p["topk"], forced))] = True
     return {"chosen": chosen}
 
 

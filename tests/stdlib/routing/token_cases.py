@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 import attnlang
-from tests.stdlib.routing import tokens
+from tests.stdlib.routing import searches, tokens
 from tests.stdlib.routing.cases import Case, draw
 from tests.stdlib.routing.oracle import Call
 
-ORACLES = tokens.ORACLES
+ORACLES = {**tokens.ORACLES, **searches.ORACLES}
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,35 @@ def draws(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     return {"draw": some((*call.q.shape[:3], call.k.shape[2]), generator)}
 
 
+def factors(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    rank, n = call.params["rank"], call.k.shape[2]
+    return {
+        "coefficients": some((*call.q.shape[:3], rank), generator),
+        "basis": some((n, rank), generator),
+    }
+
+
+def hashing(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Directions, and how often each key was drawn: never, once, or more."""
+    batch, heads, n = call.q.shape[:3]
+    p = call.params
+    drawn = torch.zeros(batch, heads, n, dtype=torch.int64)
+    ids = torch.randint(0, n, (batch, heads, p["samples"]), generator=generator)
+    drawn.scatter_add_(2, ids, torch.ones_like(ids))
+    return {"R": draw((p["projections"], call.q.shape[3]), generator), "drawn": drawn}
+
+
+def landmarks(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Every block's end, and another spacing for the second sample."""
+    n, block = call.q.shape[2], call.params["block"]
+    is_mem = torch.zeros(len(call.q), n, dtype=torch.bool)
+    is_mem[0, block :: block + 1] = True
+    is_mem[1:, 2 * block + 1 :: block + 2] = True
+    if block == 0:
+        is_mem[0, 1::2] = False
+    return {"is_mem": is_mem}
+
+
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
     "h2o": mass,
     "zipvl": probes,
@@ -82,6 +111,9 @@ INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = 
     "bvr_keysample": keypoints,
     "uoe_smha": routes,
     "acmil_stkim": draws,
+    "sparsifiner": factors,
+    "landmark_grouped": landmarks,
+    "hyper_attention": hashing,
 }
 
 CASES: list[Case] = [
@@ -156,6 +188,54 @@ CASES: list[Case] = [
                 (3, 19, 10, 0.6, 4),
                 (2, 5, 3, 0.0, 2),
                 (2, 7, 10, 0.9, 2),
+            )
+        ),
+        *(
+            TokenCase("sparsifiner", {"n": n}, {"keep": keep, "rank": r}, heads=h)
+            for n, keep, r, h in ((1, 0.25, 1, 2), (13, 0.25, 3, 4), (8, 0.0, 2, 2), (6, 1.0, 2, 2))
+        ),
+        *(
+            TokenCase(
+                "hyper_attention",
+                {"n": n},
+                {"block": b, "samples": m, "projections": r, "sampling": how},
+                heads=h,
+                kv_heads=h,
+            )
+            for n, b, m, r, how, h in (
+                (1, 4, 2, 1, "uniform", 2),
+                (17, 4, 9, 3, "uniform", 2),
+                (16, 5, 3, 2, "first", 4),
+                (9, 16, 20, 4, "first", 2),
+                (13, 1, 2, 8, "uniform", 2),
+            )
+        ),
+        *(
+            TokenCase("landmark_grouped", {"n": n}, {"block": b, "topk": k}, heads=h)
+            for n, b, k, h in (
+                (1, 3, 0, 2),
+                (14, 3, 0, 4),
+                (17, 4, 2, 2),
+                (18, 2, 1, 4),
+                (9, 0, 0, 2),
+                (7, 50, 0, 2),
+            )
+        ),
+        *(
+            TokenCase(
+                "hip_attention",
+                {"n": n},
+                {"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                heads=h,
+                ties=ties,
+            )
+            for n, m, a, u, w, s, h, ties in (
+                (1, 4, 4, 2, 1, 0, 2, False),
+                (17, 4, 4, 2, 3, 0, 2, False),
+                (33, 3, 8, 1, 0, 1, 4, False),
+                (40, 6, 4, 3, 5, 2, 2, False),
+                (29, 5, 3, 2, 2, 0, 2, True),
+                (12, 64, 4, 2, 3, 0, 2, False),
             )
         ),
     )

@@ -1,0 +1,195 @@
+"""Keys found without scoring all pairs: HiP, Sparsifiner, HyperAttention."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from tests.stdlib.routing.oracle import Call, Oracle, Sets, Tensor, best, every_row
+
+
+def hip_select(call: Call) -> Sets:
+    """The tree search of one block of queries after the other, as in the first published code."""
+    p, n = call.params, call.k.shape[2]
+    size_q, size_k = p["block_q"], p["block_k"]
+    batch, heads = call.q.shape[:2]
+    found = torch.zeros(batch, heads, -(-n // size_q), -(-n // size_k), dtype=torch.bool)
+    for b in range(batch):
+        for h in range(heads):
+            for a in range(found.shape[2]):
+                stop = min((a + 1) * size_q, n)
+                rows = call.q[b, h, a * size_q : stop]
+                keys = call.k[b, h // call.group, :stop]
+                chosen = _searched(rows[1::2] if len(rows) > 1 else rows, keys, p)
+                found[b, h, a, chosen] = True
+    return {"found": found}
+
+
+def _searched(rows: Tensor, keys: Tensor, p: dict[str, int]) -> list[int]:
+    """Units of keys; the window is taken off the end first."""
+    size = p["block_k"]
+    units = -(-max(len(keys) - p["window"], 0) // size)
+    m = -(-p["mask_k"] // size)
+    if units <= m:
+        return list(range(units))
+
+    def score(unit: int) -> float:
+        return float((rows @ keys[unit * size : (unit + 1) * size].T).max())
+
+    nodes = [(units * t // m, units * (t + 1) // m) for t in range(m)]
+    nominal = units / m
+    while nominal > 1:
+        halves = []
+        for start, stop in nodes:
+            middle = start + (stop - start) // 2
+            halves += [(start, middle), (middle, stop)]
+        alive = [half for half in halves if half[0] < half[1]]  # an empty half is never taken
+        nodes = sorted(sorted(alive, key=lambda half: (-score(half[0]), half))[:m])
+        nominal /= 2
+    return [start for start, _ in nodes]
+
+
+def hip_attend(call: Call, sets: Sets) -> Tensor:
+    p, found = call.params, sets["found"]
+
+    def keys(b: int, h: int, i: int) -> list[int]:
+        units = found[b, h, i // p["block_q"]]
+        return [
+            j
+            for j in range(i + 1)
+            if i - j < p["window"] or j < p["sinks"] or units[j // p["block_k"]]
+        ]
+
+    return every_row(call, keys)
+
+
+def sparsifiner_select(call: Call) -> Sets:
+    """Each patch's share of the tokens by the product of the factors; nothing of the class token."""
+    coefficients, basis = call.inputs["coefficients"], call.inputs["basis"]
+    n = call.k.shape[2]
+    chosen = torch.zeros(*call.q.shape[:3], n, dtype=torch.bool)
+    for b, h, i in call.rows():
+        if i > 0:
+            scores = {j: float(coefficients[b, h, i] @ basis[j]) for j in range(n)}
+            chosen[b, h, i, list(best(scores, math.ceil(call.params["keep"] * n)))] = True
+    return {"chosen": chosen}
+
+
+def sparsifiner_attend(call: Call, sets: Sets) -> Tensor:
+    every = list(range(call.k.shape[2]))
+    chosen = sets["chosen"]
+    return every_row(
+        call, lambda b, h, i: every if i == 0 else chosen[b, h, i].nonzero().flatten().tolist()
+    )
+
+
+def unit_hamming(bits: int) -> list[int]:
+    """All numbers of so many bits, each one bit from the one before."""
+    if bits == 0:
+        return [0]
+    shorter = unit_hamming(bits - 1)
+    return shorter + [x + 2 ** (bits - 1) for x in reversed(shorter)]
+
+
+def hyper_places(x: Tensor, directions: Tensor) -> list[int]:
+    """Where each row of ``x [N, D]`` stands when they are sorted by their hash, stably."""
+    order = unit_hamming(len(directions))
+    hashes = [order[sum(2**r for r, d in enumerate(directions) if row @ d > 0)] for row in x]
+    ranked = sorted(range(len(x)), key=lambda i: (hashes[i], i))
+    return [ranked.index(i) for i in range(len(x))]
+
+
+def hyper_select(call: Call) -> Sets:
+    directions, size = call.inputs["R"], call.params["block"]
+    n, bits = call.q.shape[2], len(directions)
+    near = torch.zeros(*call.q.shape[:3], n, dtype=torch.bool)
+    sets = {}
+    for side, x in (("q", call.q), ("k", call.k)):
+        signs = x @ directions.T > 0
+        sets[f"{side}_signs"] = signs
+        above = torch.cat((signs[..., 1:], torch.zeros_like(signs[..., :1])), -1)
+        sets[f"{side}_code"] = signs ^ above
+        assert signs.shape[-1] == bits
+    for b in range(len(call.q)):
+        for h in range(call.q.shape[1]):
+            asking, asked = (hyper_places(x[b, h], directions) for x in (call.q, call.k))
+            for i in range(n):
+                near[b, h, i] = torch.tensor([asking[i] // size == p // size for p in asked])
+    return {**sets, "near": near}
+
+
+def hyper_attend(call: Call, sets: Sets) -> Tensor:
+    """The block's softmax and that of the samples, merged by their log-sum-exps. A key that is drawn
+    twice stands there twice."""
+    p, n, out = call.params, call.k.shape[2], []
+    for b, h, i in call.rows():
+        k, v = call.k[b, h], call.v[b, h]
+        own = [j for j in range(n) if sets["near"][b, h, i, j]]
+        more = 0.0
+        if p["sampling"] == "first":
+            others = list(range(min(p["samples"], n)))
+        else:
+            times = call.inputs["drawn"][b, h]
+            others = [j for j in range(n) if j not in own for _ in range(int(times[j]))]
+            more = math.log(n / p["samples"])
+        branches = []
+        for keys, extra in ((own, 0.0), (others, more)):
+            if keys:
+                s = k[keys] @ call.q[b, h, i] * call.scale
+                branches.append((torch.logsumexp(s, 0) + extra, torch.softmax(s, 0) @ v[keys]))
+        if not branches:
+            out.append(0.0 * v.sum(0))
+            continue
+        weights = torch.softmax(torch.stack([lse for lse, _ in branches]), 0)
+        out.append(sum(w * o for w, (_, o) in zip(weights, branches, strict=True)))
+    return torch.stack(out).view(*call.q.shape[:3], -1)
+
+
+def sections(is_mem: Tensor) -> list[int]:
+    """How many landmarks stand before each token of one sequence."""
+    return [int(is_mem[:j].sum()) for j in range(len(is_mem))]
+
+
+def landmark_select(call: Call) -> Sets:
+    """The blocks before the query's section, or the best of them by their landmarks' scores."""
+    p, n = call.params, call.k.shape[2]
+    count = n // (p["block"] + 1) + 1
+    chosen = torch.zeros(*call.q.shape[:3], count, dtype=torch.bool)
+    for b, h, i in call.rows():
+        is_mem = call.inputs["is_mem"][b]
+        marks = is_mem.nonzero().flatten().tolist()
+        k = call.k[b, h // call.group]
+        scores = {c: float(call.q[b, h, i] @ k[j]) for c, j in enumerate(marks) if j < i}
+        chosen[b, h, i, list(best(scores, p["topk"] or count))] = True
+    return {"chosen": chosen}
+
+
+def landmark_attend(call: Call, sets: Sets) -> Tensor:
+    """Grouped softmax, group by group."""
+    out = []
+    for b, h, i in call.rows():
+        is_mem, (k, v) = call.inputs["is_mem"][b], (x[b, h // call.group] for x in (call.k, call.v))
+        beta, marks = sections(is_mem), is_mem.nonzero().flatten().tolist()
+        s = k @ call.q[b, h, i] * call.scale
+        own = [j for j in range(i + 1) if beta[j] == beta[i] and not is_mem[j]]
+        blocks = [c for c in range(beta[i]) if sets["chosen"][b, h, i, c]]
+        first = [*own, *(marks[c] for c in blocks)]
+        found = 0.0 * v.sum(0) + 0.0 * s.sum()
+        if first:
+            weights = torch.softmax(s[first], 0)
+            found = found + weights[: len(own)] @ v[own]
+            for weight, c in zip(weights[len(own) :], blocks, strict=True):
+                members = [j for j in range(len(k)) if beta[j] == c and not is_mem[j]]
+                if members:
+                    found = found + weight * (torch.softmax(s[members], 0) @ v[members])
+        out.append(found)
+    return torch.stack(out).view(*call.q.shape[:3], -1)
+
+
+ORACLES = {
+    "hip_attention": Oracle(hip_select, hip_attend),
+    "hyper_attention": Oracle(hyper_select, hyper_attend),
+    "landmark_grouped": Oracle(landmark_select, landmark_attend),
+    "sparsifiner": Oracle(sparsifiner_select, sparsifiner_attend),
+}

@@ -1,0 +1,96 @@
+"""What is easily got wrong about keys that are found without scoring all pairs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attnlang
+from tests.stdlib.routing.test_token_traps import BACKENDS, load, qkv
+
+
+def test_hip_asks_the_first_unit_of_a_run_and_every_second_query() -> None:
+    """The best key hides behind a run's first one; a query of an even row has no say."""
+    n = 16
+    q, k = torch.zeros(1, 1, n, 1).double(), torch.zeros(1, 1, n, 1).double()
+    v = torch.zeros(1, 1, n, 1).double()
+    q[..., 1::2, 0] = 1.0
+    k[0, 0, :8, 0] = torch.tensor([1.0, 0.0, 0.0, 9.0, 2.0, 0.0, 0.0, 0.0])
+    params = {"mask_k": 1, "block_q": 4, "block_k": 1, "window": 8}
+    found = load("hip_attention", **params).select(q, k, v)["found"][0, 0]
+    assert found[3].nonzero().flatten().tolist() == [4]  # 9.0 at 3 was never asked
+    assert found[1].sum() == 0  # the window is all there is
+    turned = q.roll(1, 2)
+    k[0, 0, 4, 0] = -2.0
+    even = load("hip_attention", **params).select(turned, k, v)["found"][0, 0]
+    assert even[3].nonzero().flatten().tolist() == [0]  # products are all 0: the first
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hip_searches_before_the_window_alone(backend: str) -> None:
+    """Keys of the window are seen anyway, so `mask_k` others are found beside them."""
+    q, k, v = qkv(24)
+    op = load("hip_attention", backend, mask_k=4, block_q=4, block_k=2, window=6, sinks=1)
+    found = op.select(q, k, v)["found"][0, 0]
+    for a in range(6):
+        last = 4 * (a + 1) - 6
+        assert found[a].sum() == min(max(-(-last // 2), 0), 2)
+        assert not found[a, max(-(-last // 2), 0) :].any()
+    i, j = torch.arange(24)[:, None], torch.arange(24)
+    seen = (j <= i) & ((i - j < 6) | (j < 1) | found[i // 4, j // 2])
+    s = (q[0, 0] @ k[0, 0].T / 2).masked_fill(~seen, -torch.inf)
+    torch.testing.assert_close(op(q, k, v)[0, 0], s.softmax(-1) @ v[0, 0])
+
+
+def test_hip_needs_all_queries() -> None:
+    q, k, v = qkv(8)
+    with pytest.raises(attnlang.AttnlangError, match="needs all of them"):
+        load("hip_attention")(q[:, :, 4:], k, v, q_offset=4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hyper_attention_counts_a_key_twice(backend: str) -> None:
+    """One block of all keys and the first two again: weights of a multiset, in one softmax."""
+    q, k, v = qkv(5)
+    R = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    params = {"block": 8, "samples": 2, "projections": 3}
+    out = load("hyper_attention", backend, sampling="first", **params)(q, k, v, R=R)
+    twice = [torch.cat((x, x[:, :, :2]), 2) for x in (k, v)]
+    torch.testing.assert_close(out, (q @ twice[0].mT / 2).softmax(-1) @ twice[1])
+    none = torch.full((1, 2, 5), 3)
+    out = load("hyper_attention", backend, **params)(q, k, v, R=R, drawn=none)
+    torch.testing.assert_close(out, (q @ k.mT / 2).softmax(-1) @ v)  # its own block's are masked
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hyper_attention_weighs_samples_for_all_keys(backend: str) -> None:
+    """Opposite directions fall into blocks of their own; the sample's log-weight is log(n / m)."""
+    n = 4
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]).double()
+    q = k = x[None, None]
+    v = torch.eye(n)[None, None].double()
+    R = torch.tensor([[1.0, 0.0]]).double()
+    drawn = torch.tensor([[[0, 2, 0, 0]]])
+    op = load("hyper_attention", backend, block=2, samples=2, projections=1)
+    sets = op.select(q, k, v, R=R, drawn=drawn)
+    assert sets["near"][0, 0, 0].tolist() == [True, False, True, False]
+    out = op(q, k, v, R=R, drawn=drawn)
+    own, other = torch.tensor(0.5**0.5).double().exp(), torch.tensor(-(0.5**0.5)).double().exp()
+    weights = torch.stack((own, other * 2 * n / 2, own, 0 * own))
+    torch.testing.assert_close(out[0, 0, 0], weights / weights.sum())
+    own_twice = torch.stack((0 * own, own, 0 * own, own))
+    torch.testing.assert_close(out[0, 0, 1], own_twice / own_twice.sum())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sparsifiner_gives_the_class_token_all_keys_and_no_place(backend: str) -> None:
+    q, k, v = qkv(6)
+    coefficients = torch.ones(1, 2, 6, 1).double().requires_grad_()
+    basis = torch.arange(6.0)[:, None].double().requires_grad_()
+    op = load("sparsifiner", backend, keep=0.25, rank=1)
+    out = op(q, k, v, coefficients=coefficients, basis=basis)
+    s = q @ k.mT / 2
+    torch.testing.assert_close(out[:, :, :1], s[:, :, :1].softmax(-1) @ v)
+    torch.testing.assert_close(out[:, :, 1:], s[:, :, 1:, 4:].softmax(-1) @ v[:, :, 4:])
+    slopes = torch.autograd.grad(out.sum(), (coefficients, basis), allow_unused=True)
+    assert all(x is None or not x.any() for x in slopes)
