@@ -20,12 +20,19 @@ from attnlang.stdlib_info import PatternInfo
 README = Path(__file__).resolve().parent.parent / "README.md"
 BACKENDS = README.parent / "backends" / "README.md"
 PATTERN = "examples/patterns/mixed_heads.attn"
+PROGRAM = "examples/patterns/routed_memory.attn"
 SHOW = f"attnlang show {PATTERN} --size n=16 --heads 4 --set window=5 --set sinks=1 --tile 4"
 EXPLAIN = f"attnlang explain {PATTERN} --size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
 
 
-def pattern() -> str:
-    return fenced("python", (README.parent / PATTERN).read_text(encoding="utf-8"))
+EXPLAIN_PROGRAM = (
+    f"attnlang explain {PROGRAM} --size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
+)
+
+
+def pattern(path: str) -> Callable[[], str]:
+    """A pattern file as it is."""
+    return lambda: fenced("python", (README.parent / path).read_text(encoding="utf-8"))
 
 
 def command(line: str) -> Callable[[], str]:
@@ -65,7 +72,9 @@ def origin(info: PatternInfo) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "pattern": pattern,
+    "pattern": pattern(PATTERN),
+    "program": pattern(PROGRAM),
+    "explain a program": command(EXPLAIN_PROGRAM),
     "show": command(SHOW),
     "explain": command(EXPLAIN),
     "patterns": patterns,

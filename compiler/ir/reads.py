@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
@@ -36,9 +36,10 @@ def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
 def reads(step: Step) -> Iterator[str]:
     """The names of the tensors, sets, numbers and inputs that a step reads."""
     match step:
-        case Pool(source=source, where=where):
+        case Pool(source=source, where=where, chosen=chosen):
             yield source
             yield from () if where is None else (i.name for i in where.inputs)
+            yield from () if chosen is None else (chosen,)
         case Assign(value=value) | Turn(value=value):
             yield from _vector(value)
         case Attention(branches=branches):
@@ -77,18 +78,18 @@ def has_lse(pattern: PatternIR) -> bool:
     """Is the result one softmax, with a log-sum-exp?"""
     if pattern.program is None:
         return all(g.attend.normaliser is Normaliser.SOFTMAX for g in pattern.groups)
-    steps = {s.name: s for s in pattern.program.steps}
+    return one_softmax(pattern.program.result, {s.name: s for s in pattern.program.steps})
 
-    def of(root: Vector) -> bool:
-        match root:
-            case Map(function="merge"):
-                return True
-            case Tensor(name=name):
-                match steps.get(name):
-                    case Attention(branches=branches):
-                        return all(isinstance(b, Branch) and has_lse(b.pattern) for b in branches)
-                    case Assign(value=value):
-                        return of(value)
-        return False
 
-    return of(pattern.program.result)
+def one_softmax(root: Vector, steps: Mapping[str, Step]) -> bool:
+    """The same of a tensor that earlier steps made."""
+    match root:
+        case Map(function="merge"):
+            return True
+        case Tensor(name=name):
+            match steps.get(name):
+                case Attention(branches=branches):
+                    return all(isinstance(b, Branch) and has_lse(b.pattern) for b in branches)
+                case Assign(value=value):
+                    return one_softmax(value, steps)
+    return False

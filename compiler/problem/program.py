@@ -242,7 +242,8 @@ def _check_decay(decay: Expr, made: BoundProgram) -> None:
     _, high = Intervals(PYTHON, ranges).of(made.close(decay))
     if not high <= 0:
         shown = "any value" if high == math.inf else f"{float(high):.3g}"
-        raise failure("AL414", decay.span, f"may reach {shown}")
+        help = "it is the logarithm of a factor from 0 to 1: a minus before it, or `nonpositive`"
+        raise failure("AL414", decay.span, f"may reach {shown}", help=help)
 
 
 def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
@@ -263,6 +264,8 @@ def _runs(part: Part, length: int, made: BoundProgram) -> Runs:
     size, stride = int(made.number(part.size)), int(made.number(part.stride))
     for value, what in ((size, "size"), (stride, "stride")):
         if value < 1:
-            raise failure("AL406", part.span, what=f"the {what} of part `{part.name}`", value=value)
+            name = f"the {what} of part `{part.name}`"
+            help = "every run has a token or more: choose larger parameters"
+            raise failure("AL406", part.span, "made here", what=name, value=value, help=help)
     count = (length - size) // stride + 1 if part.whole else -(-length // stride)
     return Runs(length, size, stride, max(count, 0))

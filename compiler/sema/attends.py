@@ -47,7 +47,8 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
         else:
             if kind not in ("score", "softcap", "scale", "sink", "gain"):
                 why = f"`{kind}` belongs to `attend linear`"
-                ctx.error("AL315", option.span, why=why)
+                help = f"write `attend linear where ...`, or leave `{kind}` out"
+                ctx.error("AL315", option.span, "in a softmax attention", why=why, help=help)
                 good = False
                 continue
             inner = replace(ctx, score=score, products=draft.products) if kind == "score" else ctx

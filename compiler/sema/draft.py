@@ -17,7 +17,7 @@ from attnlang.compiler.ir.pattern import (
 )
 from attnlang.compiler.ir.program import Branch, PairProduct, Part, Product, Recurrence, Step
 from attnlang.compiler.ir.vector import Space, Vector
-from attnlang.compiler.sema.scope import RESERVED, Context
+from attnlang.compiler.sema.scope import RESERVED, Context, ValueName
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
@@ -100,3 +100,12 @@ class Draft:
             return False
         self.defined[name.id] = name.span
         return True
+
+    def fail(self, name: t.Name) -> None:
+        """Claim the name of what has a mistake: reading it is none."""
+        if self.define(name):
+            self.ctx = self.ctx.with_names(**{name.id: ValueName(None)})
+
+    def failed(self, name: str) -> bool:
+        """Does the name stand for something with a mistake, which is reported already?"""
+        return self.ctx.names.get(name) == ValueName(None)

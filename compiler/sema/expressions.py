@@ -259,6 +259,8 @@ def _subscript(node: t.Subscript, ctx: Context) -> Expr | None:
     if table.rank != len(node.indices):
         count = f"{table.rank} " + ("index" if table.rank == 1 else "indices")
         help = "one index for each dimension; the batch is implied"
+        if table.dims:
+            help = f"one index for each of its dimensions: {', '.join(table.dims)}"
         ctx.error("AL205", node.span, name=name, expected=count, found=len(node.indices), help=help)
         return None
     if table.per is Per.AXIS:

@@ -115,6 +115,7 @@ def _shape(where: Expr, inner: Draft, span: Span) -> tuple[bool, str | None] | N
                     span,
                     "not a prefix of the sequence",
                     why="its condition is `true` or `k.n <= q.n`, and `q.doc == k.doc` beside it",
+                    help="for other conditions leave `linear` out, or let the state `decay`",
                 )
                 return None
     if segments is not None:
@@ -208,4 +209,4 @@ def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) ->
         group = HeadGroup(e.Int(0), heads[1], Attend(e.TRUE, score=value))
         value = shifted(group, heads[0], dict(inner.values)).attend.score
         assert value is not None
-    return as_query(value)
+    return replace(as_query(value), span=node.value.span)

@@ -15,6 +15,7 @@ from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.given import own_heads
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.moves import MOVES, move
 from attnlang.compiler.sema.scope import AxisName
 from attnlang.compiler.sema.stage import stage, step_pattern
 from attnlang.compiler.syntax import tree as t
@@ -29,7 +30,7 @@ def part(node: t.Part, draft: Draft) -> None:
         return
     if not isinstance(made, t.Call) or made.function.id not in ("blocks", "windows"):
         draft.ctx.error("AL312", made.span, "not a way to cut an axis", help=f"it is {forms}")
-        draft.define(node.name)
+        draft.fail(node.name)
         return
     whole = made.function.id == "windows"
     keywords = {k.name.id: k.value for k in made.keywords}
@@ -38,20 +39,23 @@ def part(node: t.Part, draft: Draft) -> None:
     axis = made.arguments[0] if made.arguments else None
     if not isinstance(axis, t.Name) or set(given) != set(names) or len(made.arguments) > 3:
         draft.ctx.error("AL312", made.span, "takes an axis and sizes", help=f"it is {forms}")
-        draft.define(node.name)
+        draft.fail(node.name)
         return
     binding = draft.ctx.names.get(axis.id)
+    if draft.failed(axis.id):
+        draft.fail(node.name)
+        return
     if axis.id != "index" and not isinstance(binding, AxisName):
         hint = did_you_mean(axis.id, [*draft.ctx.axis_names(), *draft.parts])
         draft.ctx.error("AL101", axis.span, "no axis of that name", name=axis.id, help=hint)
-        draft.define(node.name)
+        draft.fail(node.name)
         return
     values = []
     for name in ("size", "stride"):
         value = given.get(name, given["size"])
         made_value = typed(value, draft.ctx, (Kind.INT,), f"the {name} of a part")
         if made_value is None or not check_level(made_value, "a dimension", frozenset(), draft.ctx):
-            draft.define(node.name)
+            draft.fail(node.name)
             return
         values.append(made_value)
     if draft.define(node.name):
@@ -68,7 +72,9 @@ def _own_axis(node: t.Part, made: t.Call, draft: Draft) -> None:
     size = typed(made.arguments[0], draft.ctx, (Kind.INT,), "a count") if good else None
     if size is not None and not check_level(size, "a dimension", frozenset(), draft.ctx):
         size = None
-    if draft.define(node.name) and size is not None:
+    if size is None:
+        draft.fail(node.name)
+    elif draft.define(node.name):
         name = node.name.id
         draft.parts[name] = Part(name, "", size, e.Int(1), False, span=node.span)
         draft.ctx = draft.ctx.with_names(**{name: AxisName(name)})
@@ -81,20 +87,30 @@ def pool(node: t.Pool, draft: Draft) -> None:
     if (
         not isinstance(call, t.Call)
         or call.function.id not in kinds
-        or len(call.arguments) != 1
+        or len(call.arguments) != (2 if call.function.id in MOVES else 1)
         or not isinstance(call.arguments[0], t.Name)
     ):
         draft.ctx.error(
             "AL312", call.span, "not a way to pool", help=f"one of {', '.join(kinds)} of a tensor"
         )
-        draft.define(node.name)
+        draft.fail(node.name)
         return
     source = call.arguments[0]
     space = tensor(source, draft)
     axes = tuple(a.id for a in node.axes)
     good = space is not None
+    if call.function.id in MOVES:
+        if node.where is not None:
+            draft.ctx.error("AL312", node.where.span, help="the set says which tokens these are")
+        moved = None if space is None else move(node, call, space, draft)
+        if draft.define(node.name) and moved is not None:
+            draft.spaces[moved.name] = moved.space
+            draft.steps.append(moved)
+        return
     for axis in node.axes:
-        if space is not None and _root(axis.id, draft) not in (*space.axes, "index", ""):
+        if draft.failed(axis.id):
+            good = False
+        elif space is not None and _root(axis.id, draft) not in (*space.axes, "index", ""):
             draft.ctx.error(
                 "AL309",
                 axis.span,
@@ -113,7 +129,10 @@ def pool(node: t.Pool, draft: Draft) -> None:
         elif divide == "size" and node.where is not None:
             draft.ctx.error("AL312", keyword.span, help="a run that a condition says has no size")
             good = False
-    if not draft.define(node.name) or not good or space is None:
+    if not good or space is None:
+        draft.fail(node.name)
+        return
+    if not draft.define(node.name):
         return
     whole = not space.whole and draft.is_whole(axes, space.side)
     made = Space(axes, space.side, whole, space.heads)
@@ -155,11 +174,12 @@ def tensor(node: t.Expression, draft: Draft) -> Space | None:
             return None
         return draft.spaces[node.id]
     name = node.id if isinstance(node, t.Name) else node.span.text
-    draft.ctx.error(
-        "AL310",
-        node.span,
-        "not a tensor",
-        what=f"`{name}`",
-        help=did_you_mean(name, draft.spaces) or f"tensors here: {', '.join(draft.spaces)}",
-    )
+    if draft.failed(name):
+        return None
+    help = did_you_mean(name, draft.spaces) or f"tensors here: {', '.join(draft.spaces)}"
+    if name not in draft.defined and any(
+        isinstance(s, t.Pool | t.Assign) and s.name.id == name for s in draft.pattern.body
+    ):
+        help = "it is made below: move that line up"
+    draft.ctx.error("AL310", node.span, "not a tensor", what=f"`{name}`", help=help)
     return None

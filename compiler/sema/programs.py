@@ -28,10 +28,9 @@ from attnlang.compiler.ir.vector import (
 )
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
-from attnlang.compiler.sema.linears import PER_TOKEN, recurrence
+from attnlang.compiler.sema.linears import recurrence
 from attnlang.compiler.sema.parts import tensor
 from attnlang.compiler.sema.readouts import number, readout, turn
-from attnlang.compiler.sema.scope import ValueName
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
 from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
@@ -97,10 +96,11 @@ def sources(
         for a, b in zip(keys, values, strict=False)
     )
     if more or not same:
-        reason = "one tensor of queries" if more else "a value for every key"
-        draft.ctx.error(
-            "AL311", span, "", first=", ".join(keys), second=", ".join(values), help=reason
-        )
+        reason = "one tensor of queries" if more else "every key needs a value: give tensors alike"
+        there = f"a value for every token of `{', '.join(keys)}` stands here"
+        at, label = (given[0].span, "") if more else (given[2].span, there)
+        first, second = ", ".join(keys), ", ".join(values)
+        draft.ctx.error("AL311", at, label, first=first, second=second, help=reason)
         return None
     return query, keys, values
 
@@ -122,11 +122,6 @@ def branch(
     inner = stage(draft, space, members)
     if node.linear:
         return _linear(node, draft, inner, (query, *keys, *values), name, heads)
-    for option in node.options:
-        if isinstance(option, t.Option) and option.kind in PER_TOKEN:
-            why = f"`{option.kind}` belongs to `attend linear`"
-            draft.ctx.error("AL315", option.span, why=why)
-            return None
     inner.products = {}
     attend = attend_clause(node, inner)
     if attend is None:
@@ -172,7 +167,9 @@ def assign(node: t.Assign, draft: Draft) -> None:
     name = node.name.id
     if isinstance(node.value, t.Attend):
         made = branch(node.value, draft, name)
-        if draft.define(node.name) and made is not None:
+        if made is None:
+            draft.fail(node.name)
+        elif draft.define(node.name):
             space = replace(draft.spaces[made.query], heads=Side.Q)
             read = made.value if isinstance(made, Recurrence) else made.values[0]
             given = draft.spaces[read].turned
@@ -186,11 +183,9 @@ def assign(node: t.Assign, draft: Draft) -> None:
         made_by[node.value.function.id](node.name, node.value, draft)
         return
     found = vector(node.value, draft, name)
-    if not draft.define(node.name):
-        return
     if found is None:
-        draft.ctx = draft.ctx.with_names(**{name: ValueName(None)})
-    else:
+        draft.fail(node.name)
+    elif draft.define(node.name):
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))

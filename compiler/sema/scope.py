@@ -46,6 +46,8 @@ class TableName:
     rank: int
     per: Per = Per.ONE
     """Per.AXIS: indexed by an axis name."""
+    dims: tuple[str, ...] = ()
+    """Of a set."""
 
 
 @dataclass(frozen=True, slots=True)

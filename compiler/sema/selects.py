@@ -44,10 +44,15 @@ def select(node: t.Select, draft: Draft) -> None:
     if not draft.define(node.name):
         return
     name = node.name.id
-    draft.ctx = draft.ctx.with_names(**{name: TableName(name, Kind.BOOL, len(node.dims))})
+    draft.ctx = draft.ctx.with_names(**{name: _table(node)})
     if made is not None:
         draft.sets[name] = _declaration(made)
         draft.steps.append(made)
+
+
+def _table(node: t.Select) -> TableName:
+    dims = tuple(d.id for d in node.dims)
+    return TableName(node.name.id, Kind.BOOL, len(dims), dims=dims)
 
 
 def _declaration(made: Select) -> InputDecl:
@@ -146,6 +151,8 @@ def _sources(node: t.Select, draft: Draft) -> _Sources | None:
     found: list[tuple[str, Space]] = []
     for source in node.sources:
         name = source.id if isinstance(source, t.Name) else source.span.text
+        if draft.failed(name):
+            return None
         if name not in draft.spaces:
             hint = did_you_mean(name, draft.spaces)
             draft.ctx.error("AL310", source.span, "not a tensor", what=f"`{name}`", help=hint)
@@ -167,6 +174,8 @@ def _sources(node: t.Select, draft: Draft) -> _Sources | None:
         return None
     known = {*draft.parts, *(a for s in own_tensors(draft).values() for a in s.axes)}
     for d in node.dims:
+        if draft.failed(d.id):
+            return None
         if d.id not in known and d.id not in SET_HEADS:
             hint = did_you_mean(d.id, [*known, *SET_HEADS])
             draft.ctx.error("AL101", d.span, "no axis of that name", name=d.id, help=hint)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.builtins import BUILTINS
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
+from attnlang.compiler.ir.reads import one_softmax
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import (
@@ -49,6 +51,8 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
     name: what it is given.
     """
     read = _tensors(node, draft)
+    if any(draft.failed(n) for n in _names(node)):
+        return None
     if not read:
         draft.ctx.error(
             "AL310",
@@ -92,6 +96,14 @@ def _varies_by_head(root: Expr, draft: Draft) -> bool:
         x == e.Symbol(SymbolName.HEAD) or (isinstance(x, e.TokenInput) and x.name in by_head)
         for x in walk(root)
     )
+
+
+def _names(node: t.Node) -> Iterator[str]:
+    """Every name that stands in an expression."""
+    if isinstance(node, t.Name):
+        yield node.id
+    for child in t.children(node):
+        yield from _names(child)
 
 
 def _words(space: Space) -> str:
@@ -212,6 +224,17 @@ def _map(node: t.Call, draft: Draft, inner: Draft, space: Space) -> Vector | Non
     made = [_vector(a, draft, inner, space) for a in node.arguments]
     if any(m is None for m in made):
         return None
+    steps = {s.name: s for s in draft.steps}
+    for argument, m in zip(node.arguments, made, strict=True):
+        if name == "merge" and m is not None and not one_softmax(m, steps):
+            draft.ctx.error(
+                "AL310",
+                argument.span,
+                "has no log-sum-exp",
+                what=f"`{argument.span.text}`",
+                help="`merge` takes softmax attentions; others are added: `a + b`",
+            )
+            return None
     return Map(name, tuple(m for m in made if m is not None))
 
 

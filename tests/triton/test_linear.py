@@ -18,6 +18,7 @@ from attnlang.backends.linear.triton import launch
 from attnlang.backends.support import supporting
 from attnlang.compiler.diagnostics.model import Unsupported
 from tests.linear.cases import DECAYS, Case, draw, gradients
+from tests.stdlib.recurrent_cases import CASES
 
 Tensor = torch.Tensor
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -211,6 +212,23 @@ def test_programs_with_linear_attention() -> None:
         (found,) = torch.autograd.grad(out.square().sum(), x, retain_graph=True)
         (slope,) = torch.autograd.grad(wanted.square().sum(), y, retain_graph=True)
         torch.testing.assert_close(found.double(), slope, atol=1e-4, rtol=0)
+
+
+BY_NAME = {c.name: c for c in CASES if "triton" in supporting(c.pattern.ir)}
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME))
+def test_standard_patterns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What their papers say, from float32, with two documents."""
+    monkeypatch.setattr(launch, "CHUNK", 16)
+    case = BY_NAME[name]
+    qkv, inputs = case.draw(7, batch=1)
+    single = [x.float().to(DEVICE) for x in qkv]
+    given = {n: x.float().to(DEVICE) for n, x in inputs.items()}
+    doc = torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
+    out = case.pattern.compile("triton")(*single, **given, doc=doc.to(DEVICE))
+    wanted = torch.from_numpy(case.expected(qkv, inputs, doc.numpy()))
+    torch.testing.assert_close(out.double().cpu(), wanted, atol=2e-5, rtol=2e-5)
 
 
 def test_what_is_refused() -> None:

@@ -13,7 +13,7 @@ ENTRIES = (
         "pattern p:\n    over n\n    attend where true\n",
     ),
     Entry(
-        "AL302", "nothing attends", "pattern `{name}` has no `attend`",
+        "AL302", "nothing attends", "pattern `{name}` has no `{missing}`",
         "A pattern says which pairs attend: `attend where` and a condition over q and k.",
         "pattern p:\n    over n\n",
         "pattern p:\n    over n\n    attend where true\n",

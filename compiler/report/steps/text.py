@@ -168,7 +168,8 @@ def _whole(report: ProgramReport) -> Iterator[Line]:
         kept = [f"{plural(c.tokens, 'token')} of {c.name}" for c in report.cache]
         yield "kv cache", f"at most {', '.join(kept)}" if kept else "none: states alone"
     if report.state:
-        yield "state", f"{scaled(report.state, 'B')} a sequence, in place of a cache"
+        place = "" if report.cache else ", in place of a cache"
+        yield "state", f"{scaled(report.state, 'B')} a sequence{place}"
     names = [s.name for s in report.steps if isinstance(s, AttentionStep) and not s.sets]
     if names and "." not in report.pattern:
         full = ", ".join(f"{report.pattern}.{n}" for n in names)
