@@ -259,6 +259,25 @@ SHOWN: dict[str, Shown] = {
         tile=(1, 4),
     ),
     "radial_token": Shown({"sink": False}, {"t": 16, "s": 8}, {"t": 16, "s": 1560}, tile=(1, 8)),
+    "vstar_tar": Shown(small={"t": 64}, large={"t": 64}),
+    "pam": Shown(tile=(2, 4)),
+    "agent_attention": Shown({"agents": 9}),
+    "davit_channel": Shown({"group": 64}),
+    "shvit_shsa": Shown({"attended": 32, "channels": 64}),
+    # Latents and single queries.
+    "mla": Shown({"latent": 48, "rope": 16}),
+    "gla_latent": Shown({"shards": 1, "latent": 48, "rope": 16}),
+    "tpla": Shown({"shards": 1, "latent": 48, "rope": 16}),
+    "lama_pool": Shown(
+        small={"context": 1, "n": 64},
+        large={"context": 1, "n": 512},
+        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+    ),
+    "pointer_network": Shown(
+        small={"step": 32, "n": 64},
+        large={"step": 50, "n": 50},
+        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+    ),
     # Poses.
     "dsta": Shown(inputs=limbs, tile=(1, 6)),
     "paab": Shown(inputs=joints),
