@@ -8,7 +8,7 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-# Minutes that the demo's language model trains, and arguments for every pytest run.
+# Minutes that the demo's language model trains or the soak lasts, and arguments for every pytest run.
 MINUTES ?= 3
 PYTEST ?=
 
@@ -27,6 +27,10 @@ test: $(READY) ## The fast test suite (PYTEST="-k name": arguments for pytest)
 .PHONY: test-long
 test-long: $(READY) ## The sweeps that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m "long and not gpu" $(PYTEST)
+
+.PHONY: soak
+soak: $(READY) ## Random calls on every backend for MINUTES=3; failures become small files
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 .PHONY: gpu
 gpu: $(READY) ## The kernels' tests on a CUDA device
@@ -51,13 +55,15 @@ generate: $(READY) ## Write again what is generated: README table, gallery, pict
 	$(BIN)/python tests/typing/links.py
 
 .PHONY: bench
-bench: $(READY) ## Measure planning and the op on this machine
+bench: $(READY) ## Measure this machine: the suite beside other libraries, planning, linear, start
+	$(BIN)/attnlang bench suite --quick
 	$(BIN)/attnlang bench plan
-	$(BIN)/attnlang bench op
+	$(BIN)/attnlang bench constant
+	$(BIN)/attnlang bench start
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what the demo made
-	rm -rf .venv demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo-output soak-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml tests/constraints.txt

@@ -109,11 +109,13 @@ class AttentionOp(nn.Module):
         """Output, and the lse if it was asked for and there is one. left: takes the states."""
         runner, call = self._call(q, k, v, sizes, scale, q_offset, need_lse, inputs)
         if runner is not None:
-            runner.given.update(state or {})
+            runner.start(state or {})
             runner.steps()
             if left is not None:
                 left.update(runner.states)
             return runner.result()
+        if state:
+            raise ArgumentError(f"`{self.pattern.name}` has no linear attention: it keeps no state")
         out, lse = registry.run(self.backend, call)
         softmax = all(g.attend.normaliser is Normaliser.SOFTMAX for g in call.problem.groups)
         return out, lse if softmax else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from attnlang.backends.blocked import support as blocked
 from attnlang.backends.triton import support as triton
 from attnlang.compiler.ir.pattern import PatternIR
-from attnlang.compiler.ir.program import Attention, Recurrence, attentions
+from attnlang.compiler.ir.program import attentions, recurrences
 
 
 def _nothing(pattern: PatternIR) -> tuple[str, ...]:
@@ -21,22 +21,18 @@ REFUSES: Mapping[str, Callable[[PatternIR], tuple[str, ...]]] = {
 }
 """By backend: why it cannot run one attention; empty when it can."""
 
-WITH_LINEAR = ("reference", "blocked")
-"""The backends that run `attend linear`."""
-
 
 def refusals(backend: str, pattern: PatternIR) -> tuple[str, ...]:
-    """Why a backend cannot run a pattern, or an attention of its program; empty when it can."""
+    """Why a backend cannot run a pattern, or an attention of its program; empty when it can.
+
+    Linear attention runs on every backend, unless its weights are a softmax over the past: for
+    that there are no kernels.
+    """
     if pattern.program is None:
         return REFUSES[backend](pattern)
     found = [reason for a in attentions(pattern.program) for reason in REFUSES[backend](a)]
-    if backend not in WITH_LINEAR and any(
-        isinstance(branch, Recurrence)
-        for step in pattern.program.steps
-        if isinstance(step, Attention)
-        for branch in step.branches
-    ):
-        found.append("`attend linear`")
+    if backend == "triton" and any(r.logit is not None for r in recurrences(pattern.program)):
+        found.append("`attend linear` whose weights are a softmax")
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""Bring the generated blocks of the README up to date: `python examples/make_readme.py`."""
+"""Bring the generated blocks of the READMEs up to date: `python examples/make_readme.py`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import measured
+
 from attnlang import stdlib
 from attnlang.cli import main as attnlang
 from attnlang.stdlib_info import PatternInfo
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+BACKENDS = README.parent / "backends" / "README.md"
 PATTERN = "examples/patterns/mixed_heads.attn"
 PROGRAM = "examples/patterns/routed_memory.attn"
 SHOW = f"attnlang show {PATTERN} --size n=16 --heads 4 --set window=5 --set sinks=1 --tile 4"
-EXPLAIN = f"attnlang explain {PATTERN} --size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
-
-
-EXPLAIN_PROGRAM = f"attnlang explain {PROGRAM} --size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
+SIZED = "--size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
+EXPLAIN = f"attnlang explain {PATTERN} {SIZED}"
+EXPLAIN_PROGRAM = f"attnlang explain {PROGRAM} {SIZED}"
 
 
 def pattern(path: str) -> Callable[[], str]:
@@ -73,20 +75,27 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "show": command(SHOW),
     "explain": command(EXPLAIN),
     "patterns": patterns,
+    "suite": lambda: measured.suites(README),
 }
+OF_BACKENDS: dict[str, Callable[[], str]] = {
+    "op": lambda: measured.op(BACKENDS),
+    "others": lambda: measured.others(BACKENDS),
+}
+PAGES = {README: BLOCKS, BACKENDS: OF_BACKENDS}
+"""What is generated on each page."""
 
 
 def fenced(language: str, text: str) -> str:
     return f"```{language}\n{text.rstrip()}\n```\n"
 
 
-def current(text: str) -> str:
-    """The README with every block made anew."""
-    for name, make in BLOCKS.items():
+def current(text: str, page: Path = README) -> str:
+    """A page with every block made anew."""
+    for name, make in PAGES[page].items():
         block = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         made = make()
         text, found = block.subn(lambda m, made=made: f"{m[1]}{made}{m[2]}", text)
-        assert found == 1, f"{found} blocks `{name}` in {README.name}"
+        assert found == 1, f"{found} blocks `{name}` in {page.name}"
     return text
 
 
@@ -96,11 +105,12 @@ def timeless(text: str) -> str:
 
 
 def main() -> None:
-    old = README.read_text(encoding="utf-8")
-    new = current(old)
-    if timeless(new) != timeless(old):
-        README.write_text(new, encoding="utf-8")
-    print("README.md is current")
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = current(old, page)
+        if timeless(new) != timeless(old):
+            page.write_text(new, encoding="utf-8")
+        print(f"{page.relative_to(README.parent)} is current")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 
@@ -51,16 +54,24 @@ def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return seconds
 
 
+PACKAGES = (
+    "attnlang", "torch", "triton", "numpy", "natten", "flash-attn", "flash-linear-attention",
+)  # fmt: skip
+
+
 def circumstances() -> dict[str, Any]:
-    """Date, hardware and versions: what a figure is worth nothing without."""
+    """Date, hardware, versions and commit: what a figure is worth nothing without."""
     versions = {}
-    for package in ("attnlang", "torch", "triton", "numpy"):
+    for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    gpu = {"gpu": name} if (name := _gpu()) else {}
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "commit": _commit(),
+        **gpu,
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -68,6 +79,31 @@ def circumstances() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": versions,
     }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with a ``+`` where files differ from it; None outside of one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found, changed = (
+            subprocess.run(
+                ["git", *words], cwd=root, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "-uno"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found + "+" * bool(changed)
+
+
+def _gpu() -> str | None:
+    """The GPU's name, asked of torch only where it is in use."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return str(torch.cuda.get_device_name())
 
 
 def _processor() -> str:

@@ -69,7 +69,7 @@ def planned(
 
 
 def compiled(
-    pattern: Pattern, steps: Steps, sizes: Mapping[str, int], args: Namespace, given: Any
+    pattern: Pattern, steps: Steps, sizes: Mapping[str, int], args: Namespace
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """Kernels of the attentions that Triton runs; the entries say what has none, and why.
 
@@ -87,9 +87,8 @@ def compiled(
         if reasons:
             entry["why"] = f"Triton does not run {reasons[0]}"
             continue
-        own = {n: x for n, x in given.items() if n in one.inputs}
-        made, more = kernels(one, sizes, args, own, prefix=f"{entry['step']}.")
-        entries += [{"step": entry["step"], **x} for x in made]
+        made, more = kernels(one, sizes, args, entry["step"])
+        entries += [{"step": entry["step"], **x} for x in made["kernels"]]
         files |= more
         entry["ahead"] = True
     if not entries:

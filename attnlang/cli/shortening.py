@@ -75,7 +75,8 @@ def _parts(ir: PatternIR, sizes: Mapping[str, int]) -> dict[str, tuple[int, int]
     lengths = {**limits, **{a: n for a, n in sizes.items() if a in ir.k_axes}}
     found: dict[str, tuple[int, int]] = {}
     for part in () if ir.program is None else ir.program.parts:
-        length = lengths.get(part.axis, math.prod(limits.values()))
+        line = math.prod(limits.values())
+        length = line if part.axis is None else lengths.get(part.axis, line)
         for x in (part.size, part.stride):
             value = values.get(x.name) if isinstance(x, Param) else None
             if isinstance(x, Param) and isinstance(value, int):

@@ -34,8 +34,9 @@ class BoxBatch:
 
 def in_tile_order(plan: Plan) -> bool:
     """Does every query tile of every head attend within its own tokens only? Grids of unlike
-    shape number their tokens differently."""
-    if len(plan.problem.q) > 1 or plan.problem.q[0].lengths != plan.problem.k[0].lengths:
+    shape number their tokens differently, and prefixes of keys shift them."""
+    q, k = plan.problem.q, plan.problem.k
+    if len(q) > 1 or len(k) > 1 or q[0].lengths != k[0].lengths:
         return False
     boxes = [None if g.boxes is None else g.boxes.single for g in plan.heads]
     return all(

@@ -42,8 +42,13 @@ def fused(q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Te
     Returns outputs ``[G, rows of all batches, M, Dv]`` in batch order and their lse
     ``[G, rows, M]``, which carries no gradient.
     """
-    out, lse = _Fused.apply(q, k, v, batches)  # type: ignore[no-untyped-call]
+    out, lse = _Fused.apply(_rowed(q), _rowed(k), _rowed(v), batches)  # type: ignore[no-untyped-call]
     return out, lse
+
+
+def _rowed(x: Tensor) -> Tensor:
+    """The fused kernels of the CPU read features one behind the other, whatever the strides say."""
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 class _Fused(torch.autograd.Function):
@@ -74,7 +79,7 @@ class _Fused(torch.autograd.Function):
         q, k, v, out, lse = ctx.saved_tensors
         batches: Batches = ctx.batches
         dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        at = 0
+        grad, at = _rowed(grad), 0
         for step in batches.steps:
             for part in _parts(step, k, batches.size):
                 rows = slice(at, at + len(part.batch.rows))

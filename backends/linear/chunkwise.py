@@ -6,12 +6,12 @@ from typing import Literal
 
 import torch
 
+from attnlang.backends.linear import parts, window
 from attnlang.backends.linear.additive import Additive
 from attnlang.backends.linear.bidirectional import all_pairs, both_ways
 from attnlang.backends.linear.delta import Delta
 from attnlang.backends.linear.form import State, Weights, initial_state, tokens
 from attnlang.backends.linear.normalise import divided, split, with_ones
-from attnlang.backends.linear.parts import run
 from attnlang.backends.linear.polynomial import check, feature_count
 
 Tensor = torch.Tensor
@@ -53,7 +53,7 @@ def chunkwise(
     causal: False weighs both sides, by ``e^(decay |i - j|)`` with a constant decay.
     weights: (c0, c1, c2) weighs a pair by ``c0 + c1 x + c2 x^2`` of its score x = scale q.k
         instead of by x, with no decay or one per head or token.
-    engine: "triton" runs kernels, for scalar decays alone, with chunks of their own.
+    engine: "triton" runs kernels, with chunks of their own.
 
     Returns the output ``[B, H, N, V]`` in v's dtype and the state after the last token.
     Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that
@@ -67,11 +67,13 @@ def chunkwise(
         width = k.shape[3] if weights is None else feature_count(k.shape[3])
         first = initial_state(start, x, (q.shape[0], x.heads, width, v.shape[3]))
         if engine == "triton":
-            from attnlang.backends.linear.triton.launch import run as launched
+            from attnlang.backends.linear.triton.attend import run as launched
 
             plain = normalise == "none" and causal
             return launched(x, first, scale, weights, v.dtype if plain else x.dtype)
-        return run(x, first, chunk, Additive(scale, weights) if beta is None else Delta(scale))
+        if beta is not None:
+            return parts.run(x, first, chunk, Delta(scale))
+        return window.run(x, first, chunk, Additive(scale, weights), width)
 
     if causal:
         out, final = forward(q, k, v, segments)

@@ -20,11 +20,13 @@ class State:
 
     s: ``[B, H, K', V]``, in float32 (float64 for float64 tensors). K' is K, or the number of
     features of a polynomial weight. z: ``[B, H, K']`` the same sum of the keys alone, present
-    with ``normalise="sum"``. With segments both belong to the last segment of each row.
+    with ``normalise="sum"``. top: ``[S, H]`` of a softmax over the past the largest score, below
+    which the weights in s and z are. With segments all belong to the last segment of each row.
     """
 
     s: Tensor
     z: Tensor | None = None
+    top: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

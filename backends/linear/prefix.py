@@ -8,6 +8,7 @@ m rises, and a token writes e^(s - m) [v, 1].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -38,12 +39,13 @@ def prefix_softmax(
     *,
     segments: Tensor | None = None,
     chunk: int = 64,
+    engine: Literal["torch", "triton"] = "torch",
 ) -> tuple[Tensor, PrefixState]:
     """``out_i = sum_{j<=i} e^{s_j} v_j / sum_{j<=i} e^{s_j}`` and the state to go on from.
 
     s: scores ``[B, H, N]``, -inf for a token that takes no part. v ``[B, H or fewer, N, V]``.
-    The output has v's dtype; while no token has taken part it is 0. segments, chunk: as in
-    :func:`chunkwise`.
+    The output has v's dtype; while no token has taken part it is 0. segments, chunk,
+    engine: as in :func:`chunkwise`.
     """
     dtype = torch.float64 if torch.float64 in (s.dtype, v.dtype) else torch.float32
     scores = s.to(dtype)
@@ -57,7 +59,7 @@ def prefix_softmax(
     k = (scores - finite).exp()[..., None]
     out, final = chunkwise(
         torch.ones_like(k), k, v, decay=decay, normalise="sum", segments=segments, chunk=chunk,
-        initial=State(start.w[..., None, :], start.u[..., None]),
+        initial=State(start.w[..., None, :], start.u[..., None]), engine=engine,
     )  # fmt: skip
     assert final.z is not None
     return out, PrefixState(tops[..., -1], final.z[..., 0], final.s[..., 0, :])

@@ -19,9 +19,7 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
     Along an axis of its own that the source does not have the same vector stands everywhere.
     """
     grid = next(e for e in bound.extents(source) if e.segment.is_grid)
-    if grid.origin[0] and source.side is Side.Q:
-        raise ArgumentError(f"`{step.name}` pools queries: it needs all of them, not q_offset")
-    x = x[:, :, grid.start : grid.stop]
+    x = grid_tokens(x, step, source, bound)
     parts = {p.name: p for p in bound.program.parts}
     cut = {parts[a].axis: a for a in step.space.axes if a in parts}
     if "index" in cut:
@@ -48,6 +46,14 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
     last = x.dim() - 1
     x = x.permute(0, 1, *(2 + i for i in kept), *(2 + i for i in gone), last)
     return x.flatten(2, last - 1)
+
+
+def grid_tokens(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> torch.Tensor:
+    """The tokens that a pool is of: those on the axes, all of them. Raises ArgumentError."""
+    grid = next(e for e in bound.extents(source) if e.segment.is_grid)
+    if grid.origin[0] and source.side is Side.Q:
+        raise ArgumentError(f"`{step.name}` pools queries: it needs all of them, not q_offset")
+    return x[:, :, grid.start : grid.stop]
 
 
 def _reduce(x: torch.Tensor, dim: int, runs: Runs, step: Pool) -> torch.Tensor:

@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import assert_never
 
 import torch
 
+from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
 from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
-from attnlang.backends.program.pools import pooled
+from attnlang.backends.program.pools import grid_tokens, pooled
+from attnlang.backends.program.products import product_table
 from attnlang.backends.program.readouts import column_sum, count, ranks
+from attnlang.backends.program.regions import regions
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
+from attnlang.backends.reference.attend import mask
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Normaliser, PatternIR
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Pool, Recurrence, Select
-from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, READOUTS, Map, Scalar, Space, Tensor, lone
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Branch,
+    Pool,
+    Recurrence,
+    Select,
+    Turn,
+)
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    OF_KEYS,
+    Map,
+    Scalar,
+    Space,
+    Tensor,
+    is_number,
+    lone,
+)
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
 
 
-def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tensor:
-    """``[B, H, N, ...]``: each vector of ``x [B, H, N, D]`` times each of the table's.
-
-    table: ``[B or 1, (H,) ..., D]``. Sums in float32 or better.
-    """
-    dtype = accumulation_dtype(x.dtype)
-    if by_head and table.shape[1] != x.shape[1]:
-        x = x.repeat_interleave(table.shape[1] // x.shape[1], 1)
-    middle = table.shape[1 + by_head : -1]
-    flat = table.to(dtype).reshape(*table.shape[: 1 + by_head], -1, table.shape[-1])
-    flat = flat if by_head else flat[:, None]
-    found = x.to(dtype) @ flat.transpose(-1, -2)
-    return found.reshape(*found.shape[:3], *middle)
-
-
-def is_number(step: Assign) -> bool:
-    """Is it a readout, which later steps read as a number of their tokens?"""
-    return isinstance(step.value, Map) and step.value.function in READOUTS
+def step_name(step: Recurrence) -> str:
+    """Under which its state is returned and given."""
+    return step.pattern.name.partition(".")[2]
 
 
 def vectors_of(x: torch.Tensor, space: Space, batch: int) -> torch.Tensor:
@@ -61,7 +68,7 @@ class Runner:
 
     def __init__(self, bound: BoundProgram, call: Call, run: Run, backend: str) -> None:
         self.bound, self.inputs, self.scale, self.run = bound, call.inputs, call.scale, run
-        self.exact = backend == "reference"
+        self.backend = backend
         self.given: dict[str, State] = {}
         self.states: dict[str, State] = {}
         given = {"q": call.q, "k": call.k, "v": call.v}
@@ -72,14 +79,22 @@ class Runner:
         for name, space in bound.program.given:
             self.values[name] = Value(vectors_of(call.inputs.tables[name], space, call.q.shape[0]))
 
+    def start(self, states: Mapping[str, State]) -> None:
+        """What linear attentions go on from. Raises ArgumentError for a name that is none's."""
+        steps = (s for s in self.bound.program.steps if isinstance(s, Attention))
+        known = {step_name(b) for s in steps for b in s.branches if isinstance(b, Recurrence)}
+        for name in states:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise ArgumentError(f"no linear attention is called `{name}`: there is {there}")
+        self.given.update(states)
+
     def steps(self) -> None:
         """Run every step in order."""
         for step in self.bound.program.steps:
             match step:
                 case Pool():
-                    source = self.bound.spaces[step.source]
-                    x = pooled(self.values[step.source].x, step, source, self.bound)
-                    self.values[step.name] = Value(x)
+                    self.values[step.name] = Value(self._pool(step))
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(column_sum(self, name))
                 case Assign(value=Map(function=kind, arguments=arguments)) if kind in COUNTS:
@@ -92,7 +107,14 @@ class Runner:
                 case Assign():
                     vectors = Vectors(self.bound, step.space, self.values, self._visible())
                     made = vectors.value(step.value)
-                    self.values[step.name] = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    if not is_number(step.value):  # exponents come of these: as accumulated
+                        made = Value(made.x.to(self.values["q"].x.dtype), made.lse)
+                    self.values[step.name] = made
+                case Turn():
+                    vectors = Vectors(self.bound, step.made, self.values, self._visible())
+                    x = vectors.value(step.value).x.transpose(-1, -2)
+                    self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
+                    self._check_turned(step, x)
                 case Attention():
                     self.values[step.name] = self._attention(step)
                 case Select():
@@ -100,8 +122,9 @@ class Runner:
                         self.sets[step.name] = fill(step, self)
                 case _:
                     assert_never(step)
-            if isinstance(step, Assign) and is_number(step):
-                number = self.values[step.name].x[..., 0]
+            if isinstance(step, Assign) and is_number(step.value):
+                x = self.values[step.name].x[..., 0]
+                number = x if x.shape[1] == 1 else repeated(x, self.bound.frame.heads)
                 number = number[..., self._axes_of(step.space)]
                 tokens = {**self.inputs.tokens, (step.name, step.space.side): number}
                 table = number.unflatten(2, self.bound.lengths(step.space))
@@ -131,6 +154,21 @@ class Runner:
         lse = torch.cat(logs, 1) if len(logs) == len(parts) else None
         return Value(torch.cat([p.x for p in parts], 1), lse)
 
+    def _pool(self, step: Pool) -> torch.Tensor:
+        source, x = self.bound.spaces[step.source], self.values[step.source].x
+        if step.where is None:
+            return pooled(x, step, source, self.bound)
+        x, keys = grid_tokens(x, step, source, self.bound), replace(source, whole=False)
+        problem = self.bound.bound(step.where, step.space, {step.source: keys}, 1, 1, 1)
+        inputs = self.inputs_of(step.where, step.space, {step.source: keys}, 0, 1)
+        return regions(x, mask(problem, inputs, x.device)[:, 0], step.reduction)
+
+    def _check_turned(self, step: Turn, x: torch.Tensor) -> None:
+        """As many features as there are channels, or as many as were tokens before."""
+        wanted = self.bound.tokens(step.space)
+        if x.shape[2] != wanted:
+            raise ArgumentError(f"`{step.name}` would have {x.shape[2]} tokens, not {wanted}")
+
     def _empty(self, branch: Branch | Recurrence) -> bool:
         """A group without heads, as parameters may have it."""
         start, stop = self.bound.heads_of(branch)
@@ -143,14 +181,15 @@ class Runner:
 
     def _recurrence(self, step: Recurrence) -> Value:
         start, stop = self.bound.heads_of(step)
-        name = step.pattern.name.partition(".")[2]
+        name = step_name(step)
         q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(
             self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
         )
-        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.exact)
-        self.states[name] = state
+        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.backend)
+        if state is not None:
+            self.states[name] = state
         return Value(out)
 
     def branch(self, branch: Branch) -> Value:
@@ -163,6 +202,10 @@ class Runner:
         check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+        if q.shape[3] != k.shape[3]:
+            name = branch.pattern.name
+            widths = f"queries of {q.shape[3]} features, keys of {k.shape[3]}"
+            raise ArgumentError(f"`{name}` has {widths}")
         if k.shape[2] == 0:
             wide = accumulation_dtype(q.dtype)
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)
@@ -170,18 +213,17 @@ class Runner:
         problem = self.bound.bound(branch.pattern, query, keys, stop - start, heads, q.shape[3])
         inputs = self.inputs_of(branch.pattern, query, keys, start, stop)
         for made in branch.products:
-            x = q if made.side is Side.Q else k
             table = self.inputs.tables.get(made.table)
             if table is not None:
                 of = table[:, start:stop] if made.by_head else table
-                inputs = inputs.with_table(made.name, products(x, of, made.by_head))
+                inputs = inputs.with_table(made.name, product_table(made, q, k, of))
         out, lse = self.run(Call(problem, q, k, v, inputs, self.scale, True))
         softmax = all(g.attend.normaliser is Normaliser.SOFTMAX for g in problem.groups)
         return Value(out, lse if softmax else None)
 
     def _joined(self, names: tuple[str, ...], start: int, stop: int) -> torch.Tensor:
         """Tensors one behind the other, for some heads."""
-        pieces = [self.values[n].x for n in names]
+        pieces = [self.values[n].x.to(self.values["q"].x.dtype) for n in names]
         heads = max(x.shape[1] for x in pieces)
         x = torch.cat([p.repeat_interleave(heads // p.shape[1], 1) for p in pieces], 2)
         every = self.bound.frame.heads

@@ -11,10 +11,20 @@ import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Inputs, accumulation_dtype
-from attnlang.backends.reference.evaluate import Pairs
+from attnlang.backends.program.numbers import per_token
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.ir.vector import Choose, Combine, Map, Scalar, Space, Tensor, Vector
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.ir.vector import (
+    Choose,
+    Combine,
+    Map,
+    Project,
+    Scalar,
+    Slice,
+    Space,
+    Tensor,
+    Vector,
+    tensors,
+)
 from attnlang.compiler.problem.program import BoundProgram
 
 
@@ -47,8 +57,10 @@ class Vectors:
         self.bound, self.space, self.values, self.inputs = bound, space, values, inputs
         x = values["q"].x
         self.dtype, self.device = accumulation_dtype(x.dtype), x.device
+        self.width = 1
 
     def value(self, root: Vector) -> Value:
+        """The value; numbers that vary with the channel have those of the tensors they stand by."""
         match root:
             case Tensor(name=name):
                 value = self.values[name]
@@ -57,10 +69,12 @@ class Vectors:
             case Scalar(value=value):
                 return Value(self.number(value).to(self.dtype))
             case Combine(op=op, left=left, right=right):
-                return Value(_ARITHMETIC[op](self._wide(left), self._wide(right)))
+                one, two = self._pair(left, right)
+                return Value(ARITHMETIC[op](one, two))
             case Choose(condition=condition, then=then, otherwise=otherwise):
-                where = self.number(condition)
-                return Value(torch.where(where, self._wide(then), self._wide(otherwise)))
+                one, two = self._pair(then, otherwise)
+                self.width = max(one.shape[-1], two.shape[-1])
+                return Value(torch.where(self.number(condition), one, two))
             case Map(function="lse", arguments=(Tensor(name=name),)):
                 lse = self.values[name].lse
                 assert lse is not None
@@ -69,10 +83,58 @@ class Vectors:
                 return self._merge([self.value(a) for a in arguments])
             case Map(function="concat", arguments=arguments):
                 return Value(torch.cat([self.value(a).x for a in arguments], -1))
+            case Map(function="one_hot", arguments=(x,)):
+                like = self._wide(x)
+                places = torch.eye(like.shape[2], dtype=self.dtype, device=self.device)
+                return Value(places.expand(*like.shape[:2], -1, -1))
+            case Map(function="pinv", arguments=(x,)):
+                return Value(_pinv(self._wide(x)))
+            case Map(function="rotate", arguments=(x, angle)):
+                return Value(self._rotate(self._wide(x), angle))
             case Map(function=function, arguments=arguments):
-                return Value(_FUNCTIONS[function](self._wide(arguments[0])))
+                return Value(MAPS[function](self._wide(arguments[0])))
+            case Slice(operand=operand, start=start, stop=stop):
+                return Value(self._slice(self.value(operand).x, start, stop))
+            case Project(operand=operand, table=table, by_head=by_head):
+                return Value(self._project(self._wide(operand), table, by_head))
             case _:
                 assert_never(root)
+
+    def _pair(self, left: Vector, right: Vector) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two vectors; the one of numbers alone comes second, when the width is known."""
+        if not any(tensors(left)) and any(tensors(right)):
+            two, one = self._pair(right, left)
+            return one, two
+        one = self._wide(left)
+        self.width = one.shape[-1]
+        return one, self._wide(right)
+
+    def _rotate(self, x: torch.Tensor, angle: Vector) -> torch.Tensor:
+        if x.shape[-1] % 2:
+            raise ArgumentError(f"`rotate` turns pairs of features, and there are {x.shape[-1]}")
+        self.width = x.shape[-1] // 2
+        by = self._wide(angle)
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * by.cos() - b * by.sin(), a * by.sin() + b * by.cos()], -1)
+
+    def _slice(self, x: torch.Tensor, start: Expr, stop: Expr) -> torch.Tensor:
+        first, last = int(self.bound.number(start)), int(self.bound.number(stop))
+        if not 0 <= first <= last <= x.shape[-1]:
+            raise ArgumentError(f"features {first} to {last} of a tensor that has {x.shape[-1]}")
+        return x[..., first:last]
+
+    def _project(self, x: torch.Tensor, name: str, by_head: bool) -> torch.Tensor:
+        table = self.inputs.tables.get(name)
+        if table is None:
+            raise ArgumentError(f"`project` needs input `{name}`")
+        if table.shape[-1] != x.shape[-1]:
+            raise ArgumentError(
+                f"input `{name}` has rows of {table.shape[-1]} features, the tensor {x.shape[-1]}"
+            )
+        table = table.to(self.dtype) if by_head else table.to(self.dtype)[:, None]
+        if by_head and x.shape[1] != table.shape[1]:
+            x = x.repeat_interleave(table.shape[1] // x.shape[1], 1)
+        return x @ table.transpose(-1, -2)
 
     def _wide(self, root: Vector) -> torch.Tensor:
         return self.value(root).x.to(self.dtype)
@@ -83,15 +145,11 @@ class Vectors:
         return x if x.shape[1] == wanted else x.repeat_interleave(wanted // x.shape[1], 1)
 
     def number(self, root: Expr) -> torch.Tensor:
-        """``[B or 1, H or 1, tokens or 1, 1]``."""
-        frame, extents = self.bound.frame, self.bound.extents(self.space)
-        heads = frame.heads if self.space.heads is Side.Q else frame.kv_heads
-        problem = Problem(
-            frame.pattern, heads, frame.kv_heads, frame.head_dim, extents, extents, ()
-        )
-        found = Pairs(problem, self.inputs, self.device).value(self.bound.close(root))
-        found = found.reshape((1,) * (4 - found.dim()) + tuple(found.shape))
-        return found if self.space.side is Side.Q else found.transpose(2, 3)
+        """``[B or 1, H or 1, tokens or 1, features or 1]``."""
+        frame = self.bound.frame
+        every = frame.heads if self.space.heads is Side.Q else frame.kv_heads
+        heads, given = slice(0, every), self.inputs
+        return per_token(root, self.bound, self.space, given, heads, every, self.width, self.device)
 
     def _merge(self, parts: list[Value]) -> Value:
         """One softmax over the keys of all: weights from the log-sum-exps."""
@@ -110,12 +168,28 @@ class Vectors:
         return Value(out / safe[..., None], lse)
 
 
-_ARITHMETIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+ARITHMETIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "+": torch.add,
     "-": torch.sub,
     "*": torch.mul,
     "/": torch.true_divide,
 }
+
+
+def _pinv(x: torch.Tensor) -> torch.Tensor:
+    """Six steps towards the inverse of ``[..., N, N]``, of the third order, from the transpose.
+
+    Razavi et al. (2014), as Nystromformer has it. Raises ArgumentError.
+    """
+    if x.shape[-1] != x.shape[-2]:
+        raise ArgumentError(f"`pinv` takes a square matrix, not {list(x.shape[-2:])}")
+    one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    norms = [x.abs().sum(d).amax(-1)[..., None, None] for d in (-1, -2)]
+    found = x.transpose(-1, -2) / (norms[0] * norms[1])
+    for _ in range(6):
+        near = x @ found
+        found = 0.25 * found @ (13 * one - near @ (15 * one - near @ (7 * one - near)))
+    return found
 
 
 def _normalize(x: torch.Tensor) -> torch.Tensor:
@@ -126,7 +200,7 @@ def _rms_norm(x: torch.Tensor) -> torch.Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
-_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": torch.relu,
     "silu": F.silu,
     "gelu": F.gelu,
@@ -134,6 +208,7 @@ _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "exp": torch.exp,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
     "abs": torch.abs,
     "sqrt": torch.sqrt,
     "cos": torch.cos,
@@ -141,4 +216,6 @@ _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "softmax": lambda x: torch.softmax(x, -1),
     "normalize": _normalize,
     "rms_norm": _rms_norm,
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+    "total": lambda x: x.sum(-1, keepdim=True),
 }

@@ -17,10 +17,16 @@ from attnlang.compiler.problem.problem import Problem
 NAME = "reference"
 
 
-def mask(problem: Problem, inputs: Inputs, device: torch.device) -> torch.Tensor:
-    """Which pairs attend, before the rule for empty rows: bool ``[B or 1, H, Nq, Nk]``."""
-    pairs = Pairs(problem, inputs, device)
-    shape = (inputs.batch, problem.heads, problem.q_len, problem.k_len)
+def mask(
+    problem: Problem, inputs: Inputs, device: torch.device, rows: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Which pairs attend, before the rule for empty rows: bool ``[B or 1, H, Nq, Nk]``.
+
+    rows: places of some queries ``[R]``; then ``[B or 1, H, R, Nk]``.
+    """
+    pairs = Pairs(problem, inputs, device, rows)
+    queries = problem.q_len if rows is None else len(rows)
+    shape = (inputs.batch, problem.heads, queries, problem.k_len)
     allowed = torch.zeros(shape, dtype=torch.bool, device=device)
     for group in problem.groups:
         heads = (pairs.head >= group.start) & (pairs.head < group.stop)
@@ -28,21 +34,22 @@ def mask(problem: Problem, inputs: Inputs, device: torch.device) -> torch.Tensor
     return allowed
 
 
-def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
+def attend(call: Call, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Output ``[B, Hq, Nq, Dv]`` in q's dtype, and lse ``[B, Hq, Nq]`` in float32 or better.
 
     lse is the natural logarithm of the softmax's denominator, sink included; -inf for a row
-    without any key or sink.
+    without any key or sink. rows: places of the only queries to compute, int64 ``[R]``: what
+    makes long sequences affordable; then R stands for Nq.
     """
     problem = call.problem
     dtype = accumulation_dtype(call.q.dtype)
     repeat = problem.heads // problem.kv_heads
-    q = call.q.to(dtype)
+    q = (call.q if rows is None else call.q[:, :, rows]).to(dtype)
     k = call.k.to(dtype).repeat_interleave(repeat, dim=1)
     v = call.v.to(dtype).repeat_interleave(repeat, dim=1)
-    pairs = Pairs(problem, call.inputs, q.device)
+    pairs = Pairs(problem, call.inputs, q.device, rows)
     raw = q @ k.transpose(-1, -2)
-    allowed = mask(problem, call.inputs, q.device).expand(raw.shape)
+    allowed = mask(problem, call.inputs, q.device, rows).expand(raw.shape)
     zero = torch.zeros((), dtype=dtype, device=q.device)
 
     scores = zero.expand(raw.shape)

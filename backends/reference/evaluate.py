@@ -19,10 +19,20 @@ from attnlang.compiler.problem.problem import Extent, Problem
 
 
 class Pairs:
-    """Every (batch, head, query, key) of a problem, and the values of its expressions there."""
+    """Every (batch, head, query, key) of a problem, and the values of its expressions there.
 
-    def __init__(self, problem: Problem, inputs: Inputs, device: torch.device) -> None:
+    rows: places of the queries that are looked at, int64 ``[R]``; None: all of them.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        inputs: Inputs,
+        device: torch.device,
+        rows: torch.Tensor | None = None,
+    ) -> None:
         self.problem, self.inputs, self.device = problem, inputs, device
+        self.rows = slice(None) if rows is None else rows
         self.head = torch.arange(problem.heads, device=device).view(1, -1, 1, 1)
         self.score: torch.Tensor | None = None
         self.seen: torch.Tensor | None = None
@@ -116,7 +126,7 @@ class Pairs:
         return self.problem.extents(side)
 
     def _along(self, side: Side, values: torch.Tensor) -> torch.Tensor:
-        return values.view(1, 1, -1, 1) if side is Side.Q else values.view(1, 1, 1, -1)
+        return values[self.rows].view(1, 1, -1, 1) if side is Side.Q else values.view(1, 1, 1, -1)
 
     def _coordinate(self, side: Side, axis: str) -> torch.Tensor:
         """Tokens without this axis get 0: the checker has proved that nothing looks at them."""
@@ -142,7 +152,9 @@ class Pairs:
             else:
                 parts.append(given.new_zeros((*given.shape[:2], extent.size)))
         values = torch.cat(parts, dim=-1).to(_DTYPES[x.kind])
-        return self.hidden(values[:, :, :, None] if x.side is Side.Q else values[:, :, None, :])
+        if x.side is Side.Q:
+            return self.hidden(values[:, :, self.rows, None])
+        return self.hidden(values[:, :, None, :])
 
     def _table(self, x: e.Table) -> torch.Tensor:
         values = dict(self.problem.pattern.values)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.boxes import BoxWalk
 from attnlang.backends.triton.choices import LARGEST_TILE, Choice, Shape, choices, constants
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.target import Target
@@ -17,7 +18,7 @@ from attnlang.backends.triton.writer import Kernel
 from attnlang.compiler.ir.expr import Kind
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
-_ROWS = ("lse", "delta", "sink", "d_leaf")
+_FLOAT32 = ("lse", "delta", "sink", "d_leaf", "part_out", "part_lse")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -41,17 +42,26 @@ class Compiled:
     binary: bytes
 
 
-def compile_kernels(kernels: Kernels, target: Target, shape: Shape) -> list[Compiled]:
-    """The kernels of a module, each with the first choice that fits the target.
+def compile_kernels(
+    kernels: Kernels, target: Target, shape: Shape, boxes: BoxWalk | None = None
+) -> list[Compiled]:
+    """The kernels of a module, each with the first choice that fits the target. boxes: what those
+    that walk boxes of keys are given.
 
     Raises RuntimeError when none fits: when all need more shared memory than there is.
     """
-    return [_first_that_fits(kernels.text, k, target, shape) for k in kernels.all]
+    return [_first_that_fits(kernels.text, k, target, _shape(k, shape, boxes)) for k in kernels.all]
+
+
+def _shape(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
+    if kernel.closed:
+        return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
+    if kernel.boxed and boxes is not None:
+        return replace(shape, blocks=(shape.blocks[0], boxes.block), whole=boxes.whole)
+    return shape
 
 
 def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
-    if kernel.closed:
-        shape = replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     dropped: list[tuple[Choice, str]] = []
     spilled: list[Compiled] = []
     for choice in choices(kernel.function.name, shape, kernel.stands_on_keys):
@@ -78,6 +88,7 @@ def _compile(
 
     signature, aligned = _signature(kernel, shape)
     fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
+    fixed = {p.name: fixed[p.name] for p in kernel.function.parameters if p.constant}
     arch = int(target.arch) if target.backend == "cuda" else target.arch
     source = ASTSource(
         getattr(load(text), kernel.function.name), signature, constexprs=fixed, attrs=aligned
@@ -96,7 +107,7 @@ def _compile(
     assembly, binary = (made.asm["ptx"], made.asm["cubin"]) if cuda else (
         made.asm["amdgcn"], made.asm["hsaco"]
     )  # fmt: skip
-    registers, spills = _cuda_resources(binary) if cuda else _hip_resources(assembly)
+    registers, spills = cuda_resources(binary) if cuda else hip_resources(assembly)
     matrix = re.search(r"\bwgmma|\bmma\.sync|\btcgen05\.mma|\bv_mfma", assembly)
     name = kernel.function.name
     return Compiled(
@@ -119,9 +130,9 @@ def _signature(
             kind = "constexpr"
         elif name in tensors:
             kind = _POINTERS[tensors[name].kind]
-        elif name.startswith(_ROWS):
+        elif name.startswith(_FLOAT32):
             kind = "*fp32"
-        elif name == "met":
+        elif name in ("met", "part_met"):
             kind = "*i8"
         elif name in ("scale", "scale_log2"):
             kind = "fp32"
@@ -137,7 +148,7 @@ def _signature(
     return signature, aligned
 
 
-def _cuda_resources(cubin: bytes) -> tuple[int, int]:
+def cuda_resources(cubin: bytes) -> tuple[int, int]:
     """Registers of a thread, and loads and stores of spilled ones, as NVIDIA's tools report."""
     import triton
 
@@ -157,7 +168,7 @@ def _cuda_resources(cubin: bytes) -> tuple[int, int]:
     return max(registers, default=0), spills
 
 
-def _hip_resources(assembly: str) -> tuple[int, int]:
+def hip_resources(assembly: str) -> tuple[int, int]:
     def most(name: str) -> int:
         return max((int(n) for n in re.findall(rf"\.{name}:\s+(\d+)", assembly)), default=0)
 

@@ -15,15 +15,18 @@ from attnlang.backends.call import Call
 from attnlang.backends.triton import tables as made
 from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
+from attnlang.backends.triton.lists import prepared
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
 from attnlang.backends.triton.told import told
 from attnlang.backends.triton.widths import closed_sides, largest
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
@@ -43,10 +46,13 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
         return _run(call, made.kept(call.problem, call.q.device))
     parts = []
     several = call.inputs.batch > 1
-    tables = told(call)
+    chosen = prepared(call)
+    tables = told(call) if chosen is None else None
     for b in range(call.q.shape[0] if several else 1):
         one = element(call, b) if several else call
-        if tables is None:
+        if chosen is not None:
+            parts.append(_run(one, made.of_set(one, chosen)))
+        elif tables is None:
             plan = make(call.problem, known=known_of(one.inputs, call.problem))
             parts.append(_run(one, made.build(plan, call.q.device)))
         else:
@@ -74,10 +80,12 @@ def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]
     there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     learned = _learned(call)
     gathered = frozenset(tables.tokens if tables is not None else ())
+    boxed = tables is not None and tables.boxed is not None
+    listed = tables is not None and tables.listed
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
-        form = form_of(call.problem, group, gathered, absent, learned)
+        form = form_of(call.problem, group, gathered, absent, learned, boxed=boxed, listed=listed)
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
         launches.append(
@@ -121,15 +129,46 @@ def _learned(call: Call) -> frozenset[str]:
 
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
-    learned: frozenset[str] = frozenset(),
+    learned: frozenset[str] = frozenset(), *, boxed: bool = False,
+    listed: bool = False,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
-    those that gradients are asked of."""
+    those that gradients are asked of. boxed, listed: does the plan come as boxes, as
+    lists of granules?"""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
     wide = largest(problem, group) > LARGEST_INT32
-    return Form(gathered, wide, sink, absent, own, learned, marks, closed_sides(problem, group))
+    closed = closed_sides(problem, group)
+    return Form(
+        gathered,
+        wide,
+        sink,
+        absent,
+        own,
+        learned,
+        marks,
+        closed,
+        reads_head(problem, group),
+        boxed,
+        listed,
+    )
+
+
+def reads_head(problem: Problem, group: BoundGroup) -> bool:
+    """Does anything but q and the sink differ between the query heads of a key head?"""
+    shared = problem.heads // problem.kv_heads
+    if group.start % shared or group.stop % shared:
+        return True
+    by_head = {i.name for i in problem.pattern.inputs if "head" in i.dims and i.sides}
+    read = (group.attend.where, group.attend.score, group.attend.scale)
+    return any(
+        (isinstance(x, e.Symbol) and x.name is e.SymbolName.HEAD)
+        or (isinstance(x, e.TokenInput) and x.name in by_head)
+        for root in read
+        if root is not None
+        for x in walk(root)
+    )
 
 
 class _Attention(torch.autograd.Function):

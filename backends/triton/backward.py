@@ -28,6 +28,7 @@ from attnlang.backends.triton.writer import (
     element,
     head_pointer,
     kernel,
+    key_head,
     row_pointer,
     tile_of_queries,
 )
@@ -63,7 +64,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
             moving, steep = query_step(w, block, w.whole(partial))
-            seen = w.seen(block, moving) if partial else None
+            seen = w.let_in(block, moving, partial)
             add_leaves(block, mine, moving, seen)
             block.let("slope_s", masked(Name("flow"), steep, seen))
             block.let(
@@ -117,11 +118,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w = Writer(pattern, attend, form, Side.K)
     begin, loops, end = Block(), Block(), Block()
     begin.let("tile_k", op("program_id")(0))
-    begin.let(
-        "kv_head",
-        Name("first_head") // Name("group") + op("program_id")(1) % Name("launched_kv_heads"),
-    )
-    begin.let("batch", op("program_id")(1) // Name("launched_kv_heads"))
+    key_head(begin)
     for tensor in ("k", "v", "d_k", "d_v"):
         head_pointer(begin, tensor, Name("kv_head"))
     dims(begin)

@@ -14,12 +14,16 @@ LARGEST_TILE = 128
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile."""
+    """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile.
+
+    whole: have tiles of keys that every pair attends no empty slots? Of kernels that walk boxes.
+    """
 
     dtype: str
     head_dim: int
     value_dim: int
     blocks: tuple[int, int]
+    whole: bool = False
 
     @property
     def widest(self) -> int:
@@ -55,6 +59,11 @@ _BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
         256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
     },
 }
+_BY_WIDTH["split_forward"] = {
+    128: (Choice(64, 64, 4, 3), Choice(64, 32, 4, 2), Choice(32, 32, 4, 1)),
+    256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
+}
+_BY_WIDTH["merge"] = {256: (Choice(16, 16, 4, 1),)}
 _BY_WIDTH["table_gradient"] = _BY_WIDTH["query_gradient"]
 
 
@@ -93,4 +102,5 @@ def constants(
         "PADDED_DV": padded(shape.value_dim),
         "ROWS": choice.rows,
         "STEP": choice.step,
+        "WHOLE": shape.whole,
     }

@@ -64,7 +64,8 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
         def write(block: Block) -> None:
             moving, _ = query_step(w, block, w.whole(partial))
             real = Name("real_q")[(ALL, NEW)]
-            seen = real & w.seen(block, moving) if partial else real
+            asked = w.let_in(block, moving, partial)
+            seen = real if asked is None else real & asked
             for leaf in mine:
                 _add_by_entry(block, leaf, moving, seen)
 

@@ -1,4 +1,4 @@
-"""The forward kernel: online softmax over the tiles a query tile visits.
+"""The forward kernels: online softmax over the tiles a query tile visits.
 
 The running maximum starts at a finite number, so that no step asks whether anything was seen.
 """
@@ -34,22 +34,43 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin)
     w.row(begin)
-    for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head"), ("out", "head")):
+    head_pointer(begin, "out", Name("head"))
+    names = row_pointers(begin, form)
+    walk(w, begin, loops)
+    finish(w, end)
+    doc = "Output and lse of one tile of queries."
+    pointers = ["q", "k", "v", "out", *names]
+    return kernel(w, "forward", doc, pointers, ("q", "k", "v", "out"), begin, loops, end)
+
+
+def row_pointers(begin: Block, form: Form) -> list[str]:
+    """Of what :func:`finish` reads and writes for each row. Gives their names."""
+    given = (("lse", True), ("sink", form.sink), ("met", form.marks))
+    names = [name for name, there in given if there]
+    for name in names:
+        row_pointer(begin, name)
+    return names
+
+
+def finish(w: Writer, end: Block) -> None:
+    """Output and lse stored, a sink beside what the walk has seen."""
+    if w.form.sink:
+        at = Name("sink_head") + Name("place_q")
+        join(end, op("load")(at, mask=Name("real_q"), other=0.0) * LOG2_E, None)
+    norm = divide(end)
+    w.write(end, "out", Side.Q, "DV", Name("result"))
+    store_rows(end, w, norm)
+
+
+def walk(w: Writer, begin: Block, loops: Block) -> None:
+    """Names ``highest``, ``total`` and ``result``: of the scores seen in the walk the largest, the
+    sum of their exponentials by it, and that of the values they weigh. ``keys``: are there any?"""
+    for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head")):
         head_pointer(begin, tensor, Name(head))
-    row_pointer(begin, "lse")
-    if form.sink:
-        row_pointer(begin, "sink")
-    if form.marks:
-        row_pointer(begin, "met")
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
-    rows = Name("ROWS")
-    begin.let("highest", op("full")(Listed((rows,)), LOWEST, FLOAT32))
-    begin.let("total", op("zeros")(Listed((rows,)), FLOAT32))
-    begin.let("result", op("zeros")(Listed((rows, Name("PADDED_DV"))), FLOAT32))
-    if form.marks:
-        begin.let("keys", op("zeros")(Listed((rows,)), INT32))
+    nothing_seen(begin, w.form.marks)
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
@@ -59,13 +80,11 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             moving = w.lowering(block)
             block.let("dots", dot(Name("query"), across(Name("key"))))
             w.score(block, Name("dots"), moving)
-            if partial:
-                seen = w.seen(block, moving)
+            seen = w.let_in(block, moving, partial)
+            if seen is not None:
                 block.let("score", op("where")(seen, Name("score"), Literal(float("-inf"))))
-                here: X = op("max")(seen.to(INT32), 1)
-            else:
-                here = Literal(1)
-            if form.marks:
+            if w.form.marks:
+                here = op("max")(seen.to(INT32), 1) if seen is not None and partial else Literal(1)
                 block.let("keys", Name("keys") | here)
             block.let("higher", op("maximum")(Name("highest"), op("max")(Name("score"), 1)))
             block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))
@@ -74,34 +93,49 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             block.let("value", w.read("v", Side.K, "DV", whole=whole))
             faded = Name("result") * Name("fade")[(ALL, NEW)]
             weight = Name("weight").to(element("v"))
-            product = dot(weight, Name("value"), faded)
-            block.let("result", product)
+            block.let("result", dot(weight, Name("value"), faded))
             block.let("highest", Name("higher"))
 
         return write
 
     w.walk(loops, step)
-    if form.sink:
-        at = Name("sink_head") + Name("place_q")
-        end.let("sink_log2", op("load")(at, mask=Name("real_q"), other=0.0) * LOG2_E)
-        end.let("higher", op("maximum")(Name("highest"), Name("sink_log2")))
-        end.let("fade", op("exp2")(Name("highest") - Name("higher")))
-        own = op("exp2")(Name("sink_log2") - Name("higher"))
-        end.let("total", Name("total") * Name("fade") + own)
-        end.let("result", Name("result") * Name("fade")[(ALL, NEW)])
-        end.let("highest", Name("higher"))
-    end.remark("Rows without keys: output 0, lse -inf.")
-    end.let("fed", Name("total") > 0.0)
-    end.let("divisor", op("where")(Name("fed"), Name("total"), 1.0))
-    w.write(end, "out", Side.Q, "DV", Name("result") / Name("divisor")[(ALL, NEW)])
+
+
+def nothing_seen(block: Block, marks: bool) -> None:
+    rows = Name("ROWS")
+    block.let("highest", op("full")(Listed((rows,)), LOWEST, FLOAT32))
+    block.let("total", op("zeros")(Listed((rows,)), FLOAT32))
+    block.let("result", op("zeros")(Listed((rows, Name("PADDED_DV"))), FLOAT32))
+    if marks:
+        block.let("keys", op("zeros")(Listed((rows,)), INT32))
+
+
+def join(block: Block, logit: X, value: X | None) -> None:
+    """One more logit of every row; value: what it weighs, None for nothing."""
+    block.let("logit", logit)
+    block.let("higher", op("maximum")(Name("highest"), Name("logit")))
+    block.let("fade", op("exp2")(Name("highest") - Name("higher")))
+    block.let("weight", op("exp2")(Name("logit") - Name("higher")))
+    block.let("total", Name("total") * Name("fade") + Name("weight"))
+    result = Name("result") * Name("fade")[(ALL, NEW)]
+    if value is not None:
+        result = result + value * Name("weight")[(ALL, NEW)]
+    block.let("result", result)
+    block.let("highest", Name("higher"))
+
+
+def divide(block: Block) -> Name:
+    """``result`` becomes the mean. Gives the lse."""
+    block.remark("Rows without keys: output 0, lse -inf.")
+    block.let("fed", Name("total") > 0.0)
+    block.let("divisor", op("where")(Name("fed"), Name("total"), 1.0))
+    block.let("result", Name("result") / Name("divisor")[(ALL, NEW)])
     natural = (Name("highest") + op("log2")(Name("divisor"))) * (1 / LOG2_E)
-    end.let("norm", op("where")(Name("fed"), natural, Literal(float("-inf"))))
-    end.do(op("store")(Name("lse_head") + Name("place_q"), Name("norm"), mask=Name("real_q")))
-    if form.marks:
-        end.do(op("store")(Name("met_head") + Name("place_q"), Name("keys"), mask=Name("real_q")))
-    names = ["q", "k", "v", "out", "lse"]
-    names += [name for name, there in (("sink", form.sink), ("met", form.marks)) if there]
-    tensors = ("q", "k", "v", "out")
-    return kernel(
-        w, "forward", "Output and lse of one tile of queries.", names, tensors, begin, loops, end
-    )
+    return block.let("norm", op("where")(Name("fed"), natural, Literal(float("-inf"))))
+
+
+def store_rows(block: Block, w: Writer, norm: X, prefix: str = "") -> None:
+    """The lse of every row and, where it is asked for, whether it has a key."""
+    kept = [("lse", norm), *([("met", Name("keys"))] if w.form.marks else [])]
+    for name, value in ((prefix + n, x) for n, x in kept):
+        block.do(op("store")(Name(f"{name}_head") + w.at, value, mask=Name("real_q")))

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, assert_never
 
 import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import Shape, choices, constants, open_blocks
+from attnlang.backends.triton.choices import LARGEST_TILE, Shape, choices, constants, open_blocks
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.tables import Tables, arrays
+from attnlang.backends.triton.widths import reach
 from attnlang.backends.triton.writer import LOG2_E, Kernel
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
+from attnlang.compiler.problem.problem import Problem
 
 _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float32}
 
@@ -26,6 +29,11 @@ SUMS = 1 << 24
 """Entries that the programs of a launch may add into, all together: 64 MiB."""
 MOST_PROGRAMS = 256
 """Of a head: as many as keep a machine busy."""
+FEW_QUERIES = 64
+FEWEST_KEYS = 256
+"""Of a program of a shared walk: fewer are not worth merging."""
+IDLE = 8
+"""Programs that a machine runs at once where it does not say."""
 _SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
@@ -61,7 +69,32 @@ class Launch:
         call = self.call
         tensors = {"q": call.q, "k": call.k, "v": call.v, "out": out}
         rows = {"lse": lse, "met": met} | ({} if sink is None else {"sink": sink})
-        self._run(self.kernels.forward, tensors, rows, self.count)
+        splits = self._splits()
+        if splits == 1:
+            self._run(self.kernels.forward, tensors, rows)
+            return
+        like = (splits, *lse.shape)
+        new = partial(torch.empty, dtype=torch.float32, device=lse.device)
+        parts = {
+            "part_out": new((*like, out.shape[3])), "part_lse": new(like),
+            "part_met": torch.empty(like, dtype=met.dtype, device=met.device),
+        }  # fmt: skip
+        self._run(self.kernels.split_forward, tensors, parts, splits=splits)
+        self._run(self.kernels.merge, {"out": out}, {**rows, **parts}, splits=splits)
+
+    def _splits(self) -> int:
+        """How many programs share a walk: several where few queries would leave a machine idle."""
+        problem, device = self.call.problem, self.call.q.device
+        rows = problem.q_len
+        if rows > FEW_QUERIES:
+            return 1
+        heads = len(self.kv_heads) if self.kernels.split_forward.packed else self.count
+        units = IDLE
+        if device.type == "cuda":
+            units = torch.cuda.get_device_properties(device).multi_processor_count
+        group = next(g for g in problem.groups if g.start == self.first)
+        wanted = 2 * units // (self.call.q.shape[0] * heads)
+        return max(1, min(wanted, reach(problem, group) // FEWEST_KEYS))
 
     def backward(
         self,
@@ -82,11 +115,10 @@ class Launch:
         sums = {leaf.number: self._sums(leaf, programs) for leaf in self.kernels.leaves}
         rows = {"lse": lse, "delta": delta} | {f"d_leaf{i}": x for i, x in sums.items()}
         k = self.kernels
-        self._run(k.query_gradient, {**read, "d_q": d_q}, rows, self.count)
-        made = {**read, "d_k": d_k, "d_v": d_v}
-        self._run(k.key_gradient, made, rows, len(self.kv_heads))
+        self._run(k.query_gradient, {**read, "d_q": d_q}, rows)
+        self._run(k.key_gradient, {**read, "d_k": d_k, "d_v": d_v}, rows)
         if k.table_gradient is not None:
-            self._run(k.table_gradient, read, rows, self.count, programs)
+            self._run(k.table_gradient, read, rows, programs)
         found: dict[Key, torch.Tensor] = {}
         for leaf in self.kernels.leaves:
             key, part = key_of(leaf), sums[leaf.number]
@@ -123,16 +155,24 @@ class Launch:
         kernel: Kernel,
         tensors: Mapping[str, torch.Tensor],
         rows: Mapping[str, torch.Tensor],
-        across: int,
         programs: int | None = None,
+        splits: int = 1,
     ) -> None:
         call = self.call
         given: dict[str, Any] = {**tensors, **rows}
+        queries = call.problem.q_len * (self.group if kernel.packed else 1)
+        whole = False
         if kernel.closed:
-            blocks = open_blocks(call.problem.q_len, call.problem.k_len)
+            blocks = open_blocks(queries, call.problem.k_len)
         else:
             assert self.tables is not None
-            blocks = (self.tables.blocks[Side.Q], self.tables.blocks[Side.K])
+            boxed = self.tables.boxed if kernel.boxed else None
+            key_block = self.tables.blocks[Side.K] if boxed is None else boxed.block
+            blocks = (self.tables.blocks[Side.Q], key_block)
+            if self.tables.listed:
+                wide = LARGEST_TILE
+                blocks = (wide, blocks[1]) if kernel.stands_on_keys else (blocks[0], wide)
+            whole = boxed is not None and boxed.whole
             given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
@@ -149,13 +189,15 @@ class Launch:
             "launched_heads": self.count,
             "launched_kv_heads": len(self.kv_heads),
             "num_heads": call.problem.heads,
+            "splits": splits,
+            "batches": call.q.shape[0],
         }
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks)
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole)
         choice = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
         fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
         given |= fixed
         if kernel.closed:
-            length = call.problem.k_len if kernel.stands_on_keys else call.problem.q_len
+            length = call.problem.k_len if kernel.stands_on_keys else queries
             tiles = -(-length // choice.rows)
         else:
             tiles = given["rows"] * fixed["PARTS"]
@@ -163,13 +205,17 @@ class Launch:
         function = getattr(load(self.kernels.text), kernel.function.name)
         wanted = {p.name for p in kernel.function.parameters}
         chosen = {n: v for n, v in given.items() if n in wanted}
-        grid = (tiles if programs is None else programs, call.q.shape[0] * across)
+        shared = kernel.stands_on_keys or kernel.packed
+        across = call.q.shape[0] * (len(self.kv_heads) if shared else self.count)
+        split = splits if kernel is self.kernels.split_forward else 1
+        grid = (tiles if programs is None else programs, across, split)
         function[grid](**chosen, num_warps=choice.warps, num_stages=choice.stages)
 
 
-def value_of(argument: a.Argument, call: Call) -> object:
-    """What a kernel is given for one of the parameters that its pattern needs."""
-    problem = call.problem
+def number_of(
+    argument: a.AxisLength | a.SegmentStart | a.SegmentStop | a.Origin | a.Count, problem: Problem
+) -> int:
+    """What a kernel is given for a number that lengths and heads decide."""
     match argument:
         case a.AxisLength(side=side, axis=axis):
             extent = next(x for x in problem.extents(side) if axis in x.axes)
@@ -186,6 +232,16 @@ def value_of(argument: a.Argument, call: Call) -> object:
                 SymbolName.KV_HEADS: problem.kv_heads,
                 SymbolName.HEAD_DIM: problem.head_dim,
             }[symbol]
+        case _:
+            assert_never(argument)
+
+
+def value_of(argument: a.Argument, call: Call) -> object:
+    """What a kernel is given for one of the parameters that its pattern needs."""
+    problem = call.problem
+    match argument:
+        case a.AxisLength() | a.SegmentStart() | a.SegmentStop() | a.Origin() | a.Count():
+            return number_of(argument, problem)
         case a.TokenTensor(side=side, input=name, kind=kind):
             return _token_tensor(call, name, side, kind)
         case a.TokenStride(side=side, input=name, dimension=i):

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from attnlang.backends.triton.backward import key_gradient, query_gradient
+from attnlang.backends.triton.decode import merge, split_forward
 from attnlang.backends.triton.entries import table_gradient
 from attnlang.backends.triton.forward import forward
 from attnlang.backends.triton.learned import Leaf, leaves
@@ -37,6 +38,8 @@ class Kernels:
     """
 
     forward: Kernel
+    split_forward: Kernel
+    merge: Kernel
     query_gradient: Kernel
     key_gradient: Kernel
     table_gradient: Kernel | None
@@ -45,7 +48,10 @@ class Kernels:
 
     @property
     def all(self) -> tuple[Kernel, ...]:
-        every = (self.forward, self.query_gradient, self.key_gradient, self.table_gradient)
+        every = (
+            self.forward, self.split_forward, self.merge, self.query_gradient, self.key_gradient,
+            self.table_gradient,
+        )  # fmt: skip
         return tuple(kernel for kernel in every if kernel is not None)
 
 
@@ -55,11 +61,15 @@ def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
     attend = closed_groups(pattern)[group].attend
     if form.own_scale:
         attend = _with_scale_in_score(attend)
-    one, two, three = (
-        make(pattern, attend, form) for make in (forward, query_gradient, key_gradient)
-    )
     made = Kernels(
-        one, two, three, table_gradient(pattern, attend, form), leaves(attend, form.learned), ""
+        forward(pattern, attend, form),
+        split_forward(pattern, attend, form),
+        merge(pattern, attend, form),
+        query_gradient(pattern, attend, form),
+        key_gradient(pattern, attend, form),
+        table_gradient(pattern, attend, form),
+        leaves(attend, form.learned),
+        "",
     )
     printed = (function_text(kernel.function) for kernel in made.all)
     return replace(made, text="\n\n".join((_head(pattern, attend), _helpers(), *printed)))

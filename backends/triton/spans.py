@@ -34,8 +34,9 @@ def span_walk(
     lowering: Lowering,
     found: tuple[Interval, ...],
     step: Callable[[bool], Callable[[Block], None]],
+    steps: Callable[[X, X], X],
 ) -> None:
-    """Visits every step that holds a token of an interval, once.
+    """Visits every step that holds a token of an interval, once. steps: a run of them as a range.
 
     Step 0 begins at ``anchor``: at the first token of the only span, at 0 where there are several,
     so that no step belongs to two.
@@ -43,9 +44,9 @@ def span_walk(
     spans = spans_of(block, lowering, found)
     block.remark("Steps where the predicate decides pair by pair.")
     pieces = [x for s in spans for x in ((s.begin, s.inner), (s.outer, s.end))]
-    visit(block, pieces, step(True))
+    visit(block, pieces, step(True), steps)
     block.remark("Steps where every pair attends.")
-    visit(block, [(s.inner, s.outer) for s in spans], step(False))
+    visit(block, [(s.inner, s.outer) for s in spans], step(False), steps)
 
 
 def spans_of(block: Block, lowering: Lowering, found: tuple[Interval, ...]) -> list[Span]:
@@ -145,7 +146,10 @@ def _fields(s: Span) -> tuple[X, X, X, X]:
     return s.begin, s.inner, s.outer, s.end
 
 
-def visit(block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None]) -> None:
+def visit(
+    block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None],
+    steps: Callable[[X, X], X],
+) -> None:  # fmt: skip
     """Several runs of steps, one after another.
 
     One loop over all, with a choice of the step in it, takes more registers.
@@ -155,7 +159,7 @@ def visit(block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None]
     body = Block()
     step(body)
     if len(pieces) == 1:
-        block.loop("step", Name("range")(*pieces[0]), body)
+        block.loop("step", steps(*pieces[0]), body)
         return
     outer = Block()
     for i, word in enumerate(("from_step", "to_step")):
@@ -163,5 +167,5 @@ def visit(block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None]
         for n, piece in reversed(list(enumerate(pieces[:-1]))):
             chosen = op("where")(Name("piece").equal(n), piece[i], chosen)
         outer.let(word, chosen)
-    outer.loop("step", Name("range")(Name("from_step"), Name("to_step")), body)
+    outer.loop("step", steps(Name("from_step"), Name("to_step")), body)
     block.loop("piece", Name("range")(0, len(pieces)), outer)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
+from attnlang.backends.call import Call
+from attnlang.backends.triton.boxes import BoxWalk, box_walk
+from attnlang.backends.triton.lists import ListWalk, Prepared, walks
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.layout.tiling import SideTiling
@@ -45,8 +48,18 @@ class Tables:
     blocks: dict[Side, int]
     tokens: dict[Side, torch.Tensor]
     classes: torch.Tensor
-    by_query: Walk
-    by_key: Walk
+    by_query: Walk | BoxWalk | ListWalk
+    by_key: Walk | ListWalk
+
+    @property
+    def boxed(self) -> BoxWalk | None:
+        """The walk of queries, if it goes over boxes of keys."""
+        return self.by_query if isinstance(self.by_query, BoxWalk) else None
+
+    @property
+    def listed(self) -> bool:
+        """Do walks go over lists of granules?"""
+        return isinstance(self.by_query, ListWalk)
 
 
 _made: weakref.WeakKeyDictionary[Problem, dict[torch.device, Tables]] = weakref.WeakKeyDictionary()
@@ -74,14 +87,23 @@ def build(plan: Plan, device: torch.device) -> Tables:
     classes = np.zeros(plan.problem.heads, dtype=np.int64)
     for i, group in enumerate(plan.heads):
         classes[list(group.heads)] = i
+    boxes = [g.boxes for g in plan.heads if g.boxes is not None]
     ragged = plan.layout.k.counts < blocks[Side.K]
     return Tables(
         blocks,
         tokens,
         _int32(classes, device),
-        _walk([g.table for g in plan.heads], ragged, device),
+        box_walk(boxes, device)
+        if len(boxes) == len(plan.heads)
+        else _walk([g.table for g in plan.heads], ragged, device),
         _walk([g.columns for g in plan.heads], np.zeros(plan.layout.q.tiles, dtype=bool), device),
     )
+
+
+def of_set(call: Call, one: Prepared) -> Tables:
+    """The tables of a call of one batch element whose condition reads a set."""
+    classes, by_query, by_key = walks(call, one)
+    return Tables(one.blocks, one.standing, classes, by_query, by_key)
 
 
 def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
@@ -89,8 +111,10 @@ def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
     walk = tables.by_key if by_key else tables.by_query
     given: dict[str, torch.Tensor | int] = {"classes": tables.classes, "rows": walk.rows}
     for kind, runs in (("partial", walk.partial), ("full", walk.full)):
-        for name in ("offsets", "starts", "stops"):
-            given[f"{kind}_{name}"] = getattr(runs, name)
+        for field in fields(runs):
+            given[f"{kind}_{field.name}"] = getattr(runs, field.name)
+    if isinstance(walk, ListWalk):
+        given |= {"grain_tokens": walk.grain_tokens, "GRAIN": walk.grain}
     return given | {f"tokens_{side}": tokens for side, tokens in tables.tokens.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.compiler.ir import expr as e
@@ -63,6 +63,22 @@ def _too_large(problem: Problem, found: tuple[Interval, ...]) -> bool:
 def _magnitude(problem: Problem, x: Expr) -> float:
     """The largest magnitude of an integer in an expression that no input decides."""
     found = 0.0
+
+    def watch(n: Expr, within: Range) -> None:
+        nonlocal found
+        inputs = (e.TokenInput, e.Table)
+        if kind_of(n) is Kind.INT and not any(isinstance(m, inputs) for m in walk(n)):
+            found = max(found, abs(within[0]), abs(within[1]))
+
+    try:
+        _ranges(problem, watch).of(x)
+    except DivisorMayBeZero:
+        return math.inf
+    return found
+
+
+def _ranges(problem: Problem, watch: Callable[[Expr, Range], None] | None = None) -> Intervals:
+    """What expressions can be at this size."""
     ranges = leaf_ranges(problem.pattern, problem.q, problem.k, problem.heads, problem.kv_heads)
     counts = {
         e.SymbolName.HEADS: problem.heads,
@@ -81,14 +97,17 @@ def _magnitude(problem: Problem, x: Expr) -> float:
             case _:
                 return ranges(n)
 
-    def watch(n: Expr, within: Range) -> None:
-        nonlocal found
-        inputs = (e.TokenInput, e.Table)
-        if kind_of(n) is Kind.INT and not any(isinstance(m, inputs) for m in walk(n)):
-            found = max(found, abs(within[0]), abs(within[1]))
+    return Intervals(PYTHON, leaf, watch)
 
-    try:
-        Intervals(PYTHON, leaf, watch).of(x)
-    except DivisorMayBeZero:
-        return math.inf
-    return found
+
+def reach(problem: Problem, group: BoundGroup) -> int:
+    """Keys that the queries attend at most: those of a walk that is worked out in the kernel, else
+    all."""
+    if Side.Q not in closed_sides(problem, group):
+        return problem.k_len
+    ranges, keys = _ranges(problem), 0
+    for one in _intervals(problem, group, Side.Q) or ():
+        first = 0 if one.lower is None else max(0, ranges.of(one.lower)[0])
+        last = problem.k_len if one.upper is None else ranges.of(one.upper)[1]
+        keys += int(max(0, min(last, problem.k_len) - first))
+    return min(keys, problem.k_len)

@@ -13,6 +13,7 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope
+from attnlang.backends.triton.odometer import box_places, list_places, load_box
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -25,6 +26,7 @@ from attnlang.backends.triton.source.tree import (
     Name,
     Parameter,
     X,
+    names,
     op,
 )
 from attnlang.backends.triton.spans import span_walk
@@ -46,7 +48,9 @@ class Form:
     sink: does a logit without a value join the softmax? absent: optional inputs not given.
     own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
-    standing sides whose walks are worked out in the kernel, without tables.
+    standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
+    but the tensors differ between the query heads of a key head? boxed: do walks of queries that
+    read tables go over boxes of keys? listed: do walks go over lists of granules?
     """
 
     gathered: frozenset[Side]
@@ -57,25 +61,38 @@ class Form:
     learned: frozenset[str] = frozenset()
     marks: bool = False
     closed: frozenset[Side] = frozenset()
+    by_head: bool = True
+    boxed: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
+    """closed: does it read no tables? packed: does a program stand on queries of all heads that
+    share a key head? boxed: does it walk boxes?"""
+
     function: Function
     extra: tuple[a.Argument, ...]
     stands_on_keys: bool
     closed: bool
+    packed: bool = False
+    boxed: bool = False
 
 
 @dataclass(slots=True)
 class Writer:
-    """One kernel being written. fixed: the side that stays while the other moves."""
+    """One kernel being written. fixed: the side that stays while the other moves.
+
+    split: do programs share the steps of a walk? packed: slots are the queries of all heads that
+    share a key head, one after another.
+    """
 
     pattern: PatternIR
     attend: Attend
     form: Form
     fixed: Side
-    body: Block = field(default_factory=Block)
+    split: bool = False
+    packed: bool = False
     scalars: Scope = field(default_factory=lambda: Scope(Block()))
     standing: Scope = field(default_factory=lambda: Scope(Block()))
     used: dict[a.Argument, None] = field(default_factory=dict)
@@ -95,6 +112,16 @@ class Writer:
         )
 
     @property
+    def boxed(self) -> bool:
+        """Does the walk go over boxes of keys?"""
+        return self.form.boxed and self.fixed is Side.Q and self.fixed not in self.form.closed
+
+    @property
+    def axes(self) -> int:
+        """Axes of a box: those of the keys' grid."""
+        return len(self.pattern.axes(Side.K))
+
+    @property
     def spans(self) -> tuple[Interval, ...] | None:
         """What the walk is worked out from; None where it is read from tables."""
         if self.fixed not in self.form.closed:
@@ -106,6 +133,10 @@ class Writer:
         size = Name("ROWS" if side is self.fixed else "STEP")
         slots = tile * size + op("arange")(0, size)
         place = Name(f"place_{side}")
+        if self.packed and side is self.fixed:
+            slots = block.let("slots", slots)
+            block.let("member", slots % Name("group"))
+            slots = slots // Name("group")
         if self.fixed in self.form.closed:
             length = Name(f"length_{side}")
             if side is not self.fixed:
@@ -117,6 +148,10 @@ class Writer:
                 block.let(place.text, slots)
                 block.let(f"real_{side}", place < length)
                 block.let(place.text, op("minimum")(place, length - 1))
+        elif self.boxed and side is not self.fixed:
+            box_places(block, self.axes)
+        elif self.form.listed and side is not self.fixed:
+            list_places(block, side)
         elif side in self.form.gathered:
             block.let(place.text, op("load")(Name(f"tokens_{side}") + slots))
             block.let(f"real_{side}", place >= 0)
@@ -132,7 +167,7 @@ class Writer:
     def read(self, tensor: str, side: Side, dim: str, *, whole: bool = False) -> X:
         """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token."""
         dims = Name(f"dims_{dim}")
-        at = offset(tensor, side, dims)
+        at = self.offset(tensor, side, dims)
         inside = (dims < Name(dim))[(NEW, ALL)]
         if not whole:
             inside = Name(f"real_{side}")[(ALL, NEW)] & inside
@@ -142,9 +177,21 @@ class Writer:
         dims = Name(f"dims_{dim}")
         inside = Name(f"real_{side}")[(ALL, NEW)] & (dims < Name(dim))[(NEW, ALL)]
         stored = value.to(element(tensor))
-        block.do(
-            op("store")(Name(f"{tensor}_head") + offset(tensor, side, dims), stored, mask=inside)
-        )
+        at = Name(f"{tensor}_head") + self.offset(tensor, side, dims)
+        block.do(op("store")(at, stored, mask=inside))
+
+    def offset(self, tensor: str, side: Side, dims: X) -> X:
+        rows = Name(f"place_{side}").to(INT64) * Name(f"{tensor}_stride_token")
+        if self.packed and side is self.fixed:
+            rows = rows + Name("member").to(INT64) * Name(f"{tensor}_stride_head")
+        return rows[(ALL, NEW)] + dims[(NEW, ALL)]
+
+    @property
+    def at(self) -> X:
+        """Of the standing queries in a contiguous ``[heads, length]`` tensor, from their head."""
+        if self.packed:
+            return Name("member").to(INT64) * Name("length_q") + Name("place_q")
+        return Name("place_q")
 
     def score(self, block: Block, dot: X, moving: Lowering) -> tuple[Name, X | None]:
         """The score in base 2, and its slope where the pattern edits it."""
@@ -166,6 +213,17 @@ class Writer:
             return block.let("seen", real if where.value else real & False)
         return block.let("seen", real & moving.matrix(where))
 
+    def let_in(self, block: Block, moving: Lowering, partial: bool) -> X | None:
+        """Which pairs of a step attend; None: all."""
+        if partial:
+            return self.seen(block, moving)
+        if self.boxed or self.form.listed:
+            # Slots beyond the last key: the compiler drops the mask where there are none.
+            return block.let(
+                "seen", (Name(f"real_{OTHER[self.fixed]}") | Name("WHOLE"))[(NEW, ALL)]
+            )
+        return None
+
     def row(self, block: Block) -> None:
         """Names the row of the tables that the standing tile has."""
         if self.fixed in self.form.closed:
@@ -177,12 +235,23 @@ class Writer:
         """Visits tiles of the moving side once each: ``step(True)`` is of those to be asked."""
         found = self.spans
         if found is not None:
-            span_walk(block, self.lowering(Block()), found, step)
+            span_walk(block, self.lowering(Block()), found, step, self.steps)
             return
+        runs = self.boxes if self.boxed else self.lists if self.form.listed else self.runs
         block.remark("Tiles where the predicate decides pair by pair.")
-        self.runs(block, "partial", Name("row"), step(True))
+        runs(block, "partial", Name("row"), step(True))
         block.remark("Tiles where every pair attends.")
-        self.runs(block, "full", Name("row"), step(False))
+        runs(block, "full", Name("row"), step(False))
+
+    def steps(self, first: X, last: X) -> X:
+        """A run of steps; where programs share them, step ``t`` is for program ``t % splits``."""
+        if not self.split:
+            return Name("range")(first, last)
+        splits = Name("splits")
+        if first == Literal(0):
+            return Name("range")(Name("split"), last, splits)
+        begin = first + (Name("split") + splits - first % splits) % splits
+        return Name("range")(begin, last, splits)
 
     def runs(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
         """Loops over the runs of one kind in a row of the table, a part of a tile at a time."""
@@ -192,15 +261,33 @@ class Writer:
         outer = Block()
         first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
         last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
-        outer.loop("step", Name("range")(first, last), inner)
+        outer.loop("step", self.steps(first, last), inner)
+        self.over(block, kind, row, outer)
+
+    def boxes(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
+        """Loops over the boxes of one kind in a row of the table, a part of a tile at a time."""
+        inner, outer = Block(), Block()
+        step(inner)
+        steps = load_box(outer, kind, self.axes)
+        outer.loop("step", self.steps(Literal(0), steps), inner)
+        self.over(block, kind, row, outer)
+
+    def lists(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
+        """Loops over the granules that a row lists of one kind, a step full at a time."""
+        inner = Block()
+        step(inner)
+        first = block.let("first", op("load")(Name(f"{kind}_offsets") + row))
+        last = op("load")(Name(f"{kind}_offsets") + row + 1)
+        block.let("listed", Name(f"{kind}_list") + first)
+        slots = block.let("slots_listed", (last - first) * Name("GRAIN"))
+        steps = (slots + Name("STEP") - 1) // Name("STEP")
+        block.loop("step", self.steps(Literal(0), steps), inner)
+
+    def over(self, block: Block, kind: str, row: X, body: Block) -> None:
+        """Loops over what the table has of one kind in a row."""
         begin = op("load")(Name(f"{kind}_offsets") + row)
         end = op("load")(Name(f"{kind}_offsets") + row + 1)
-        block.loop("run", Name("range")(begin, end), outer)
-
-
-def offset(tensor: str, side: Side, dims: X) -> X:
-    rows = Name(f"place_{side}").to(INT64) * Name(f"{tensor}_stride_token")
-    return rows[(ALL, NEW)] + dims[(NEW, ALL)]
+        block.loop("run", Name("range")(begin, end), body)
 
 
 def element(tensor: str) -> X:
@@ -220,9 +307,9 @@ def row_pointer(block: Block, tensor: str, length: str = "length_q") -> None:
     block.let(f"{tensor}_head", Name(tensor) + at * Name(length))
 
 
-def dims(block: Block) -> None:
-    block.let("dims_D", op("arange")(0, Name("PADDED_D")))
-    block.let("dims_DV", op("arange")(0, Name("PADDED_DV")))
+def dims(block: Block, *which: str) -> None:
+    for dim in which or ("D", "DV"):
+        block.let(f"dims_{dim}", op("arange")(0, Name(f"PADDED_{dim}")))
 
 
 def dot(left: X, right: X, onto: X | None = None) -> X:
@@ -236,49 +323,67 @@ def across(values: X) -> X:
     return op("trans")(values)
 
 
-def tile_of_queries(block: Block) -> None:
+def tile_of_queries(block: Block, packed: bool = False) -> None:
     """Which tile, head and batch element a program of the query walk has."""
     block.let("tile_q", op("program_id")(0))
+    if packed:
+        key_head(block)
+        block.let("head", Name("kv_head") * Name("group"))
+        return
     block.let("head", Name("first_head") + op("program_id")(1) % Name("launched_heads"))
     block.let("batch", op("program_id")(1) // Name("launched_heads"))
     block.let("kv_head", Name("head") // Name("group"))
+
+
+def key_head(block: Block) -> None:
+    """Which key head and batch element a program has."""
+    launched = Name("launched_kv_heads")
+    first = Name("first_head") // Name("group")
+    block.let("kv_head", first + op("program_id")(1) % launched)
+    block.let("batch", op("program_id")(1) // launched)
 
 
 def kernel(
     w: Writer, name: str, doc: str, pointers: list[str], strided: tuple[str, ...],
     begin: Block, loops: Block, end: Block, more: tuple[str, ...] = (),
 ) -> Kernel:  # fmt: skip
-    """more: numbers that this kernel alone is given."""
+    """A kernel with those parameters that it reads. more: numbers that it alone is given."""
     for part in (w.scalars.block, w.standing.block, loops, end):
         begin.extend(part)
-    closed = w.fixed in w.form.closed
-    runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in ("offsets", "starts", "stops")]
-    places = [f"tokens_{side}" for side in Side if side in w.form.gathered]
-    tables = [] if closed else ["classes", *runs, *places]
+    numbered = ("offsets", "starts", "stops", "boxes", "list")
+    runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in numbered]
+    tables = ["classes", *runs, *(f"tokens_{side}" for side in Side), "grain_tokens"]
     strides = [f"{t}_stride_{d}" for t in strided for d in ("batch", "head", "token")]
     extra = tuple(w.used)
     numbers = [
-        "scale", "scale_log2", "length_q", "length_k", *([] if closed else ["rows"]), "group",
-        "first_head", "launched_heads", "launched_kv_heads", *more,
+        "scale", "scale_log2", "length_q", "length_k", "rows", "group", "first_head",
+        "launched_heads", "launched_kv_heads", "num_heads", *more,
     ]  # fmt: skip
-    taken = {x.name for x in extra}
-    if "num_heads" not in taken:
-        numbers.append("num_heads")
-    constants = ["D", "DV", "PADDED_D", "PADDED_DV", "ROWS", "STEP"]
-    constants += [] if closed else ["PARTS", "STEPS"]
-    parameters = [
-        *pointers,
-        *tables,
-        *strides,
-        *(x.name for x in extra),
-        *numbers,
+    constants = [
+        "D",
+        "DV",
+        "PADDED_D",
+        "PADDED_DV",
+        "ROWS",
+        "STEP",
+        "PARTS",
+        "STEPS",
+        "WHOLE",
+        "GRAIN",
     ]
+    numbers = [x for x in numbers if x not in {y.name for y in extra}]
+    read = frozenset(names(begin.done()))
+    parameters = [*pointers, *tables, *strides, *(x.name for x in extra), *numbers]
     fixed = (*(x.name for x in extra if not isinstance(x, POINTERS)), *numbers)
     function = Function(
         name,
         doc,
-        (*(Parameter(p) for p in parameters), *(Parameter(c, constant=True) for c in constants)),
-        fixed,
+        (
+            *(Parameter(p) for p in parameters if p in read),
+            *(Parameter(c, constant=True) for c in constants if c in read),
+        ),
+        tuple(x for x in fixed if x in read),
         begin.done(),
     )
-    return Kernel(function, extra, w.fixed is Side.K, closed)
+    closed = not read & set(tables)
+    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, w.boxed and not closed)

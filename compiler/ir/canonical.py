@@ -30,9 +30,20 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Select,
     SizeOf,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import children
-from attnlang.compiler.ir.vector import Choose, Combine, Map, Scalar, Space, Tensor, Vector
+from attnlang.compiler.ir.vector import (
+    Choose,
+    Combine,
+    Map,
+    Project,
+    Scalar,
+    Slice,
+    Space,
+    Tensor,
+    Vector,
+)
 
 FORMAT = "attnlang.ir/1"
 
@@ -162,13 +173,19 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
     for part in program.parts:
         cut = f"{numbers.of(part.size)} {numbers.of(part.stride)}"
         yield f"part {part.name} {part.axis} {cut} {part.whole}"
+    for name, space in program.given:
+        yield f"tensor {name} {_space(space)}"
     for step in program.steps:
         match step:
             case Pool():
                 how = f"{step.reduction} {step.divide}"
-                yield f"pool {step.name} {step.source} {_space(step.space)} {how}"
+                members = "" if step.where is None else f" {content_hash(step.where)}"
+                yield f"pool {step.name} {step.source} {_space(step.space)} {how}{members}"
             case Assign():
                 yield f"assign {step.name} {_space(step.space)} {_vector(step.value, numbers)}"
+            case Turn():
+                made = f"{_space(step.made)} {_space(step.space)}"
+                yield f"turn {step.name} {made} {_vector(step.value, numbers)}"
             case Attention():
                 for b in step.branches:
                     if isinstance(b, Recurrence):
@@ -197,13 +214,14 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
 
 
 def _recurrence(name: str, b: Recurrence, numbers: _Numbers) -> str:
-    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta))
+    clauses = " ".join(numbers.of(x) for x in (b.start, b.stop, b.decay, b.delta, b.logit))
     tensors = f"{b.query} {b.key} {b.value} {b.causal} {b.segments or '-'}"
     return f"linear {name} {tensors} {clauses} {content_hash(b.pattern)}"
 
 
 def _space(space: Space) -> str:
-    return f"{space.side}:{','.join(space.axes)}:{space.whole}:{space.heads}"
+    turned = "" if space.turned is None else f":({_space(space.turned)})"
+    return f"{space.side}:{','.join(space.axes)}:{space.whole}:{space.heads}{turned}"
 
 
 def _vector(root: Vector, numbers: _Numbers) -> str:
@@ -219,5 +237,9 @@ def _vector(root: Vector, numbers: _Numbers) -> str:
             return f"(if {numbers.of(condition)} {parts})"
         case Map(function=function, arguments=arguments):
             return f"({function} {' '.join(_vector(a, numbers) for a in arguments)})"
+        case Slice(operand=x, start=start, stop=stop):
+            return f"(slice {_vector(x, numbers)} {numbers.of(start)} {numbers.of(stop)})"
+        case Project(operand=x, table=table, by_head=by_head):
+            return f"(project {_vector(x, numbers)} {table} {by_head})"
         case _:
             assert_never(root)

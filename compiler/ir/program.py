@@ -58,6 +58,7 @@ class Pool:
     """One vector for each token of ``space``: the tokens it covers, reduced.
 
     divide: what a mean divides by, the ``tokens`` that are there or the ``size`` of a full run.
+    where: which tokens (k) of the source each token (q) of the space is of, if its axes do not say.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Pool:
     space: Space
     reduction: Reduction
     divide: Literal["tokens", "size"] = "tokens"
+    where: PatternIR | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,21 @@ class Product:
 
     name: str
     side: Side
+    table: str
+    by_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairProduct:
+    """A function of query and key, feature by feature, times one vector of a table.
+
+    function: elementwise, of ``q op k``; "" for none. by_head: the table is ``[(B,) H, D]``, else
+    ``[(B,) D]``. A table by name: ``[B, heads, queries, keys]``.
+    """
+
+    name: str
+    function: str
+    op: Literal["+", "-", "*"]
     table: str
     by_head: bool
 
@@ -95,7 +112,7 @@ class Branch:
     pattern: PatternIR
     start: Expr | None = None
     stop: Expr | None = None
-    products: tuple[Product, ...] = ()
+    products: tuple[Product | PairProduct, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +122,7 @@ class Recurrence:
     Per token ``S = exp(decay) S + k v^T`` and ``out = scale q^T S``; with ``delta`` b the write is
     ``b k (v - k^T S)^T``. pattern: what its clauses say, as of any attention. segments: the input
     by which documents are told apart. decay, delta: over one token (q), head and channel (k).
+    logit: of a token and head; the weights are then a softmax of it over the past, whatever q.
     """
 
     query: str
@@ -115,6 +133,7 @@ class Recurrence:
     segments: str | None
     decay: Expr | None
     delta: Expr | None
+    logit: Expr | None = None
     start: Expr | None = None
     stop: Expr | None = None
 
@@ -134,6 +153,16 @@ class Assign:
 
     name: str
     value: Vector
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tensor whose tokens and features change places. made: where ``value`` lies."""
+
+    name: str
+    value: Vector
+    made: Space
     space: Space
 
 
@@ -236,7 +265,7 @@ class Select:
 SET_HEADS = ("head", "kv_head")
 """The dimensions of sets that are no axes."""
 
-Step: TypeAlias = Pool | Assign | Attention | Select
+Step: TypeAlias = Pool | Assign | Turn | Attention | Select
 Owner: TypeAlias = Branch | Recurrence | Select
 """What has a pattern of its own."""
 
@@ -267,6 +296,13 @@ def attentions(program: Program) -> Iterator[PatternIR]:
     for step in program.steps:
         if isinstance(step, Attention):
             yield from (b.pattern for b in step.branches if isinstance(b, Branch))
+
+
+def recurrences(program: Program) -> Iterator[Recurrence]:
+    """Every linear attention of a program."""
+    for step in program.steps:
+        if isinstance(step, Attention):
+            yield from (b for b in step.branches if isinstance(b, Recurrence))
 
 
 def condition_by_head(pattern: PatternIR) -> bool:

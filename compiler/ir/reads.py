@@ -16,6 +16,7 @@ from attnlang.compiler.ir.program import (
     Select,
     SizeOf,
     Step,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Map, Tensor, Vector, scalars, tensors
@@ -35,9 +36,10 @@ def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
 def reads(step: Step) -> Iterator[str]:
     """The names of the tensors, sets, numbers and inputs that a step reads."""
     match step:
-        case Pool(source=source):
+        case Pool(source=source, where=where):
             yield source
-        case Assign(value=value):
+            yield from () if where is None else (i.name for i in where.inputs)
+        case Assign(value=value) | Turn(value=value):
             yield from _vector(value)
         case Attention(branches=branches):
             for branch in branches:
@@ -57,7 +59,7 @@ def _branch(branch: Branch | Recurrence) -> Iterator[str]:
             yield from (branch.query, *branch.keys, *branch.values)
         case Recurrence():
             yield from (branch.query, branch.key, branch.value)
-            for x in (branch.decay, branch.delta):
+            for x in (branch.decay, branch.delta, branch.logit):
                 yield from () if x is None else _numbers(x)
 
 

@@ -5,6 +5,8 @@
            | Combine(op, left, right)  + - * /, feature by feature
            | Choose(condition, ...)    one of two for each token
            | Map(function, arguments)  a function of whole vectors (see FUNCTIONS)
+           | Slice(operand, ...)       some of the features
+           | Project(operand, table)   the features times a matrix
 
 Every vector lies in a :class:`Space`; a scalar takes part in any.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from attnlang.compiler.ir.expr import Expr, Side
 
@@ -31,11 +33,8 @@ class Space:
     side: Side
     whole: bool = False
     heads: Side | None = Side.Q
-
-    def same_tokens(self, other: Space) -> bool:
-        """May the two have the same tokens? Queries and keys of the same axes do where a call has
-        as many of both, which is checked when it runs."""
-        return (self.axes, self.whole) == (other.axes, other.whole)
+    turned: Space | None = None
+    """Whose features these tokens are: those of a tensor there."""
 
 
 def own_spaces(q_axes: tuple[str, ...], k_axes: tuple[str, ...]) -> dict[str, Space]:
@@ -83,16 +82,47 @@ class Map:
     arguments: tuple[Vector, ...]
 
 
-Vector: TypeAlias = Tensor | Scalar | Combine | Choose | Map
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The features ``start <= i < stop``."""
 
-ELEMENTWISE = ("relu", "silu", "gelu", "elu", "exp", "tanh", "sigmoid", "abs", "sqrt", "cos", "sin")
+    operand: Vector
+    start: Expr
+    stop: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The products of a token's features with every row of an input ``[..., rows, features]``.
+
+    by_head: the input's first dimension is the head.
+    """
+
+    operand: Vector
+    table: str
+    by_head: bool
+
+
+Vector: TypeAlias = Tensor | Scalar | Combine | Choose | Map | Slice | Project
+
+ELEMENTWISE = (
+    *("relu", "silu", "gelu", "elu", "exp", "tanh", "sigmoid", "softplus"),
+    *("abs", "sqrt", "cos", "sin"),
+)
 """Functions of every feature by itself."""
-FEATURES = ("softmax", "normalize", "rms_norm")
+TOTAL = "total"
+FEATURES = ("softmax", "normalize", "rms_norm", "layer_norm", TOTAL)
 """Functions of one token's features: softmax over them, divided by their 2-norm or their root
-mean square."""
+mean square, that after their mean is taken away, or their sum as one feature."""
 JOINS = ("merge", "concat")
 """merge: one softmax over the keys of several attentions, from their log-sum-exps. concat: the
 features of one behind those of the other."""
+PIECES = ("slice", "project")
+"""slice(x, a, b): the features a <= i < b. project(x, table): the features times a matrix."""
+ROTATE = "rotate"
+"""rotate(x, angle): each feature of the first half turns with one of the second."""
+TURNS = ("channels", "tokens")
+"""Tokens and features change places: features become the tokens of the axis `channel`, and back."""
 READOUTS = ("column_sum", "lse", "count", "column_count", "rank")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
 the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key;
@@ -100,38 +130,52 @@ the place of each token among all, sorted by a number.
 Sums and counts have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
-FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS)
+ONE_HOT = "one_hot"
+"""one_hot(x): a feature for each token of x, 1 at its own: as values, an attention's weights."""
+PINV = "pinv"
+"""pinv(x): six steps towards the inverse of the matrix of a tensor's tokens and features."""
+FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV)
+CHANNEL = "channel"
+"""A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
+
+
+def is_number(root: Vector) -> bool:
+    """Has it one feature, which later steps read as a number of its tokens?"""
+    return isinstance(root, Map) and root.function in (*READOUTS, TOTAL)
+
+
+def parts(root: Vector) -> Iterator[Vector]:
+    """The vector and all that it is made of."""
+    yield root
+    match root:
+        case Combine(left=left, right=right) | Choose(then=left, otherwise=right):
+            yield from parts(left)
+            yield from parts(right)
+        case Map(arguments=arguments):
+            for argument in arguments:
+                yield from parts(argument)
+        case Slice(operand=operand) | Project(operand=operand):
+            yield from parts(operand)
+        case Tensor() | Scalar():
+            pass
+        case _:
+            assert_never(root)
 
 
 def tensors(root: Vector) -> Iterator[str]:
     """The names of the tensors read."""
-    match root:
-        case Tensor(name=name):
-            yield name
-        case Scalar():
-            pass
-        case Combine(left=left, right=right) | Choose(then=left, otherwise=right):
-            yield from tensors(left)
-            yield from tensors(right)
-        case Map(arguments=arguments):
-            for argument in arguments:
-                yield from tensors(argument)
+    return (x.name for x in parts(root) if isinstance(x, Tensor))
 
 
 def scalars(root: Vector) -> Iterator[Expr]:
     """The numbers and conditions beside the tensors."""
-    match root:
-        case Tensor():
-            pass
-        case Scalar(value=value):
-            yield value
-        case Combine(left=left, right=right):
-            yield from scalars(left)
-            yield from scalars(right)
-        case Choose(condition=condition, then=then, otherwise=otherwise):
-            yield condition
-            yield from scalars(then)
-            yield from scalars(otherwise)
-        case Map(arguments=arguments):
-            for argument in arguments:
-                yield from scalars(argument)
+    for x in parts(root):
+        if isinstance(x, Scalar):
+            yield x.value
+        elif isinstance(x, Choose):
+            yield x.condition
+
+
+def projections(root: Vector) -> Iterator[Project]:
+    """The products with tables."""
+    return (x for x in parts(root) if isinstance(x, Project))

@@ -31,10 +31,7 @@ def box_plan(
     plain = len(problem.q) == len(problem.k) == 1
     if not plain and not all(_settled(where, problem) for where, _ in classes):
         return None
-    wheres = [
-        (where if plain else specialise(where, q.segment, k.segment), len(heads))
-        for where, heads in classes
-    ]
+    wheres = [(specialise(where, q.segment, k.segment), len(heads)) for where, heads in classes]
     boxes = box_search(wheres, q, k, known, machine)
     if boxes is None:
         return None

@@ -14,7 +14,7 @@ from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recur
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
-from attnlang.compiler.ir.vector import ONE, Space, lone, own_spaces
+from attnlang.compiler.ir.vector import CHANNEL, ONE, Space, lone, own_spaces
 from attnlang.compiler.problem.bind import PYTHON, Sizes, bind, leaf_ranges
 from attnlang.compiler.problem.problem import Extent, Problem
 
@@ -32,7 +32,8 @@ class Runs:
 @dataclass(frozen=True, eq=False)
 class BoundProgram:
     """frame: the pattern's own tokens. runs: every part on both sides. spaces: where the tokens of
-    every tensor lie. origins: by set, the coordinate of its first query and the index it stands at.
+    every tensor lie. origins: by set or table with rows for the call's tokens alone, the coordinate
+    of the first of them and the index it stands at.
     """
 
     frame: Problem
@@ -73,7 +74,7 @@ class BoundProgram:
         return read_entries(closed, pattern, self.frame.heads)
 
     def _read(self, x: Expr) -> Expr:
-        """Sets have a row for each query of the call; coordinates may start elsewhere."""
+        """Such tables have a row for each token of the call; coordinates may start elsewhere."""
 
         def rule(node: Expr) -> Expr | None:
             if not isinstance(node, e.Table) or node.name not in self.origins:
@@ -175,6 +176,10 @@ def bind_program(
     frame = bind(
         pattern, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
     )
+    alone = frame.q_len == frame.k_len and _keeps_no_keys(pattern.program)
+    if alone:
+        k = tuple(replace(x, origin=y.origin) for x, y in zip(frame.k, frame.q, strict=True))
+        frame = replace(frame, k=k)
     known: dict[Expr, int] = {
         e.Symbol(SymbolName.HEADS): heads,
         e.Symbol(SymbolName.KV_HEADS): frame.kv_heads,
@@ -183,9 +188,15 @@ def bind_program(
     for side in Side:
         for x in frame.extents(side):
             known.update({e.Length(side, a): n for a, n in zip(x.axes, x.lengths, strict=True)})
-    spaces = _spaces(pattern)
+        known.setdefault(e.Length(side, CHANNEL), head_dim)
+    spaces = spaces_of(pattern)
     known.update({e.Length(side, ONE): 1 for side in Side})
     made = BoundProgram(frame, known, {}, spaces)
+    if alone and q_offset:
+        for decl in pattern.inputs:
+            dims = [d for d in decl.dims if d != "batch"]
+            if pattern.k_axes[0] in dims:
+                made.origins[decl.name] = (q_offset, dims.index(pattern.k_axes[0]))
     for part in pattern.program.parts:
         for side in Side:
             length = _length(part, side, made)
@@ -202,10 +213,17 @@ def bind_program(
     return made
 
 
-def _spaces(pattern: PatternIR) -> dict[str, Space]:
+def _keeps_no_keys(program: Program) -> bool:
+    """Is every attention linear? Then the keys of a call are those of its queries' tokens."""
+    branches = [b for s in program.steps if isinstance(s, Attention) for b in s.branches]
+    return bool(branches) and all(isinstance(b, Recurrence) for b in branches)
+
+
+def spaces_of(pattern: PatternIR) -> dict[str, Space]:
     """Where the tokens of q, k, v and of every tensor that a step makes lie."""
     found = {**own_spaces(pattern.q_axes, pattern.k_axes), **dict(map(lone, Side))}
     assert pattern.program is not None
+    found.update(pattern.program.given)
     for step in pattern.program.steps:
         if not isinstance(step, Select):
             found[step.name] = step.space
@@ -238,13 +256,16 @@ def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
 
 
 def _runs(part: Part, length: int, made: BoundProgram) -> Runs:
+    if part.own:
+        if length < 1:
+            what = f"the tokens of `{part.name}`"
+            raise failure("AL406", part.span, what=what, value=length)
+        return Runs(length, 1, 1, length)
     size, stride = int(made.number(part.size)), int(made.number(part.stride))
     for value, what in ((size, "size"), (stride, "stride")):
         if value < 1:
             name = f"the {what} of part `{part.name}`"
             help = "every run has a token or more: choose larger parameters"
             raise failure("AL406", part.span, "made here", what=name, value=value, help=help)
-    if part.own:
-        return Runs(length, 1, 1, length)
     count = (length - size) // stride + 1 if part.whole else -(-length // stride)
     return Runs(length, size, stride, max(count, 0))

@@ -15,7 +15,7 @@ from attnlang.compiler.ir.pattern import (
     Requirement,
     Segment,
 )
-from attnlang.compiler.ir.program import Branch, Part, Product, Recurrence, Step
+from attnlang.compiler.ir.program import Branch, PairProduct, Part, Product, Recurrence, Step
 from attnlang.compiler.ir.vector import Space, Vector
 from attnlang.compiler.sema.scope import RESERVED, Context, ValueName
 from attnlang.compiler.source import Span
@@ -46,11 +46,12 @@ class Draft:
     # What the statements of a program have said:
     parts: dict[str, Part] = field(default_factory=dict)
     spaces: dict[str, Space] = field(default_factory=dict)
+    """Inputs that are tensors with tokens of their own."""
     sets: dict[str, InputDecl] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     branches: list[Branch | Recurrence] = field(default_factory=list)
     """Attentions of groups of heads, side by side."""
-    products: dict[str, Product] | None = None
+    products: dict[str, Product | PairProduct] | None = None
     """Of the attention being read: tables of queries times learned vectors."""
     numbers: list[InputDecl] = field(default_factory=list)
     """Tensors of one feature: later steps read them as numbers of their tokens."""
@@ -71,6 +72,12 @@ class Draft:
         """Are tokens on these axes all that the side has?"""
         here = [s for s in self.segments if side in s.sides]
         return axes == self.axes[side] and len(here) == 1
+
+    def same_tokens(self, a: Space, b: Space) -> bool:
+        """May the two have the same tokens? Queries and keys of the same axes do where a call has
+        as many of both, which is checked when it runs."""
+        turned = (a.turned is None) == (b.turned is None)
+        return a.axes == b.axes and turned and (a.whole == b.whole or len(self.segments) == 1)
 
     def table(self, name: str) -> InputDecl:
         """The declaration of an input."""

@@ -53,7 +53,7 @@ def tensor_space(node: t.Input, made: InputDecl, draft: Draft) -> Space | None:
     if any(side is not axes[0][1] for _, side in axes) or _named(dims[-1], "head"):
         return None
     heads: Side | None = Side.K
-    if first:
+    if first and not _named(dims[0], "kv_heads"):
         heads = Side.Q if _named(dims[0], "head") else None
     names, side = tuple(name for name, _ in axes), axes[0][1]
     return Space(names, side, draft.is_whole(names, side), heads)

@@ -1,6 +1,7 @@
 """``attend linear``: attention whose state is a sum over the past, with decay.
 
-Its condition is one of a few: all pairs, the past (``k.n <= q.n``), and within equal documents.
+Its condition is one of a few: all pairs, the past (``k.n <= q.n``), and within equal documents
+that lie one behind the other.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.linear import difference
 from attnlang.compiler.ir.pattern import Attend, HeadGroup, Normaliser
 from attnlang.compiler.ir.program import Recurrence
-from attnlang.compiler.ir.traverse import rewrite, walk
+from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.vector import CHANNEL
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
-from attnlang.compiler.sema.scope import ValueName
+from attnlang.compiler.sema.numbers import as_query, closed, with_channel, without
 from attnlang.compiler.sema.stage import check_leaves, shifted, step_pattern
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 
-CHANNEL = "channel"
-"""The feature of a key that a decay may vary with."""
 PER_TOKEN = ("decay", "delta")
 
 
@@ -39,6 +39,11 @@ def recurrence(
     attend = attend_clause(t.Attend(node.where, rest, span=node.span), inner)
     if attend is None:
         return None
+    said = any(o.kind == "normalise" for o in rest)
+    soft = said and attend.normaliser is Normaliser.SOFTMAX
+    if soft:
+        own += [o for o in rest if isinstance(o, t.Option) and o.kind == "score"]
+        attend = replace(attend, score=None)
     shape = _shape(attend.where, inner, node.where.span)
     if shape is None or not _plain(attend, inner):
         return None
@@ -59,12 +64,39 @@ def recurrence(
     if pattern is None:
         return None
     start, stop = heads or (None, None)
-    decay, delta = values.get("decay"), values.get("delta")
-    return Recurrence(*names, pattern, causal, segments, decay, delta, start, stop)
+    own_values = (values.get("decay"), values.get("delta"), values.get("score"))
+    made = Recurrence(*names, pattern, causal, segments, *own_values, start, stop)
+    why = _undefined(made, attend, soft)
+    if why is not None:
+        inner.ctx.error("AL315", node.span, why=why)
+        return None
+    return made
+
+
+def _undefined(made: Recurrence, attend: Attend, soft: bool) -> str | None:
+    """What has no meaning together, if anything."""
+    others = (made.decay, made.delta, attend.scale)
+    if soft and (made.logit is None or not made.causal or any(x is not None for x in others)):
+        return (
+            "`normalise softmax` is over the past, of a `score` that is a number of each key: "
+            "without decay, delta and scale"
+        )
+    plain = attend.score is None or attend.score == e.Symbol(SymbolName.SCORE)
+    parts = [] if made.decay is None else list(walk(made.decay))
+    by_token = any(isinstance(x, e.Coord | e.Index | e.TokenInput) for x in parts)
+    by_channel = e.Coord(Side.K, CHANNEL) in parts
+    if not made.causal and (made.delta is not None or by_token):
+        return "without `k.n <= q.n` it has no delta rule, and its decay is the same for all tokens"
+    if made.delta is not None and (not plain or attend.normaliser is Normaliser.SUM):
+        return "the delta rule goes with plain scores that nothing divides"
+    if by_channel and not plain:
+        return "a decay that varies with the channel goes with plain scores"
+    return None
 
 
 def _shape(where: Expr, inner: Draft, span: Span) -> tuple[bool, str | None] | None:
     """Is it causal, and which input tells documents apart? None (AL315) for other conditions."""
+    where = closed(where, inner)
     parts = where.operands if isinstance(where, e.And) else (where,)
     causal, segments = False, None
     for part in parts:
@@ -86,6 +118,12 @@ def _shape(where: Expr, inner: Draft, span: Span) -> tuple[bool, str | None] | N
                     help="for other conditions leave `linear` out, or let the state `decay`",
                 )
                 return None
+    if segments is not None:
+        decl = inner.table(segments)
+        if not decl.sorted or "head" in decl.dims:
+            why = f"documents lie one behind the other in all heads: `{segments}` is `sorted`"
+            inner.ctx.error("AL315", span, why=why)
+            return None
     return causal, segments
 
 
@@ -147,14 +185,15 @@ def _degree(x: Expr) -> int | None:
 
 
 def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) -> Expr | None:
-    """A decay or a delta: of the key's token, head and channel. The token is the query of the
-    expression that is made, the channel its key."""
+    """A decay, a delta or a softmax's score: of the key's token, head and channel.
+
+    The token is the query of the expression that is made, the channel its key.
+    """
     channel = e.Coord(Side.K, CHANNEL)
-    ctx = inner.ctx
-    if CHANNEL not in ctx.names:
-        ctx = ctx.with_names(**{CHANNEL: ValueName(channel)})
+    score = e.Symbol(SymbolName.SCORE, span=node.span)
+    ctx = replace(with_channel(inner.ctx), score=score)
     value = typed(node.value, ctx, (Kind.FLOAT,), f"`{node.kind}`")
-    if value is None or not check_leaves(_without(value, channel), inner, node.span):
+    if value is None or not check_leaves(without(value, channel), inner, node.span):
         return None
     for x in walk(value):
         q_side = isinstance(x, e.Coord | e.Index | e.TokenInput) and x.side is Side.Q
@@ -162,27 +201,12 @@ def _per_token(node: t.Option, inner: Draft, heads: tuple[Expr, Expr] | None) ->
             why = f"`{node.kind}` is a number of each key: it reads `k.`, the head and `channel`"
             ctx.error("AL315", x.span, why=why)
             return None
-    if node.kind == "delta" and any(x == channel for x in walk(value)):
-        ctx.error("AL315", node.span, why="`delta` has one value for all channels of a token")
+    if node.kind != "decay" and any(x == channel for x in walk(value)):
+        why = f"`{node.kind}` has one value for all channels of a token"
+        ctx.error("AL315", node.span, why=why)
         return None
     if heads is not None:
         group = HeadGroup(e.Int(0), heads[1], Attend(e.TRUE, score=value))
         value = shifted(group, heads[0], dict(inner.values)).attend.score
         assert value is not None
-
-    def swap(x: Expr) -> Expr | None:
-        match x:
-            case e.Coord(side=Side.K, axis=axis) if axis != CHANNEL:
-                return e.Coord(Side.Q, axis, span=x.span)
-            case e.Index(side=Side.K):
-                return e.Index(Side.Q, span=x.span)
-            case e.TokenInput(side=Side.K, name=name, kind=kind):
-                return e.TokenInput(Side.Q, name, kind, span=x.span)
-            case _:
-                return None
-
-    return replace(rewrite(value, swap), span=node.value.span)
-
-
-def _without(root: Expr, leaf: Expr) -> Expr:
-    return rewrite(root, lambda x: e.Int(0) if x == leaf else None)
+    return replace(as_query(value), span=node.value.span)

@@ -1,17 +1,22 @@
-"""Parts and pools: axes made of other axes, and one vector for each of their tokens."""
+"""Parts of axes, and pools: one vector for the tokens of a part, or of any run."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Kind
+from attnlang.compiler.ir.expr import Kind, SymbolName
+from attnlang.compiler.ir.pattern import Attend, HeadGroup, PatternIR
 from attnlang.compiler.ir.program import Part, Pool, Reduction
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.sema.draft import Draft
-from attnlang.compiler.sema.expressions import typed
+from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.given import own_heads
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.scope import AxisName
+from attnlang.compiler.sema.stage import stage, step_pattern
 from attnlang.compiler.syntax import tree as t
 
 
@@ -112,15 +117,40 @@ def pool(node: t.Pool, draft: Draft) -> None:
         if divide not in ("tokens", "size") or keyword.name.id != "over":
             draft.ctx.error("AL312", keyword.span, help="`over=tokens` or `over=size`")
             good = False
+        elif divide == "size" and node.where is not None:
+            draft.ctx.error("AL312", keyword.span, help="a run that a condition says has no size")
+            good = False
     if not good or space is None:
         draft.fail(node.name)
+        return
+    whole = not space.whole and draft.is_whole(axes, space.side)
+    made = Space(axes, space.side, whole, space.heads)
+    members = None if node.where is None else membership(node.where, source.id, made, space, draft)
+    if node.where is not None and members is None:
+        draft.fail(node.name)
     elif draft.define(node.name):
-        whole = not space.whole and draft.is_whole(axes, space.side)
-        made = Space(axes, space.side, whole, space.heads)
         draft.spaces[node.name.id] = made
-        draft.steps.append(
-            Pool(node.name.id, source.id, made, Reduction(call.function.id), divide)  # type: ignore[arg-type]
-        )
+        how = Reduction(call.function.id)
+        step = Pool(node.name.id, source.id, made, how, divide, members)  # type: ignore[arg-type]
+        draft.steps.append(step)
+
+
+def membership(
+    node: t.Expression, source: str, made: Space, space: Space, draft: Draft
+) -> PatternIR | None:
+    """Which tokens (k) of the source each token (q) of a pool is of. AL312 where heads differ."""
+    inner = stage(draft, made, [(source, replace(space, whole=False))])
+    where = boolean(node, inner.ctx, "`pool ... where`")
+    if where is None:
+        return None
+    heads = (e.Symbol(SymbolName.HEAD), e.Symbol(SymbolName.KV_HEAD))
+    by_head = {i.name for i in inner.inputs if "head" in i.dims}
+    for x in walk(where):
+        if x in heads or (isinstance(x, e.TokenInput | e.Table) and x.name in by_head):
+            draft.ctx.error("AL312", node.span, help="all heads have the same runs")
+            return None
+    group = HeadGroup(e.Int(0), e.Symbol(SymbolName.HEADS), Attend(where, span=node.span))
+    return step_pattern(inner, "pool", [group], draft.sets.values())
 
 
 def _root(axis: str, draft: Draft) -> str:

@@ -30,6 +30,7 @@ from attnlang.compiler.sema.expressions import boolean, expression, typed
 from attnlang.compiler.sema.given import counts, tensor_space
 from attnlang.compiler.sema.inputs import declare_input
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.numbers import with_channel
 from attnlang.compiler.sema.parts import part, pool
 from attnlang.compiler.sema.programs import (
     assign,
@@ -258,7 +259,8 @@ def _statement(node: t.Statement, draft: Draft) -> None:
                     Requirement(condition, node.message, span=node.condition.span)
                 )
         case t.Let():
-            value = expression(node.value, draft.ctx)
+            ctx = with_channel(draft.ctx) if draft.spaces else draft.ctx
+            value = expression(node.value, ctx)
             if value is not None and not within_budget(value, node.span, draft.ctx):
                 value = None
             if draft.define(node.name):

@@ -11,6 +11,7 @@ from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
+    PairProduct,
     Product,
     Program,
     Recurrence,
@@ -18,8 +19,10 @@ from attnlang.compiler.ir.program import (
 from attnlang.compiler.ir.reads import needed, reads
 from attnlang.compiler.ir.vector import (
     READOUTS,
+    TURNS,
     Space,
     Tensor,
+    is_number,
     own_spaces,
     tensors,
 )
@@ -27,7 +30,7 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.linears import recurrence
 from attnlang.compiler.sema.parts import tensor
-from attnlang.compiler.sema.readouts import readout
+from attnlang.compiler.sema.readouts import number, readout, turn
 from attnlang.compiler.sema.stage import shifted, stage, step_pattern
 from attnlang.compiler.sema.vectors import vector
 from attnlang.compiler.source import Span
@@ -89,7 +92,8 @@ def sources(
         sets.append(tuple(m.id for m in members if isinstance(m, t.Name)))
     (query, *more), keys, values = sets
     same = len(keys) == len(values) and all(
-        draft.spaces[a].same_tokens(draft.spaces[b]) for a, b in zip(keys, values, strict=False)
+        draft.same_tokens(draft.spaces[a], draft.spaces[b])
+        for a, b in zip(keys, values, strict=False)
     )
     if more or not same:
         reason = "one tensor of queries" if more else "every key needs a value: give tensors alike"
@@ -149,10 +153,12 @@ def _linear(
     return recurrence(node, inner, (names[0], names[1], names[2]), step, heads)
 
 
-def _table(made: Product, inner: Draft) -> InputDecl:
+def _table(made: Product | PairProduct, inner: Draft) -> InputDecl:
     """A product as the step sees it: a run-time table."""
-    rank = sum(d != "batch" for d in inner.table(made.table).dims)
-    sizes = (e.Symbol(SymbolName.HEADS),) * (rank - made.by_head)
+    rank = 2
+    if isinstance(made, Product):
+        rank = sum(d != "batch" for d in inner.table(made.table).dims) - made.by_head
+    sizes = (e.Symbol(SymbolName.HEADS),) * rank
     return InputDecl(made.name, Kind.FLOAT, ("batch", "head", *sizes), (), False, False)
 
 
@@ -165,11 +171,16 @@ def assign(node: t.Assign, draft: Draft) -> None:
             draft.fail(node.name)
         elif draft.define(node.name):
             space = replace(draft.spaces[made.query], heads=Side.Q)
+            read = made.value if isinstance(made, Recurrence) else made.values[0]
+            given = draft.spaces[read].turned
+            if given is not None and given.side is Side.Q:
+                space = replace(space, turned=given)
             draft.spaces[name] = space
             draft.steps.append(Attention(name, (made,), space))
         return
-    if isinstance(node.value, t.Call) and node.value.function.id in READOUTS:
-        readout(node.name, node.value, draft)
+    made_by = {**dict.fromkeys(TURNS, turn), **dict.fromkeys(READOUTS, readout)}
+    if isinstance(node.value, t.Call) and node.value.function.id in made_by:
+        made_by[node.value.function.id](node.name, node.value, draft)
         return
     found = vector(node.value, draft, name)
     if found is None:
@@ -178,6 +189,8 @@ def assign(node: t.Assign, draft: Draft) -> None:
         value, space = found
         draft.spaces[name] = space
         draft.steps.append(Assign(name, value, space))
+        if is_number(value):
+            number(node.name, Kind.FLOAT, space, True, draft)
 
 
 def unnamed(node: t.Attend, draft: Draft, heads: tuple[Expr, Expr] | None) -> None:
@@ -196,7 +209,7 @@ def result(node: t.Result, draft: Draft) -> None:
     if found is None:
         return
     value, space = found
-    if not space.same_tokens(draft.spaces["q"]):
+    if not draft.same_tokens(space, draft.spaces["q"]):
         draft.ctx.error(
             "AL311",
             node.value.span,
@@ -221,7 +234,7 @@ def program(draft: Draft) -> Program | None:
         return None
     if draft.branches:
         query = {b.query for b in draft.branches}
-        if not all(draft.spaces[q].same_tokens(draft.spaces["q"]) for q in query):
+        if not all(draft.same_tokens(draft.spaces[q], draft.spaces["q"]) for q in query):
             draft.ctx.error(
                 "AL313",
                 draft.pattern.name.span,

@@ -1,4 +1,4 @@
-"""Numbers of attentions, sets and tokens that later lines read."""
+"""Tensors that stand alone behind a name: numbers of tokens, and features as tokens."""
 
 from __future__ import annotations
 
@@ -7,14 +7,37 @@ from dataclasses import replace
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl
-from attnlang.compiler.ir.program import Assign, Attention, Branch, Select, condition_by_head
+from attnlang.compiler.ir.program import (
+    Assign,
+    Attention,
+    Branch,
+    Select,
+    Turn,
+    condition_by_head,
+)
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, Map, Scalar, Space, Tensor, Vector
+from attnlang.compiler.ir.vector import CHANNEL, COUNTS, OF_KEYS, Map, Scalar, Space, Tensor, Vector
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
-from attnlang.compiler.sema.scope import TokenName
+from attnlang.compiler.sema.numbers import as_query
+from attnlang.compiler.sema.scope import AxisName, TokenName, ValueName
 from attnlang.compiler.sema.stage import check_leaves, stage
+from attnlang.compiler.sema.vectors import turned
 from attnlang.compiler.syntax import tree as t
+
+
+def turn(name: t.Name, node: t.Call, draft: Draft) -> None:
+    """``name = channels(q)``."""
+    found = turned(node, draft)
+    if not draft.define(name):
+        return
+    if found is None:
+        draft.ctx = draft.ctx.with_names(**{name.id: ValueName(None)})
+        return
+    value, made, space = found
+    draft.spaces[name.id] = space
+    draft.ctx = draft.ctx.with_names(**{CHANNEL: AxisName(CHANNEL)})
+    draft.steps.append(Turn(name.id, value, made, space))
 
 
 def readout(name: t.Name, node: t.Call, draft: Draft) -> None:
@@ -97,18 +120,22 @@ def _rank(name: t.Name, node: t.Call, draft: Draft) -> None:
         isinstance(x, e.Symbol | e.Table) or (isinstance(x, e.TokenInput) and x.name in by_head)
         for x in walk(value)
     )
-    _number(name, Map("rank", (Scalar(value),)), space, draft, heads)
+    _number(name, Map("rank", (Scalar(as_query(value)),)), space, draft, heads)
 
 
 def _number(name: t.Name, made: Map, space: Space, draft: Draft, by_head: bool) -> None:
     """A number for each token of a space, as later lines read it."""
-    kind = made.function
     space = replace(space, heads=Side.Q if by_head else Side.K)
     draft.steps.append(Assign(name.id, made, space))
     draft.spaces[name.id] = space
-    heads = ("head",) if by_head else ()
-    dims = ("batch", *heads, *space.axes)
-    number = Kind.INT if kind in (*COUNTS, "rank") else Kind.FLOAT
-    decl = InputDecl(name.id, number, dims, (space.side,), False, False, span=name.span)
+    number(
+        name, Kind.INT if made.function in (*COUNTS, "rank") else Kind.FLOAT, space, by_head, draft
+    )
+
+
+def number(name: t.Name, kind: Kind, space: Space, by_head: bool, draft: Draft) -> None:
+    """Later steps read a tensor of one feature as a number of its tokens."""
+    dims = ("batch", *(("head",) if by_head else ()), *space.axes)
+    decl = InputDecl(name.id, kind, dims, (space.side,), False, False, span=name.span)
     draft.numbers.append(decl)
     draft.ctx = draft.ctx.with_names(**{name.id: TokenName(decl)})

@@ -11,7 +11,7 @@ from attnlang.compiler.diagnostics.report import Report
 from attnlang.compiler.ir.builtins import BUILTINS
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import InputDecl, Per
-from attnlang.compiler.ir.program import Product
+from attnlang.compiler.ir.program import PairProduct, Product
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.limits import MAX_DEPTH, MAX_NODES, MAX_STEPS
@@ -84,7 +84,7 @@ class Context:
     segments: Mapping[str, tuple[Side, ...]] = field(default_factory=dict)
     score: Expr | None = None
     """What ``s`` stands for; None where there is no score."""
-    products: dict[str, Product] | None = None
+    products: dict[str, Product | PairProduct] | None = None
     """The products with tables that scores read; None where there are none."""
     calls: tuple[tuple[str, Span], ...] = ()
     """The function calls being put in place, outermost first."""

@@ -7,25 +7,42 @@ from dataclasses import replace
 
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.builtins import BUILTINS
+from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.reads import one_softmax
+from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import (
+    CHANNEL,
+    ELEMENTWISE,
+    FEATURES,
     FUNCTIONS,
     JOINS,
+    PIECES,
+    ROTATE,
+    TURNS,
     Choose,
     Combine,
     Map,
+    Project,
     Scalar,
+    Slice,
     Space,
     Vector,
+    projections,
+    scalars,
 )
 from attnlang.compiler.ir.vector import Tensor as TensorRead
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.given import own_heads
+from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.numbers import as_query, closed, with_channel, without
+from attnlang.compiler.sema.scope import TableName
 from attnlang.compiler.sema.stage import check_leaves, stage
 from attnlang.compiler.syntax import tree as t
+
+CHANNEL_OF = e.Coord(Side.K, CHANNEL)
 
 
 def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, Space] | None:
@@ -50,7 +67,7 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
         return None
     for other in read[1:]:
         found = draft.spaces[other.id]
-        if not found.same_tokens(space):
+        if not draft.same_tokens(found, space):
             draft.ctx.error(
                 "AL311",
                 other.span,
@@ -63,8 +80,22 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
         if found.heads is Side.Q:
             space = replace(space, heads=Side.Q)
     inner = stage(draft, space, [("keys", space)])
+    inner.ctx = with_channel(inner.ctx)
     made = _vector(node, draft, inner, space)
-    return None if made is None else (made, space)
+    if made is None:
+        return None
+    by_head = any(_varies_by_head(x, draft) for x in scalars(made))
+    by_head = by_head or any(t.by_head for t in projections(made))
+    return made, replace(space, heads=Side.Q) if by_head else space
+
+
+def _varies_by_head(root: Expr, draft: Draft) -> bool:
+    """Has it a value for every query head?"""
+    by_head = {i.name for i in (*draft.inputs, *draft.numbers) if i.sides and "head" in i.dims}
+    return any(
+        x == e.Symbol(SymbolName.HEAD) or (isinstance(x, e.TokenInput) and x.name in by_head)
+        for x in walk(root)
+    )
 
 
 def _names(node: t.Node) -> Iterator[str]:
@@ -86,6 +117,8 @@ def _tensors(node: t.Node, draft: Draft) -> list[t.Name]:
             return [node] if name in draft.spaces else []
         case t.Attribute() | t.Member():
             return []
+        case t.Call(function=t.Name(id="project")):  # the second is a table
+            return [n for a in node.arguments[:1] for n in _tensors(a, draft)]
         case t.Call():
             return [n for a in node.arguments for n in _tensors(a, draft)]
         case t.Subscript():
@@ -95,7 +128,7 @@ def _tensors(node: t.Node, draft: Draft) -> list[t.Name]:
 
 
 def _vector(node: t.Expression, draft: Draft, inner: Draft, space: Space) -> Vector | None:
-    if not _tensors(node, draft):
+    if not _tensors(node, draft) and not _is_map(node):
         return _scalar(node, inner, space)
     match node:
         case t.Name(id=name):
@@ -113,10 +146,12 @@ def _vector(node: t.Expression, draft: Draft, inner: Draft, space: Space) -> Vec
             otherwise = _vector(node.otherwise, draft, inner, space)
             if condition is None or then is None or otherwise is None:
                 return None
-            if isinstance(condition, e.Bool):  # of a choice: the other is not made
-                return then if condition.value else otherwise
-            good = _own_side(condition, node.condition, inner, space)
-            return Choose(condition, then, otherwise) if good else None
+            if not _own_side(condition, node.condition, inner, space):
+                return None
+            known = simplify(closed(condition, inner))
+            if isinstance(known, e.Bool):
+                return then if known.value else otherwise
+            return Choose(as_query(condition), then, otherwise)
         case t.Call():
             return _map(node, draft, inner, space)
         case _:
@@ -134,14 +169,24 @@ def _scalar(node: t.Expression, inner: Draft, space: Space) -> Scalar | None:
     value = typed(node, inner.ctx, (Kind.FLOAT,), "a factor of a tensor")
     if value is None or not _own_side(value, node, inner, space):
         return None
-    return Scalar(value)
+    return Scalar(as_query(value))
+
+
+def _is_map(node: t.Expression) -> bool:
+    """Does it hold a function of tensors that numbers do not have, `cos(x)`?"""
+    mine = (*ELEMENTWISE, *FEATURES)
+    if isinstance(node, t.Call) and node.function.id in mine and node.function.id not in BUILTINS:
+        return True
+    return any(isinstance(x, t.Expression) and _is_map(x) for x in t.children(node))
 
 
 def _own_side(value: e.Expr, node: t.Expression, inner: Draft, space: Space) -> bool:
     """A number beside a tensor may vary with the tensor's own token alone."""
-    good = check_leaves(value, inner, node.span)
+    good = check_leaves(without(value, CHANNEL_OF), inner, node.span)
     for x in walk(value):
-        if isinstance(x, e.Coord | e.Index | e.TokenInput | e.InSegment) and x.side != space.side:
+        if not isinstance(x, e.Coord | e.Index | e.TokenInput | e.InSegment) or x == CHANNEL_OF:
+            continue
+        if x.side != space.side:
             own = "q" if space.side is Side.Q else "k"
             inner.ctx.error(
                 "AL310",
@@ -154,18 +199,26 @@ def _own_side(value: e.Expr, node: t.Expression, inner: Draft, space: Space) -> 
     return good
 
 
+_ARGUMENTS = {ROTATE: "a tensor and an angle", **dict.fromkeys(JOINS, "two tensors or more")}
+
+
 def _map(node: t.Call, draft: Draft, inner: Draft, space: Space) -> Vector | None:
     name = node.function.id
-    wanted = 2 if name in JOINS else 1
-    if name not in FUNCTIONS or node.keywords or len(node.arguments) < wanted:
+    if name in PIECES and not node.keywords:
+        return _piece(node, draft, inner, space)
+    wanted = 2 if name in (*JOINS, ROTATE) else 1
+    many = name in JOINS
+    count = len(node.arguments)
+    if name not in FUNCTIONS or node.keywords or not (count == wanted or (many and count > wanted)):
         known = name in FUNCTIONS
+        hint = f"`name = {name}(...)` on a line of its own" if name in TURNS else None
         draft.ctx.error(
             "AL104" if known else "AL103",
             node.function.span,
             "" if known else "no such function of tensors",
             name=name,
-            reason=f"takes {'two tensors or more' if wanted == 2 else 'one tensor'}",
-            help=None if known else did_you_mean(name, FUNCTIONS),
+            reason=f"takes {_ARGUMENTS.get(name, 'one tensor')}",
+            help=None if known else hint or did_you_mean(name, (*FUNCTIONS, *PIECES)),
         )
         return None
     made = [_vector(a, draft, inner, space) for a in node.arguments]
@@ -183,3 +236,60 @@ def _map(node: t.Call, draft: Draft, inner: Draft, space: Space) -> Vector | Non
             )
             return None
     return Map(name, tuple(m for m in made if m is not None))
+
+
+def _piece(node: t.Call, draft: Draft, inner: Draft, space: Space) -> Vector | None:
+    """``slice(k, 0, 512)`` and ``project(k, table)``."""
+    name, (first, *rest) = node.function.id, node.arguments or (None,)
+    if first is None or len(rest) != (2 if name == "slice" else 1):
+        form = "`slice(x, start, stop)`" if name == "slice" else "`project(x, table)`"
+        draft.ctx.error("AL104", node.span, name=name, reason=f"is {form}")
+        return None
+    operand = _vector(first, draft, inner, space)
+    if name == "project":
+        return _projected(operand, rest[0], draft)
+    ends = [typed(x, draft.ctx, (Kind.INT,), "an end of `slice`") for x in rest]
+    if operand is None or ends[0] is None or ends[1] is None:
+        return None
+    if not all(check_level(x, "a dimension", frozenset(), draft.ctx) for x in ends if x):
+        return None
+    return Slice(operand, ends[0], ends[1])
+
+
+def _projected(operand: Vector | None, node: t.Expression, draft: Draft) -> Vector | None:
+    table = draft.ctx.names.get(node.id) if isinstance(node, t.Name) else None
+    if not isinstance(table, TableName) or table.name not in draft.input_names:
+        reason = "takes a tensor and a table: `project(k, w)`"
+        draft.ctx.error("AL104", node.span, name="project", reason=reason)
+        return None
+    dims = [d for d in draft.table(table.name).dims if d != "batch"]
+    by_head = dims[0] == "head"
+    if table.kind is not Kind.FLOAT or len(dims) - by_head != 2 or "head" in dims[1:]:
+        expected = "`float[rows, features]`, or with `head` first"
+        draft.ctx.error("AL205", node.span, name=table.name, expected=expected, found="others")
+        return None
+    return None if operand is None else Project(operand, table.name, by_head)
+
+
+def turned(node: t.Call, draft: Draft) -> tuple[Vector, Space, Space] | None:
+    """``channels(x)`` and ``tokens(x)``: the vector, where it lies, and where the result does."""
+    name = node.function.id
+    if len(node.arguments) != 1 or node.keywords:
+        draft.ctx.error("AL104", node.span, name=name, reason="takes one tensor")
+        return None
+    found = vector(node.arguments[0], draft)
+    if found is None:
+        return None
+    value, space = found
+    if name == "channels":
+        return value, space, Space((CHANNEL,), space.side, False, space.heads, space)
+    if space.turned is None:
+        draft.ctx.error(
+            "AL310",
+            node.span,
+            "its tokens are no features",
+            what="this",
+            help="`tokens` undoes `channels`",
+        )
+        return None
+    return value, space, replace(space.turned, heads=space.heads)

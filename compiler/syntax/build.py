@@ -222,7 +222,7 @@ _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
     **{kind: _rule(kind) for kind in ("empty", "normalise", "share", "ties", "search")},
     "gather": lambda c, span: t.Gather(c[1], c[2], c[3], c[0] is not None, span=span),
     "part": lambda c, span: t.Part(c[0], c[1], span=span),
-    "pool": lambda c, span: t.Pool(c[0], c[1], c[2], span=span),
+    "pool": lambda c, span: t.Pool(c[0], c[1], c[2], c[3], span=span),
     "select": _select,
     "assign": lambda c, span: t.Assign(c[0], c[1], span=span),
     "result": lambda c, span: t.Result(c[0], span=span),

@@ -173,7 +173,13 @@ def _simple(
             return (f"part {node.name.id} = ", statement_value(node.value))
         case t.Pool():
             axes = ", ".join(a.id for a in node.axes)
-            return (f"pool {node.name.id}[{axes}] = ", statement_value(node.value))
+            value: Doc = statement_value(node.value)
+            where: Doc = ""
+            if node.where is not None:
+                flat = format_expression(node.value)
+                value = flat if len(flat) <= WIDTH // 2 else value  # the condition breaks first
+                where = (" where ", statement_value(node.where))
+            return (f"pool {node.name.id}[{axes}] = ", value, where)
         case t.Assign():
             assert not isinstance(node.value, t.Attend)
             return (f"{node.name.id} = ", statement_value(node.value))

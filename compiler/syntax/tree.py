@@ -237,11 +237,15 @@ class Part(Node):
 
 @dataclass(frozen=True, slots=True)
 class Pool(Node):
-    """``pool kb[b] = mean(k)``: one vector for each token of the axes."""
+    """``pool kb[b] = mean(k)``: one vector for each token of the axes.
+
+    where: which tokens each is of.
+    """
 
     name: Name
     axes: tuple[Name, ...]
     value: Expression
+    where: Expression | None
 
 
 @dataclass(frozen=True, slots=True)

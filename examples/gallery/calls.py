@@ -58,6 +58,10 @@ def docs(sizes: Sizes) -> Inputs:
     return {"doc": documents(sizes["n"])[None]}
 
 
+def alone(sizes: Sizes) -> Inputs:
+    return {"doc": np.zeros((1, sizes["n"]), dtype=np.int64)}
+
+
 def starts(sizes: Sizes) -> Inputs:
     doc = documents(sizes["n"])
     return {"doc": doc[None], "start": np.searchsorted(doc, doc)[None]}
@@ -146,6 +150,12 @@ def scales(sizes: Sizes) -> Inputs:
     return {"level": level, **at}
 
 
+SUMS = (
+    "aaren", "based_taylor", "cosformer", "delta_net", "dsf_normalized", "gated_delta_net", "gla",
+    "lightning_attention", "pavlov_linear", "performer", "retention", "sala_linear", "simple_gla",
+)  # fmt: skip
+"""Linear attentions, whose documents may be left out."""
+
 SHOWN: dict[str, Shown] = {
     # Language models.
     "sliding_window": Shown({"window": 20}),
@@ -207,6 +217,15 @@ SHOWN: dict[str, Shown] = {
         {"hops": (1, 2)}, {"n": 17}, {"n": 17}, (2, (0, 1)), inputs=chain, tile=(4, 4)
     ),
     "dcal_pwca": Shown(small={"n": 32, "other": 32}, large={"n": 196, "other": 196}),
+    # Linear attention.
+    **dict.fromkeys(SUMS, Shown(inputs=alone)),
+    "sala": Shown({"block": 16, "topk": 3, "local": 0}, {"n": 96}),
+    "relu_attention_rf": Shown(
+        small={"m": 16, "n": 64},
+        large={"m": 1, "n": 8192},
+        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+        tile=(4, 8),
+    ),
     # Images and video.
     "neighborhood_1d": Shown({"window": 13}),
     "neighborhood_2d": Shown({"window": 3}, tile=(2, 4)),

@@ -166,6 +166,16 @@ def test_grids_of_unlike_shape(where: str) -> None:
         check(call(text("y, x", where), tensors(30, y * x), sizes))
 
 
+@pytest.mark.parametrize("where", ["causal(n)", "k.n == q.n", "true"])
+@pytest.mark.parametrize("prefixes", ["", "a", "ab"])
+def test_prefixes_that_no_query_sees(where: str, prefixes: str) -> None:
+    """Also where they are as long as the sequence, which then does not start with its first key."""
+    n = 6
+    lines = "".join(f"    prefix {p}: {n} on k\n" for p in prefixes)
+    pattern = f"pattern p:\n    over n\n{lines}    attend where k in grid and {where}\n"
+    check(call(pattern, tensors(n, n * (1 + len(prefixes))), {}))
+
+
 def test_videos() -> None:
     sizes = {"t": 3, "y": 5, "x": 6}
     where = "k.t <= q.t and near(y, 3) and near(x, 3, dilation=2)"
@@ -251,6 +261,18 @@ def test_a_table_for_each_head_in_where() -> None:
     check(call(source, tensors(75, batch=2, heads=4, kv_heads=2), None, 0, open=given))
 
 
+@pytest.mark.parametrize("n", [1, 5, 70])
+@pytest.mark.parametrize("entry", ["flag[1]", "flag[0] or k.n == q.n", "not flag[9]"])
+def test_entries_that_all_pairs_read(entry: str, n: int) -> None:
+    """They are on no axis; outside its table an entry is false."""
+    source = (
+        "pattern p:\n    over n\n    input flag: bool[batch, 2]\n"
+        f"    attend where ({entry}) and causal(n) empty zero\n"
+    )
+    flag = torch.tensor([[False, True], [True, False], [False, False]])
+    check(call(source, tensors(n, batch=3), flag=flag))
+
+
 def test_a_decode_step_without_the_prefix_among_its_queries() -> None:
     source = (
         "pattern p:\n    over n\n    prefix cls: 2\n"
@@ -262,6 +284,25 @@ def test_a_decode_step_without_the_prefix_among_its_queries() -> None:
     for at in (0, 8, 69):
         step = op(q[:, :, 2 + at : 3 + at], k, v, {"q.cls": 0, "q.n": 1, "k.n": 70}, q_offset=at)
         torch.testing.assert_close(step[:, :, 0], whole[:, :, 2 + at])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["causal", "blocks", "holes"])
+def test_strides_of_any_order(name: str, dtype: torch.dtype) -> None:
+    """Features need not lie one behind the other, in the gradient neither."""
+    pattern = attnlang.parse(text(*PATTERNS[name]))
+    made = [x.detach().to(dtype) for x in tensors(70)]
+    turned = [x.transpose(-1, -2).contiguous().transpose(-1, -2).requires_grad_() for x in made]
+    plain = [x.clone().requires_grad_() for x in made]
+    slope = torch.randn(1, 2, 4, 70, dtype=dtype).transpose(-1, -2)
+    op = pattern.compile("blocked")
+    for a, b in zip(op(*turned), op(*plain), strict=True):
+        torch.testing.assert_close(a, b)
+    found, expected = (torch.autograd.grad(op(*x), x, slope) for x in (turned, plain))
+    reference = torch.autograd.grad(pattern.compile("reference")(*plain), plain, slope)
+    for a, b, c in zip(found, expected, reference, strict=True):
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, c)
 
 
 def test_an_empty_batch() -> None:

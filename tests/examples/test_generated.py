@@ -25,7 +25,9 @@ def script(path: str) -> dict[str, Any]:
 
 def test_readme_blocks() -> None:
     make = script("examples/make_readme.py")
-    assert make["timeless"](make["current"](README)) == make["timeless"](README), STALE
+    for page in make["PAGES"]:
+        text = page.read_text(encoding="utf-8")
+        assert make["timeless"](make["current"](text, page)) == make["timeless"](text), STALE
 
 
 def test_pictures() -> None:

@@ -1,10 +1,21 @@
 """Definitions of attentions with several branches, by loops over single tokens."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tests.oracles.composed import Call, Floats, Oracle, attended, largest, mean, softmax, weighted
+from tests.oracles.composed import (
+    Call,
+    Floats,
+    Oracle,
+    attended,
+    largest,
+    mean,
+    rms_normed,
+    softmax,
+    weighted,
+)
 
 
 def music_relative(call: Call) -> Floats:
@@ -85,25 +96,69 @@ def hilo(call: Call) -> Floats:
     return out
 
 
-def combiner_fixed(call: Call) -> Floats:
-    """Combiner, section 4.1: own segment so far and every earlier segment's abstraction."""
+def abstraction(
+    q: Floats, k: Floats, v: Floats, members: Sequence[int], scale: float
+) -> tuple[Floats, Floats]:
+    """Key and value of a region: largest features, and what its largest query attends in it."""
+    keys, values = [k[j] for j in members], [v[j] for j in members]
+    return largest(keys), attended(largest([q[j] for j in members]), keys, values, scale)
+
+
+def combiner(call: Call, regions: Callable[[int], tuple[list[int], list[list[int]]]]) -> Floats:
+    """One softmax over direct tokens and regions: ``regions(i)`` gives both for query i."""
     out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
-    n, size = call.q.shape[2], call.params["segment"]
-    regions = [range(a, min(a + size, n)) for a in range(0, n, size)]
     for b, h in call.rows():
         q, k, v = call.sequence(b, h)
-        region_keys = [largest([k[j] for j in r]) for r in regions]
-        region_values = [
-            attended(largest([q[j] for j in r]), [k[j] for j in r], [v[j] for j in r], call.scale)
-            for r in regions
-        ]
-        for i in range(n):
-            own = i // size
-            direct = [j for j in regions[own] if j <= i]
-            keys = [*region_keys[:own], *(k[j] for j in direct)]
-            values = [*region_values[:own], *(v[j] for j in direct)]
+        for i in range(len(q)):
+            direct, sets = regions(i)
+            pairs = [(k[j], v[j]) for j in direct]
+            pairs += [abstraction(q, k, v, members, call.scale) for members in sets]
+            keys, values = [p[0] for p in pairs], [p[1] for p in pairs]
             out[b, h, i] = attended(q[i], keys, values, call.scale)
     return out
+
+
+def combiner_fixed(call: Call) -> Floats:
+    """Combiner, section 4.1: own segment so far and every earlier segment's abstraction."""
+    size = call.params["segment"]
+
+    def regions(i: int) -> tuple[list[int], list[list[int]]]:
+        first = i // size * size
+        return list(range(first, i + 1)), [list(range(a, a + size)) for a in range(0, first, size)]
+
+    return combiner(call, regions)
+
+
+def combiner_logsparse(call: Call) -> Floats:
+    """Section 4.2: for every bit l of i a region of 2^l tokens, all together those before i."""
+
+    def regions(i: int) -> tuple[list[int], list[list[int]]]:
+        levels = [level for level in range(i.bit_length()) if i >> level & 1]
+        sets = [list(range(((i >> j) - 1) << j, (i >> j) << j)) for j in levels]
+        assert sorted(x for members in sets for x in members) == list(range(i))
+        return [i], sets
+
+    return combiner(call, regions)
+
+
+def combiner_axial(call: Call) -> Floats:
+    """Section 4.3, the mixture: columns above, and rows before and behind the column."""
+    width = call.params["segment"]
+
+    def regions(i: int) -> tuple[list[int], list[list[int]]]:
+        row, column = divmod(i, width)
+        direct = [r * width + column for r in range(row)]
+        direct += [row * width + c for c in range(column + 1)]
+        sets = []
+        for c in range(width):
+            if c != column and row > 0:
+                sets.append([r * width + c for r in range(row)])
+        for r in range(row):
+            sets.append([r * width + c for c in range(column)])
+            sets.append([r * width + c for c in range(column + 1, width)])
+        return direct, [members for members in sets if members]
+
+    return combiner(call, regions)
 
 
 def cca_core(call: Call) -> Floats:
@@ -126,8 +181,31 @@ def cca_core(call: Call) -> Floats:
     return out
 
 
+def hydra_head(call: Call) -> Floats:
+    """Softmax heads and Gated DeltaNet heads, each divided by its root mean square."""
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    full, gain, a, beta = (call.inputs[n] for n in ("full", "gain", "a", "beta"))
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        state = np.zeros((q.shape[1], v.shape[1]))
+        for i in range(len(q)):
+            if full[h]:
+                made = attended(q[i], list(k[: i + 1]), list(v[: i + 1]), call.scale)
+            else:
+                key = k[i] / math.sqrt(float(k[i] @ k[i]))
+                query = q[i] / math.sqrt(float(q[i] @ q[i]))
+                state = math.exp(a[b, i, h]) * state
+                state = state + beta[b, i, h] * np.outer(key, v[i] - key @ state)
+                made = call.scale * (query @ state)
+            out[b, h, i] = gain[h] * rms_normed(made)
+    return out
+
+
 ORACLES: dict[str, Oracle] = {
+    "hydra_head": hydra_head,
     "combiner_fixed": combiner_fixed,
+    "combiner_logsparse": combiner_logsparse,
+    "combiner_axial": combiner_axial,
     "cca_core": cca_core,
     "music_relative": music_relative,
     "rcmha": rcmha,

@@ -69,5 +69,5 @@ def largest(rows: Sequence[Floats]) -> Floats:
 
 
 def rms_normed(x: Floats) -> Floats:
-    """Divided by the root of its mean square."""
-    return x / math.sqrt(sum(float(a) ** 2 for a in x) / len(x))
+    """Divided by the root of its mean square, to which 1e-6 is added."""
+    return x / math.sqrt(sum(float(a) ** 2 for a in x) / len(x) + 1e-6)

@@ -55,7 +55,24 @@ def lama_pool(call: Call) -> Floats:
     return out
 
 
+def pointer_network(call: Call) -> Floats:
+    """u_ij = w tanh(k_j + q_i), softmax over the places that are no padding: the distribution."""
+    out = np.zeros((*call.q.shape[:3], call.k.shape[2]))
+    w, pad = call.inputs["w"], call.inputs.get("pad")
+    for b, h in call.rows():
+        q, k, _ = call.sequence(b, h)
+        places = [j for j in range(len(k)) if pad is None or not pad[b, j]]
+        for i in range(len(q)):
+            scores = [
+                sum(w[h, c] * math.tanh(k[j, c] + q[i, c]) for c in range(k.shape[1]))
+                for j in places
+            ]
+            out[b, h, i, places] = softmax(scores) if places else 0.0
+    return out
+
+
 ORACLES: dict[str, Oracle] = {
+    "pointer_network": pointer_network,
     "ista": ista,
     "dependency_vit": dependency_vit,
     "pam": pam,

@@ -65,3 +65,16 @@ def test_an_entry_at_a_fixed_place_is_a_number(read: str, holds: bool) -> None:
     plan = attnlang.parse(text).plan({"n": 9}, flag=np.array([[holds]]))
     assert plan.exact
     assert plan.pairs == (81 if holds else 0)
+
+
+@pytest.mark.parametrize("n", [1, 5, 200])
+@pytest.mark.parametrize("kept", [[True, False, False, True], [False] * 4, [True] * 4])
+@pytest.mark.parametrize("place", ["keep[head, 1]", "keep[head, q.n * 0 + 1]", "keep[0, 3]"])
+def test_entries_at_fixed_places(place: str, kept: list[bool], n: int) -> None:
+    """Also of a table whose place only the length fixes; outside the table nothing is kept."""
+    text = f"attend where {place} and causal(n) empty zero\n"
+    pattern = attnlang.parse("pattern p:\n    over n\n    input keep: bool[head, 2]\n    " + text)
+    keep = np.array(kept).reshape(2, 2)
+    plan = pattern.plan({"n": n}, 2, keep=keep)
+    assert plan.exact
+    assert plan.pairs == (0 if place == "keep[0, 3]" else keep[:, 1].sum() * n * (n + 1) // 2)

@@ -11,16 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 import attnlang
-from tests.oracles import branches, dense
+from tests.oracles import branches, channels, dense, latent, pooled_queries, trees
 from tests.oracles.composed import Call, Oracle
 
-ORACLES: dict[str, Oracle] = {**branches.ORACLES, **dense.ORACLES}
+ORACLES: dict[str, Oracle] = {
+    name: oracle
+    for family in (branches, channels, dense, latent, pooled_queries, trees)
+    for name, oracle in family.ORACLES.items()
+}
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call. learned: shapes of float inputs drawn at random; inputs: those given as they are."""
+    """One call. learned: shapes of float inputs drawn at random, falling: of those below 0; inputs:
+    those given as they are."""
 
     name: str
     sizes: dict[str, int]
@@ -29,6 +34,7 @@ class Case:
     kv_heads: int = 2
     learned: Mapping[str, Shape] = field(default_factory=dict)
     inputs: Mapping[str, list[Any]] = field(default_factory=dict)
+    falling: Mapping[str, Shape] = field(default_factory=dict)
     widths: tuple[int, int] = (4, 3)
     shapes: tuple[Shape, Shape, Shape] | None = None
     batch: int = 2
@@ -44,6 +50,7 @@ class Case:
         q, k, v = (rng.standard_normal((self.batch, *s)) for s in self.shapes or self._shapes())
         inputs: dict[str, npt.NDArray[Any]] = {n: np.array(x) for n, x in self.inputs.items()}
         inputs |= {n: rng.standard_normal(s) for n, s in self.learned.items()}
+        inputs |= {n: -rng.uniform(0.01, 1.0, s) for n, s in self.falling.items()}
         return Call(q, k, v, self.sizes, self.pattern.params, inputs)
 
     def _shapes(self) -> tuple[Shape, Shape, Shape]:
@@ -59,6 +66,13 @@ class Case:
         params = ",".join(f"{k}={v}" for k, v in self.params.items())
         heads = f"h{self.heads}/{self.kv_heads}"
         return f"{self.name}-{sizes}-{heads}-{params}".replace(" ", "")
+
+
+def biases(heads: int, agents: int, y: int, x: int) -> dict[str, Shape]:
+    """The shapes of agent attention's tables."""
+    pooled = {"ah": (heads, agents, y), "aw": (heads, agents, x)}
+    read = {"ha": (heads, y, agents), "wa": (heads, x, agents)}
+    return {"an": (heads, agents, 7, 7), "na": (heads, agents, 7, 7), **pooled, **read}
 
 
 CASES: list[Case] = [
@@ -94,6 +108,11 @@ CASES: list[Case] = [
         Case("combiner_fixed", {"n": n}, {"segment": size}, 4)
         for n, size in ((13, 4), (12, 4), (5, 8), (6, 1))
     ),
+    *(Case("combiner_logsparse", {"n": n}, {}, 4) for n in (1, 2, 13, 16)),
+    *(
+        Case("combiner_axial", {"n": n}, {"segment": size}, 4)
+        for n, size in ((12, 4), (11, 4), (3, 5), (4, 1))
+    ),
     *(
         Case("cca_core", {"n": n}, {"group": g, "window": w}, 4)
         for n, g, w in ((17, 3, 4), (16, 4, 4), (16, 4, 1), (9, 2, 20), (7, 1, 3), (3, 4, 1))
@@ -107,5 +126,136 @@ CASES: list[Case] = [
     *(
         Case("lama_pool", {"n": 7}, {}, 3, inputs=pad, shapes=((3, 1, 2), (3, 7, 2), (3, 7, 5)))
         for pad in ({}, {"pad": [[False] * 5 + [True] * 2, [True] * 7]})
+    ),
+    *(
+        Case(
+            "hydra_head",
+            {"n": n},
+            {},
+            3,
+            3,
+            learned={"gain": (3,), "beta": (2, n, 3)},
+            inputs={"full": full},
+            falling={"a": (2, n, 3)},
+        )
+        for n, full in ((9, [True, False, True]), (5, [False] * 3), (5, [True] * 3))
+    ),
+    *(
+        Case(
+            "pointer_network",
+            {},
+            {},
+            heads,
+            kv,
+            learned={"w": (heads, 3)},
+            inputs=pad,
+            shapes=((heads, 4, 3), (kv, 6, 3), (kv, 6, 3)),
+        )
+        for heads, kv in ((1, 1), (4, 2))
+        for pad in ({}, {"pad": [[False] * 5 + [True], [True] * 6]})
+    ),
+    *(
+        Case("hsa_tree", {"n": n}, {}, 4, inputs={"tree": [list(zip(a, b, strict=True))] * 2})
+        for n, a, b in (
+            (9, (0, 0, 0, 1, 1, 2, 2, 2, 2), (0, 0, 0, 0, 0, 1, 1, 1, 1)),
+            (8, (0, 1, 0, 2, 3, 3, 1, 2), (5, 5, 5, 5, 7, 7, 5, 5)),
+            (4, (0,) * 4, (0,) * 4),
+            (4, (0, 1, 2, 3), (0, 1, 2, 3)),
+        )
+    ),
+    *(
+        Case("davit_channel", {"y": y, "x": x}, {"group": 4}, heads, heads, widths=(4, 4))
+        for y, x, heads in ((3, 4, 2), (1, 2, 1))
+    ),
+    *(
+        Case("cam", {"y": y, "x": x}, {}, heads, heads, widths=(5, 5))
+        for y, x, heads in ((2, 3, 1), (1, 1, 2))
+    ),
+    *(
+        Case("shvit_shsa", {"y": 2, "x": 4}, {"attended": some, "channels": 6}, 1, 1, widths=(4, 6))
+        for some in (2, 6)
+    ),
+    *(
+        Case("mla", {"n": 7}, {"latent": 4, "rope": 2, "nope": nope}, 3, 1, widths=(6, 6))
+        for nope in (3, 8)
+    ),
+    *(
+        Case(
+            "gla_latent",
+            {"n": 7},
+            {"shards": g, "latent": 8, "rope": 2, "nope": 5},
+            4,
+            g,
+            widths=(8 // g + 2, 1),
+        )
+        for g in (1, 2, 4)
+    ),
+    *(
+        Case(
+            "tpla",
+            {"n": 7},
+            {"shards": g, "latent": 8, "rope": 2, "nope": 5},
+            2 * g,
+            g,
+            widths=(8 // g + 2, 1),
+            learned={"mu": (g,)},
+            inputs={"alpha": [1.5, 0.5, 2.0, 4.0][:g]},
+        )
+        for g in (1, 2, 4)
+    ),
+    *(
+        Case(
+            "lquery",
+            {"n": 8},
+            {"length": length},
+            2,
+            1,
+            widths=(6, 6),
+            learned={f"{n}_weights": (2, 3, 6) for n in ("query", "key", "value")},
+            inputs={"pad": [[True] * 3 + [False] * 5, [i in (0, 4, 5) for i in range(8)]]},
+        )
+        for length in (1, 3, 20)
+    ),
+    *(
+        Case(
+            "combiner_rowmajor",
+            {"n": n},
+            {"segment": 4, "stage": stage},
+            2,
+            1,
+            shapes=((2, n, 4), (1, keys * n, 4), (1, keys * n, 3)),
+        )
+        for n in (12, 10)
+        for stage, keys in (("rows", 1), ("joint", 2))
+    ),
+    *(
+        Case("agent_attention", {"y": y, "x": x}, {"agents": a}, 4, learned=biases(4, a, y, x))
+        for y, x, a in ((4, 4, 4), (5, 3, 4), (8, 3, 9))
+    ),
+    Case("agent_attention", {"y": 3, "x": 5}, {"agents": 4}),
+    *(
+        Case(
+            "abc",
+            {"n": n},
+            {"slots": r, "causal": c},
+            4,
+            kv,
+            learned={"key_control": (r, 3), "value_control": (r, 3)},
+            inputs=pad,
+            widths=(3, 3),
+        )
+        for n, r, c, kv in ((7, 3, False, 2), (7, 3, True, 4), (4, 1, True, 4), (4, 5, False, 4))
+        for pad in ({}, {"pad": [[i < 2 for i in range(n)], [i == n - 1 for i in range(n)]]})
+    ),
+    Case(
+        "abc",
+        {"q.n": 3, "k.n": 6},
+        {"slots": 2, "causal": False},
+        learned={"key_control": (2, 4), "value_control": (2, 4)},
+        shapes=((2, 3, 4), (2, 6, 4), (2, 6, 4)),
+    ),
+    *(
+        Case("nystrom", {"n": n}, {"landmarks": m}, 4)
+        for n, m in ((12, 4), (13, 4), (5, 5), (6, 1))
     ),
 ]

@@ -56,7 +56,7 @@ def steps(
             Name("seen")(Name("anchor") + Name("step") * Name("STEP"), not partial)
         )
 
-    span_walk(block, lowering, found, visited)  # type: ignore[arg-type]
+    span_walk(block, lowering, found, visited, Name("range"))  # type: ignore[arg-type]
     body = (*scalars.block.done(), *standing.block.done(), *block.done())
     text = function_text(Function("walk", "", (), (), body)).split("\n", 1)[1]
     seen: list[tuple[int, bool]] = []

@@ -109,9 +109,10 @@ def run(args: Namespace, console: Console) -> int:
             refuse("triton", pattern)
         with working(f"compiling kernels for {', '.join(args.machines)}", console):
             if program:
-                manifest["kernels"], more = compiled(pattern, steps, sizes, args, given)
+                manifest["kernels"], more = compiled(pattern, steps, sizes, args)
             else:
-                manifest["kernels"], more = kernels(pattern, sizes, args, given)
+                known, more = kernels(pattern, sizes, args)
+                manifest.update(known)
         manifest["files"] += sorted(more)
     text = standalone(module, select(module, name))
     write_directory(out, text, manifest, arrays, more, replace=args.force)
@@ -201,6 +202,7 @@ def _manifest(
         "paper": {"title": meta.paper, "year": meta.year, "arxiv": meta.arxiv},
         "fidelity": meta.fidelity,
         "kernels": [],
+        "launch": None,
         "verified": None,
         "files": ["manifest.json", "pattern.attn", "plan.npz"],
     }

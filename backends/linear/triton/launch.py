@@ -1,47 +1,82 @@
-"""The kernels' launches: their parameters for one call, and the autograd node around them."""
+"""The kernels' launches: grids and parameters for one call."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
-from torch.autograd.function import once_differentiable
 
-from attnlang.backends.linear.form import Tokens, Weights
-from attnlang.backends.linear.triton import kernels
-from attnlang.compiler.diagnostics.model import Unsupported
+from attnlang.backends.linear.triton import chunks, gradients, scans, tiles
 
 Tensor = torch.Tensor
 CHUNK = 64
-BLOCK = 64
-WIDEST = 256
-"""Channels of a key that fit the registers."""
+"""Tokens of a chunk."""
+BLOCKS = {"gradients": 32, "solve": 32, "pairs": 32}
+"""Channels of a tile, where there are fewer than 64: these kernels hold many tiles."""
+WARPS = {"gradients": 8, "solve": 8, "delta_scan": 8, "delta_scan_back": 8}
+"""Warps of a program, where they are more than 4."""
+EXACT = "ieee" if torch.version.hip else "tf32x3"
+"""How matrix units multiply float32: in three parts, or not at all."""
+WHOLE = 256
+"""The widest keys that the delta rule's states can be handed on with: one program holds them."""
+KERNELS = {
+    x.__name__: x
+    for x in (
+        tiles.accumulate,
+        scans.scan,
+        scans.delta_scan,
+        scans.delta_scan_back,
+        chunks.pairs,
+        chunks.solve,
+        chunks.meet,
+        gradients.gradients,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel: its name in :mod:`kernels`, its grid and everything it is given."""
+    """One kernel by name, its grid and everything it is given."""
 
     kernel: str
     grid: tuple[int, ...]
     given: dict[str, Any]
-    warps: int
 
     def __call__(self) -> None:
-        getattr(kernels, self.kernel)[self.grid](**self.given, num_warps=self.warps)
+        if all(self.grid):
+            KERNELS[self.kernel][self.grid](**self.given, **self.options)
+
+    @property
+    def options(self) -> dict[str, int]:
+        return {"num_warps": WARPS.get(self.kernel, 4), "num_stages": 1}
+
+
+def decay_sums(a: Tensor) -> tuple[Tensor, Launch]:
+    """Room for the sums of log-decays ``[B or 1, H or fewer, N, 1 or K]`` chunk by chunk, whole
+    chunks of them, and what fills it in."""
+    batch, heads, length, width = a.shape
+    chunks = -(-length // CHUNK)
+    sums = a.new_empty(batch, heads, chunks * CHUNK, width, dtype=torch.float64)
+    block = _block(width, 64) if width > 1 else 1
+    given = {"a": a.contiguous(), "sums": sums, "length": length, "width": width, "chunks": chunks}
+    given |= {"CHUNK": CHUNK, "BLOCK_K": block}
+    return sums, Launch("accumulate", (chunks, -(-width // block), batch * heads), given)
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """What all launches of one call share: q, k, v as given, decays ``[B or 1, H or 1, N]``."""
+    """What all launches of one call share.
+
+    q, k, v as given. sums: `decay_sums` ``[B or 1, H or fewer, N', 1 or K]``. beta: ``[B, H or
+    fewer, N, 1]`` for the delta rule. What launches make of these is float32.
+    """
 
     q: Tensor
     k: Tensor
     v: Tensor
-    a: Tensor
+    sums: Tensor
+    beta: Tensor | None
     heads: int
     scale: float
 
@@ -49,158 +84,156 @@ class Sequence:
     def chunks(self) -> int:
         return -(-self.q.shape[2] // CHUNK)
 
+    @property
+    def by_channel(self) -> bool:
+        return self.sums.shape[3] > 1
+
+    @property
+    def direct(self) -> bool:
+        """Are the weights of pairs worked out where they are used?"""
+        return self.beta is None and not self.by_channel
+
     def states(self) -> Tensor:
         """Room for a state a chunk."""
-        batch, _, _, width = self.k.shape
-        shape = (batch, self.heads, self.chunks, width, self.v.shape[3])
-        return torch.empty(shape, dtype=torch.float32, device=self.q.device)
+        return self._room(self.chunks, self.k.shape[3], self.v.shape[3])
+
+    def pairs(self) -> Tensor:
+        """Room for a matrix a chunk."""
+        return self._room(self.chunks, CHUNK, CHUNK)
+
+    def keys(self) -> Tensor:
+        return self._room(self.q.shape[2], self.k.shape[3])
+
+    def values(self) -> Tensor:
+        return self._room(self.q.shape[2], self.v.shape[3])
 
     def scan(
-        self, x: Tensor, y: Tensor, first: Tensor, states: Tensor, last: Tensor, reverse: bool
+        self, x: Tensor, y: Tensor, first: Tensor, states: Tensor, last: Tensor, *, back: bool
     ) -> Launch:
-        blocks = (_block(x.shape[3]), _block(y.shape[3]))
+        """Fills in states and last from keys x and values y; back from queries and d_out."""
+        widths = self._widths("scan")
         grid = (
-            triton.cdiv(x.shape[3], blocks[0]),
-            triton.cdiv(y.shape[3], blocks[1]),
-            x.shape[0] * self.heads,
+            -(-self.k.shape[3] // widths["BLOCK_K"]),
+            -(-self.v.shape[3] // widths["BLOCK_V"]),
+            self.programs,
         )
-        given = {"x": x, "y": y, "first": first, "states": states, "last": last, "REVERSE": reverse}
-        given |= {"factor": self.scale if reverse else 1.0, **self._strides(x=x, y=y)}
-        fixed = {"BLOCK_K": blocks[0], "BLOCK_V": blocks[1]}
-        return Launch("scan", grid, given | fixed | self._common(), 4)
+        given = {"first": first, "states": states, "last": last, "BACK": back}
+        given |= {"factor": self.scale if back else 1.0}
+        return Launch("scan", grid, given | self._heads(x=x, y=y) | self._common() | widths)
 
-    def outputs(self, states: Tensor, out: Tensor) -> Launch:
-        width, value_width = self.k.shape[3], self.v.shape[3]
-        given = {"q": self.q, "k": self.k, "v": self.v, "states": states, "out": out}
-        strides = self._strides(q=self.q, k=self.k, v=self.v) | _places(out=out)
-        block = _block(value_width)
-        grid = (self.chunks, triton.cdiv(value_width, block), self.q.shape[0] * self.heads)
-        fixed = {"BLOCK_K": _block(width), "BLOCK_V": block, "scale": self.scale}
-        return Launch("outputs", grid, given | strides | fixed | self._common(), 4)
+    def delta_scan(
+        self, given: Tensor, w: Tensor, first: Tensor, states: Tensor, last: Tensor, made: Tensor
+    ) -> Launch:
+        all_of = {"given": given, "w": w, "first": first, "states": states}
+        all_of |= {"last": last, "made": made} | self._heads(k=self.k)
+        return self._delta("delta_scan", all_of)
+
+    def delta_scan_back(
+        self, d_out: Tensor, given: Tensor, w: Tensor, first: Tensor, states: Tensor,
+        last: Tensor, made: Tensor,
+    ) -> Launch:  # fmt: skip
+        all_of: dict[str, Any] = {"given": given, "w": w, "first": first, "states": states}
+        all_of |= {"last": last, "made": made, "factor": self.scale}
+        all_of |= self._heads(q=self.q, k=self.k, d_out=d_out)
+        return self._delta("delta_scan_back", all_of)
+
+    def weigh(self, found: Tensor) -> Launch:
+        """Fills in the weights of pairs."""
+        given = {"found": found, "scale": self.scale} | self._heads(q=self.q, k=self.k)
+        grid = (self.chunks, self.programs)
+        return Launch("pairs", grid, given | self._levels() | self._common() | self._keys("pairs"))
+
+    def solve(self, keys: Tensor, solver: Tensor, given: Tensor, w: Tensor) -> Launch:
+        """Fills in all four."""
+        assert self.beta is not None
+        all_of: dict[str, Any] = {"keys": keys, "solver": solver, "given": given, "w": w}
+        all_of["EXACT"] = EXACT
+        all_of |= self._heads(k=self.k, v=self.v, beta=self.beta) | self._levels()
+        grid = (self.chunks, self.programs)
+        return Launch("solve", grid, all_of | self._common() | self._widths("solve"))
+
+    def meet(
+        self, x: Tensor, y: Tensor, z: Tensor, out: Tensor, *, states: Tensor | None,
+        pairs: Tensor | None, back: bool = False, factor: float = 1.0,
+    ) -> Launch:  # fmt: skip
+        """Fills in out; without states or pairs those parts are left out or worked out."""
+        given: dict[str, Any] = {"out": out, "factor": factor, "scale": self.scale, "BACK": back}
+        given |= {"given": out if pairs is None else pairs, "GIVEN": pairs is not None}
+        given |= {"states": out if states is None else states, "STATES": states is not None}
+        widths = self._widths("meet")
+        grid = (self.chunks, -(-self.v.shape[3] // widths["BLOCK_V"]), self.programs)
+        given |= self._heads(x=x, y=y, z=z) | self._levels()
+        return Launch("meet", grid, given | self._common() | widths)
 
     def gradients(
-        self, states: Tensor, ends: Tensor, d_out: Tensor, made: dict[str, Tensor]
-    ) -> Launch:
-        """made: d_q, d_k, d_v and d_a, contiguous, to be filled."""
-        given: dict[str, Any] = {"q": self.q, "k": self.k, "v": self.v, "scale": self.scale}
-        given |= {"states": states, "ends": ends, "d_out": d_out, **made}
-        strides = self._strides(q=self.q, k=self.k, v=self.v) | _places(d_out=d_out)
-        width = _power(self.k.shape[3])
-        fixed = {"WIDTH": width, "BLOCK_V": min(_block(self.v.shape[3]), 32 if width > 64 else 64)}
-        grid = (self.chunks, self.q.shape[0] * self.heads)
-        given |= strides | fixed | self._common()
-        return Launch("gradients", grid, given, 4 if width <= 64 else 8)
+        self, v: Tensor, states: Tensor, ends: Tensor, d_out: Tensor, d_v: Tensor,
+        made: tuple[Tensor, Tensor, Tensor],
+    ) -> Launch:  # fmt: skip
+        """Fills in those of q, k and a. v: what was written."""
+        d_q, d_k, d_a = made
+        given: dict[str, Any] = {"states": states, "ends": ends, "d_v": d_v, "scale": self.scale}
+        given |= {"d_q": d_q, "d_k": d_k, "d_a": d_a, "DELTA": self.beta is not None}
+        given |= self._heads(q=self.q, k=self.k, v=v, d_out=d_out) | self._levels()
+        grid = (self.chunks, self.columns, self.programs)
+        return Launch("gradients", grid, given | self._common() | self._widths("gradients"))
+
+    @property
+    def programs(self) -> int:
+        return self.q.shape[0] * self.heads
+
+    @property
+    def columns(self) -> int:
+        """Blocks of channels that gradients are made by."""
+        return -(-self.k.shape[3] // self._keys("gradients")["BLOCK_K"])
+
+    def _room(self, *shape: int) -> Tensor:
+        shape = (self.q.shape[0], self.heads, *shape)
+        return torch.empty(shape, dtype=torch.float32, device=self.q.device)
+
+    def _delta(self, name: str, given: dict[str, Any]) -> Launch:
+        # A program holds a part of the state, all of K, and of a chunk's keys as well.
+        whole = _block(self.k.shape[3], WHOLE)
+        widths = self._widths(name) | {"BLOCK_K": whole, "BLOCK_V": 16}
+        grid = (-(-self.v.shape[3] // widths["BLOCK_V"]), self.programs)
+        return Launch(name, grid, given | self._common() | widths)
 
     def _common(self) -> dict[str, Any]:
-        a = self.a
+        batch, head, token, _ = self.sums.stride()
         return {
-            "a": a,
-            "a_batch": a.stride(0) if a.shape[0] > 1 else 0,
-            "a_head": a.stride(1) if a.shape[1] > 1 else 0,
-            "a_share": self.heads // a.shape[1],
+            "sums": self.sums,
+            "sums_batch": batch if self.sums.shape[0] > 1 else 0,
+            "sums_head": head,
+            "sums_token": token,
+            "sums_share": self.heads // self.sums.shape[1],
             "length": self.q.shape[2],
             "chunks": self.chunks,
             "heads": self.heads,
-            "width": self.k.shape[3],
-            "value_width": self.v.shape[3],
+            "CHANNEL": self.by_channel,
             "CHUNK": CHUNK,
-            "PRECISION": "ieee" if self.q.dtype is torch.float32 else "tf32",
+            "PRECISION": EXACT if self.q.dtype is torch.float32 else "tf32",
         }
 
-    def _strides(self, **tensors: Tensor) -> dict[str, int]:
-        shares = {f"{n}_share": self.heads // x.shape[1] for n, x in tensors.items()}
-        return _places(**tensors) | shares
+    def _keys(self, kernel: str) -> dict[str, int]:
+        width = self.k.shape[3]
+        return {"width": width, "BLOCK_K": _block(width, BLOCKS.get(kernel, 64))}
+
+    def _widths(self, kernel: str) -> dict[str, int]:
+        width, most = self.v.shape[3], BLOCKS.get(kernel, 64)
+        return self._keys(kernel) | {"value_width": width, "BLOCK_V": _block(width, most)}
+
+    def _heads(self, **tensors: Tensor) -> dict[str, Any]:
+        """Tensors with their strides, by the names that kernels have for them."""
+        given: dict[str, Any] = dict(tensors)
+        for name, x in tensors.items():
+            given[f"{name}_share"] = self.heads // x.shape[1]
+            for i, dimension in enumerate(("batch", "head", "token")):
+                given[f"{name}_{dimension}"] = x.stride(i)
+        return given
+
+    def _levels(self) -> dict[str, int]:
+        return {"LEVELS": CHUNK.bit_length() - 1}
 
 
-def run(
-    x: Tokens, first: Tensor, scale: float, weights: Weights | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The output ``[B, H, N, V]`` in ``dtype`` and the final state.
-
-    Raises Unsupported for what there are no kernels for, and for tensors that they cannot read.
-    """
-    _check(x, weights)
-    given = (x.q, x.k, x.v, x.decay[..., 0], first, x.heads, scale, dtype)
-    out, final = _Kernels.apply(*given)  # type: ignore[no-untyped-call]
-    return out, final
-
-
-def _check(x: Tokens, weights: Weights | None) -> None:
-    features = {
-        "the delta rule": x.beta is not None,
-        "decays per channel": x.decay.shape[-1] > 1,
-        "polynomial weights": weights is not None,
-        "float64 tensors": x.dtype is torch.float64,
-        "q, k and v of different dtypes": len({x.q.dtype, x.k.dtype, x.v.dtype}) > 1,
-        f"keys of more than {WIDEST} channels": x.k.shape[3] > WIDEST,
-        "tensors on the CPU": x.q.device.type == "cpu"
-        and os.environ.get("TRITON_INTERPRET") != "1",
-    }
-    for feature, present in features.items():
-        if present:
-            raise Unsupported(feature, "triton", "backend='blocked'")
-
-
-class _Kernels(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, a: Tensor, first: Tensor, heads: int,
-        scale: float, dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        x = Sequence(_rows(q), _rows(k), _rows(v), a.contiguous(), heads, scale)
-        first = first.contiguous()
-        states, final = x.states(), torch.empty_like(first)
-        out = q.new_empty(q.shape[0], heads, *v.shape[2:], dtype=dtype)
-        x.scan(x.k, x.v, first, states, final, reverse=False)()
-        if x.chunks:
-            x.outputs(states, out)()
-        ctx.options = heads, scale
-        ctx.save_for_backward(q, k, v, a, first)
-        return out, final
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_out: Tensor, d_final: Tensor) -> tuple[Any, ...]:
-        q, k, v, a, first = ctx.saved_tensors
-        heads, scale = ctx.options
-        x = Sequence(_rows(q), _rows(k), _rows(v), a.contiguous(), heads, scale)
-        d_out = _rows(d_out)
-        states, ends, d_first = x.states(), x.states(), torch.empty_like(first)
-        x.scan(x.k, x.v, first, states, torch.empty_like(first), reverse=False)()
-        x.scan(x.q, d_out, d_final.contiguous(), ends, d_first, reverse=True)()
-        length = q.shape[2]
-        made = {
-            f"d_{n}": q.new_empty(
-                q.shape[0], heads, length, y.shape[3],
-                dtype=y.dtype if y.shape[1] == heads else torch.float32,
-            )
-            for n, y in (("q", q), ("k", k), ("v", v))
-        }  # fmt: skip
-        made["d_a"] = a.new_empty(q.shape[0], heads, length)
-        if x.chunks:
-            x.gradients(states, ends, d_out, made)()
-        grads = (
-            g.unflatten(1, (y.shape[1], -1)).sum(2).sum_to_size(y.shape).to(y.dtype)
-            for g, y in zip(made.values(), (q, k, v, a), strict=True)
-        )
-        return *grads, d_first, None, None, None
-
-
-def _rows(x: Tensor) -> Tensor:
-    """The tensor with its rows in one piece."""
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
-
-
-def _places(**tensors: Tensor) -> dict[str, int]:
-    """Strides by the names that kernels have for them."""
-    dimensions = ("batch", "head", "token")
-    return {f"{n}_{d}": x.stride(i) for n, x in tensors.items() for i, d in enumerate(dimensions)}
-
-
-def _block(width: int) -> int:
-    return min(BLOCK, _power(width))
-
-
-def _power(width: int) -> int:
-    """The power of two that holds width; tensor cores take no less than 16."""
-    return max(16, 1 << (width - 1).bit_length())
+def _block(width: int, most: int) -> int:
+    """The power of two that holds width, or a part of it; tensor cores take no less than 16."""
+    return min(most, max(16, 1 << (width - 1).bit_length()))

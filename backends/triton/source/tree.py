@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import keyword
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import Literal as OneOf
 from typing import TypeAlias, Union
 
@@ -210,6 +211,21 @@ tl = Name("tl")
 def op(name: str) -> Attribute:
     """A function of Triton's language: ``tl.name``."""
     return Attribute(tl, name)
+
+
+def names(node: object) -> Iterator[str]:
+    """Every name in an expression, a statement or several."""
+    match node:
+        case Name(text=text):
+            yield text
+        case tuple():
+            for part in node:
+                yield from names(part)
+        case X() | Let() | Update() | Loop() | While() | Evaluate():
+            for f in fields(node):  # type: ignore[arg-type]
+                yield from names(getattr(node, f.name))
+        case _:
+            pass
 
 
 NEW = None

@@ -11,10 +11,10 @@ from attnlang.compiler.ir.pattern import Normaliser
 from attnlang.compiler.ir.program import Recurrence
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import rewrite, walk
+from attnlang.compiler.ir.vector import CHANNEL
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.problem.steps import BoundStep
 from attnlang.compiler.report.steps.model import DecayKind, Horizon, LinearStep
-from attnlang.compiler.sema.linears import CHANNEL
 
 STATE_BYTES = 4
 """Of an entry of a state: float32."""
@@ -25,6 +25,7 @@ def linear(step: BoundStep, owner: Recurrence, made: BoundProgram) -> LinearStep
     width = made.frame.head_dim
     features = _features(owner, made, width)
     by_sum = owner.pattern.groups[0].attend.normaliser is Normaliser.SUM
+    by_sum = by_sum or owner.logit is not None
     entries = features * (width + by_sum)
     # A token is written and read, 2 operations an entry each; the delta rule reads once more.
     each = 2 * entries * (3 if owner.delta is not None else 2)
@@ -59,7 +60,7 @@ def _inputs(owner: Recurrence) -> Iterator[str]:
     """Run-time tensors that it depends on, besides queries, keys and values."""
     attend = owner.pattern.groups[0].attend
     found = {d.name for d in owner.pattern.inputs}
-    for x in (owner.decay, owner.delta, attend.where, attend.scale):
+    for x in (owner.decay, owner.delta, owner.logit, attend.where, attend.scale):
         for node in () if x is None else walk(x):
             if isinstance(node, e.TokenInput) or (
                 isinstance(node, e.Table) and node.name not in dict(owner.pattern.values)
@@ -70,6 +71,8 @@ def _inputs(owner: Recurrence) -> Iterator[str]:
 
 def _features(owner: Recurrence, made: BoundProgram, width: int) -> int:
     """Of a key: its own, or those of a polynomial of the score (1, x, products of two)."""
+    if owner.logit is not None:
+        return 1
     score = owner.pattern.groups[0].attend.score
     if score is None or _is_multiple(made.close(score)):
         return width

@@ -15,12 +15,14 @@ from attnlang.compiler.ir.program import (
     Assign,
     Attention,
     Branch,
+    PairProduct,
     Pool,
     Product,
     Recurrence,
     Rule,
     Select,
     SizeOf,
+    Turn,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import ONE, READOUTS, Map, tensors
@@ -142,7 +144,10 @@ def _steps(state: _Made) -> Iterator[StepReport]:
             case Pool(name=name, source=source, space=space):
                 tokens = made.tokens(lying[source]), made.tokens(space)
                 yield PoolStep(name, source, space.axes, str(step.reduction), tokens)
-            case Assign(name=name, value=value, space=space):
+            case (
+                Assign(name=name, value=value, space=space)
+                | Turn(name=name, value=value, space=space)
+            ):
                 reads = tuple(dict.fromkeys(tensors(value)))
                 reader = value.function if isinstance(value, Map) else None
                 readout = reader if reader in READOUTS else None
@@ -236,9 +241,14 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
     )
 
 
-def _products(made: Product, branch: Branch, here: BoundStep, bound: BoundProgram) -> int:
-    """FLOPs of every token of a side times every vector of a table."""
+def _products(
+    made: Product | PairProduct, branch: Branch, here: BoundStep, bound: BoundProgram
+) -> int:
+    """FLOPs of every token of a side times every vector of a table, or of one for every pair."""
     frame = bound.frame
+    if isinstance(made, PairProduct):
+        keys = sum(bound.tokens(s) for s in here.keys.values())
+        return 3 * frame.head_dim * here.heads * bound.tokens(here.query) * keys
     decl = next(i for i in frame.pattern.inputs if i.name == made.table)
     shape = input_shape(decl, None, frame, 1)[decl.dims[:1] == ("batch",) :]
     vectors = math.prod(shape[made.by_head : -1])

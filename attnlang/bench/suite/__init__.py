@@ -1,0 +1,1 @@
+"""``attnlang bench suite``: attnlang beside what else there is, on the workloads of papers."""

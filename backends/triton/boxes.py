@@ -1,0 +1,127 @@
+"""A plan of boxes as the small integer tensors that kernels walk.
+
+A box of keys is cut into tiles from its own first key, so no tile hangs over an edge that the
+pattern does not have. Its tiles that every query attends are themselves a box; what is around it
+is left and right of it on one axis, inside it on those before, and anywhere on those after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from attnlang.compiler.layout.cost import slots
+from attnlang.compiler.plan.boxes import Box, BoxTable, Everything
+from attnlang.compiler.plan.table import IntArray
+
+Spans = list[tuple[IntArray, IntArray]]
+"""Of every axis, the first tile and the tile after the last, for every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Box ``i`` of row ``r``, ``offsets[r] <= i < offsets[r + 1]``, is ``boxes[i]``: the place of
+    its first key, then for each axis how far its next key is, the keys of a tile, the tiles, and
+    the keys before the box ends, which may cut the last tile short."""
+
+    offsets: torch.Tensor
+    boxes: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class BoxWalk:
+    """rows: query tiles, for each class of heads. block: slots of a tile of keys at most.
+
+    whole: has every tile of the full boxes a key in each of its slots?
+    """
+
+    rows: int
+    partial: Boxes
+    full: Boxes
+    block: int
+    whole: bool
+
+
+def box_walk(tables: Sequence[BoxTable], device: torch.device) -> BoxWalk:
+    """The boxes of all classes of heads, the rows of one after those of another."""
+    every = [box for table in tables for box in table.boxes]
+    axes = max((len(box.k_tile) for box in every), default=1)
+    block = max((slots(math.prod(box.k_tile)) for box in every), default=1)
+    rows = sum(part.q.tiles for part in tables[0].parts)
+    found: dict[bool, list[tuple[IntArray, IntArray]]] = {True: [], False: []}
+    top = 0
+    for table in tables:
+        for part in table.parts:
+            for box in part.boxes:
+                for full, spans in _pieces(box):
+                    found[full].append(_records(box, spans, top, axes))
+            top += part.q.tiles
+    whole = all(
+        math.prod(box.k_tile) == block and (isinstance(box, Box) or box.k.size % block == 0)
+        for box in every
+        if box.full
+    )
+    made = {full: _joined(parts, top, axes, device) for full, parts in found.items()}
+    return BoxWalk(rows, made[False], made[True], block, whole)
+
+
+def _pieces(box: Box | Everything) -> Iterator[tuple[bool, Spans]]:
+    """Parts of a box that are boxes of tiles, and whether every pair of theirs attends."""
+    if isinstance(box, Everything):
+        zeros = np.zeros(box.q.tiles, dtype=np.int64)
+        yield True, [(zeros, zeros + box.tiles_of_keys)]
+        return
+    whole, core = [], []
+    starts, counts = (box.per_row(lambda r: r.full_starts), box.per_row(lambda r: r.full_counts))
+    lengths = box.per_row(lambda r: r.counts)
+    for start, count, length, tile in zip(starts, counts, lengths, box.k_tile, strict=True):
+        first = np.where(count > 0, -(-start // tile), 0)
+        last = np.where(count > 0, np.maximum((start + count) // tile, first), 0)
+        whole.append((np.zeros_like(first), -(-length // tile)))
+        core.append((first, last))
+    yield True, core
+    for i, (first, last) in enumerate(core):
+        for side in ((whole[i][0], first), (last, whole[i][1])):
+            yield False, [*core[:i], side, *whole[i + 1 :]]
+
+
+def _records(box: Box | Everything, spans: Spans, top: int, axes: int) -> tuple[IntArray, IntArray]:
+    """The rows of a box that have tiles in some spans, and their numbers, see :class:`Boxes`."""
+    rows = len(spans[0][0])
+    if isinstance(box, Everything):
+        firsts, counts = [np.zeros(rows, dtype=np.int64)], [np.full(rows, box.k.size)]
+        steps, lengths = [1], [box.k.size]
+    else:
+        firsts, counts = box.per_row(lambda r: r.starts), box.per_row(lambda r: r.counts)
+        steps, lengths = [r.step for r in box.reaches], list(box.k.lengths)
+    base = np.full(rows, box.k.start, dtype=np.int64)
+    numbers: list[IntArray] = []
+    stride = 1
+    for i in reversed(range(len(lengths))):
+        first, last = spans[i]
+        skipped = first * box.k_tile[i]
+        base = base + (firsts[i] + skipped * steps[i]) * stride
+        pace, tile = (np.full(rows, x, dtype=np.int64) for x in (steps[i] * stride, box.k_tile[i]))
+        numbers = [pace, tile, np.maximum(last - first, 0), counts[i] - skipped, *numbers]
+        stride *= lengths[i]
+    for _ in range(axes - len(lengths)):
+        one = np.ones(rows, dtype=np.int64)
+        numbers = [one, one, one, one, *numbers]
+    table = np.stack([base, *numbers], axis=1)
+    live = (table[:, 3::4] > 0).all(axis=1)
+    return top + np.flatnonzero(live), table[live]
+
+
+def _joined(
+    parts: list[tuple[IntArray, IntArray]], rows: int, axes: int, device: torch.device
+) -> Boxes:
+    at = np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, dtype=np.int64)
+    order = np.argsort(at, kind="stable")
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=rows))))
+    width = 1 + 4 * axes
+    table = np.concatenate([p[1] for p in parts])[order] if len(at) else np.zeros((1, width))
+    return Boxes(*(torch.as_tensor(x, dtype=torch.int32, device=device) for x in (offsets, table)))

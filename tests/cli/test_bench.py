@@ -1,0 +1,45 @@
+"""``attnlang bench suite`` from its words to its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from attnlang.bench.suite import run as suite
+from attnlang.bench.suite.contender import Contender
+from attnlang.bench.suite.measure import Patience
+from tests.bench.conftest import absent, tiny_step
+from tests.cli.conftest import Run
+
+
+def test_the_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(suite.flex, "CONTENDER", Contender("flex", absent))
+    monkeypatch.setattr(suite, "steps", lambda scale, only: (tiny_step("window"),))
+    monkeypatch.setitem(suite.PATIENCE, "quick", Patience(0.0, 60.0, 1))  # type: ignore[arg-type]
+    done = run("bench", "suite", "--quick", "--device", "cpu", "--json", "--out", "results")
+    assert done.code == 0
+    assert done.json["rows"][0]["workload"] == "window"
+    assert done.json["circumstances"]["versions"]["torch"] == torch.__version__
+    assert "1/1 window" in done.err
+    (written,) = (tmp_path / "results").glob("*.json")
+    assert json.loads(written.read_text(encoding="utf-8")) == done.json
+    assert len(list((tmp_path / "results").glob("*.svg"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("suite", "--only", "nobody"), "no workload begins with `nobody`"),
+        (("plan", "--quick"), "`bench plan` takes no `--quick`"),
+        (("suite", "--device", "cuda"), "PyTorch sees no GPU"),
+    ],
+)
+def test_mistakes(run: Run, words: tuple[str, ...], message: str) -> None:
+    if torch.cuda.is_available() and "cuda" in words:
+        pytest.skip("there is a GPU")
+    done = run("bench", *words)
+    assert done.code == 2
+    assert message in done.err

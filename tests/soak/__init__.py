@@ -1,0 +1,1 @@
+"""The soak: random patterns, shapes, dtypes and backends until the time is over."""
