@@ -51,6 +51,11 @@ class Call:
     need_lse: bool = True
 
 
+def rowed(x: torch.Tensor) -> torch.Tensor:
+    """With features one behind the other: so kernels read them, whatever the strides say."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """Half precisions accumulate in float32; float32 and float64 in themselves."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

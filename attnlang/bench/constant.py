@@ -28,10 +28,10 @@ TARGET = 1.1
 
 
 def lengths(shortest: int, longest: int, bytes_each: int, free: int) -> list[int]:
-    """Doubling lengths whose tensors, ten times over, fit the memory there is."""
+    """Doubling lengths whose tensors, six times over, fit the memory there is."""
     found = []
     n = shortest
-    while n <= longest and 10 * bytes_each * n <= free:
+    while n <= longest and 6 * bytes_each * n <= free:
         found.append(n)
         n *= 2
     return found

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from attnlang.backends.blocked.program import Step
 from attnlang.backends.blocked.schedule import View
-from attnlang.backends.call import accumulation_dtype
+from attnlang.backends.call import accumulation_dtype, rowed
 
 Tensor = torch.Tensor
 PART_BYTES = 8 << 20
@@ -42,13 +42,8 @@ def fused(q: Tensor, k: Tensor, v: Tensor, batches: Batches) -> tuple[Tensor, Te
     Returns outputs ``[G, rows of all batches, M, Dv]`` in batch order and their lse
     ``[G, rows, M]``, which carries no gradient.
     """
-    out, lse = _Fused.apply(_rowed(q), _rowed(k), _rowed(v), batches)  # type: ignore[no-untyped-call]
+    out, lse = _Fused.apply(rowed(q), rowed(k), rowed(v), batches)  # type: ignore[no-untyped-call]
     return out, lse
-
-
-def _rowed(x: Tensor) -> Tensor:
-    """The fused kernels of the CPU read features one behind the other, whatever the strides say."""
-    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 class _Fused(torch.autograd.Function):
@@ -79,7 +74,7 @@ class _Fused(torch.autograd.Function):
         q, k, v, out, lse = ctx.saved_tensors
         batches: Batches = ctx.batches
         dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        grad, at = _rowed(grad), 0
+        grad, at = rowed(grad), 0
         for step in batches.steps:
             for part in _parts(step, k, batches.size):
                 rows = slice(at, at + len(part.batch.rows))

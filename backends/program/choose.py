@@ -27,7 +27,7 @@ def candidate_scores(
     attend = problem.groups[0].attend
     default = scale if scale is not None else q.shape[-1] ** -0.5
     factor = default if attend.scale is None else pairs.value(attend.scale).to(dtype)
-    pairs.score = raw * factor
+    pairs.score, pairs.whole = raw * factor, allowed
     scores = pairs.score if attend.score is None else pairs.value(attend.score).to(dtype)
     return scores.expand(raw.shape), allowed
 

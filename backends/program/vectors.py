@@ -87,6 +87,12 @@ class Vectors:
                 like = self._wide(x)
                 places = torch.eye(like.shape[2], dtype=self.dtype, device=self.device)
                 return Value(places.expand(*like.shape[:2], -1, -1))
+            case Map(function="join_heads", arguments=(x,)):
+                wide = self._wide(x)
+                joined = wide.transpose(1, 2).flatten(2)[:, None]
+                return Value(joined.expand(-1, wide.shape[1], -1, -1))
+            case Map(function="split_heads", arguments=(x,)):
+                return Value(_shares(self._wide(x)))
             case Map(function="pinv", arguments=(x,)):
                 return Value(_pinv(self._wide(x)))
             case Map(function="rotate", arguments=(x, angle)):
@@ -174,6 +180,14 @@ ARITHMETIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "*": torch.mul,
     "/": torch.true_divide,
 }
+
+
+def _shares(x: torch.Tensor) -> torch.Tensor:
+    """``[B, H, N, H * D]`` -> ``[B, H, N, D]``: head h has the features from h * D on."""
+    heads = x.shape[1]
+    if x.shape[-1] % heads:
+        raise ArgumentError(f"`split_heads`: {x.shape[-1]} features are no shares of {heads} heads")
+    return torch.stack([x[:, h].chunk(heads, -1)[h] for h in range(heads)], 1)
 
 
 def _pinv(x: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from attnlang.backends.blocked.attend import element, known_of, reads_runtime
 from attnlang.backends.blocked.edit import fill_empty
 from attnlang.backends.blocked.places import Places
-from attnlang.backends.call import Call
+from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
 from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
@@ -40,6 +41,7 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     Raises Unsupported for tensors on the CPU (unless Triton interprets) and for float64.
     """
     _check(call)
+    call = replace(call, q=rowed(call.q), k=rowed(call.k), v=rowed(call.v))
     if not _needs_plan(call):
         return _run(call, None)
     if not reads_runtime(call):

@@ -38,9 +38,9 @@ from attnlang.compiler.ir.pattern import Attend, PatternIR
 
 def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """The gradient of q: the forward walk once more."""
-    w = Writer(pattern, attend, form, Side.Q)
+    w = Writer(pattern, attend, form, Side.Q, packed=form.packs)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin)
+    tile_of_queries(begin, w.packed)
     w.row(begin)
     for tensor, head in (
         ("q", "head"),
@@ -56,7 +56,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
     begin.let("d_result", w.read("d_out", Side.Q, "DV"))
-    row_values(begin)
+    row_values(w, begin)
     begin.let("slope_q", op("zeros")(Listed((Name("ROWS"), Name("PADDED_D"))), FLOAT32))
     mine = standing_leaves(w, Side.Q)
     begin_leaves(w, begin, mine)
@@ -100,9 +100,9 @@ def query_step(w: Writer, block: Block, whole: bool) -> tuple[Lowering, X | None
     return moving, steep
 
 
-def row_values(block: Block, *, whole: bool = False) -> None:
+def row_values(w: Writer, block: Block, *, whole: bool = False) -> None:
     """What is read of each query: its lse in base 2, and the shift of its slopes."""
-    at, real = Name("place_q"), Name("real_q")
+    at, real = w.at, Name("real_q")
 
     def read(rows: str, nothing: float) -> X:
         if whole:
@@ -135,7 +135,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             whole = w.whole(partial)
             block.let("query", w.read("q", Side.Q, "D", whole=whole))
             block.let("d_result", w.read("d_out", Side.Q, "DV", whole=whole))
-            row_values(block, whole=whole)
+            row_values(w, block, whole=whole)
             moving = w.lowering(block)
             block.let(
                 "dots",

@@ -58,7 +58,7 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
     w.places(tile, Side.Q, Name("tile_q"))
     tile.let("query", w.read("q", Side.Q, "D"))
     tile.let("d_result", w.read("d_out", Side.Q, "DV"))
-    row_values(tile)
+    row_values(w, tile)
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:

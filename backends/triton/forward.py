@@ -30,9 +30,9 @@ from attnlang.compiler.ir.pattern import Attend, PatternIR
 
 def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """out and lse, one program for each query tile of each head."""
-    w = Writer(pattern, attend, form, Side.Q)
+    w = Writer(pattern, attend, form, Side.Q, packed=form.packs)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin)
+    tile_of_queries(begin, w.packed)
     w.row(begin)
     head_pointer(begin, "out", Name("head"))
     names = row_pointers(begin, form)
@@ -55,7 +55,7 @@ def row_pointers(begin: Block, form: Form) -> list[str]:
 def finish(w: Writer, end: Block) -> None:
     """Output and lse stored, a sink beside what the walk has seen."""
     if w.form.sink:
-        at = Name("sink_head") + Name("place_q")
+        at = Name("sink_head") + w.at
         join(end, op("load")(at, mask=Name("real_q"), other=0.0) * LOG2_E, None)
     norm = divide(end)
     w.write(end, "out", Side.Q, "DV", Name("result"))

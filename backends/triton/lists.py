@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attnlang.backends.blocked.sets import Granules, SetRead, may_and_must, members, set_read
+from attnlang.backends.blocked.sets import Ints, SetRead, may_and_must, members, set_read
 from attnlang.backends.call import Call
 from attnlang.backends.triton.choices import LARGEST_TILE
 from attnlang.compiler.ir.expr import Side
@@ -46,7 +46,8 @@ class ListWalk:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What no set decides. standing: tokens of each side's granules, padded to blocks. may, must:
+    """What no set decides. standing: tokens of each side's granules, padded to blocks; the queries'
+    once for every head of those that stand together. may, must:
     does the rest of the condition leave a pair of granules anything, everything?"""
 
     made: SetRead
@@ -80,12 +81,17 @@ def _pairs(made: SetRead, problem: Problem) -> int:
 def _prepare(made: SetRead, call: Call) -> Prepared:
     device = call.q.device
     sides = {Side.Q: made.q, Side.K: made.k}
-    blocks = {side: _block(x.tokens.shape[1]) for side, x in sides.items()}
+    # Heads of one set stand together, each token once for every head.
+    together = 1 if made.heads == "head" else call.problem.heads // call.problem.kv_heads
+    standing = {
+        Side.Q: np.repeat(made.q.tokens, together, axis=1), Side.K: made.k.tokens
+    }  # fmt: skip
+    blocks = {side: _block(x.shape[1]) for side, x in standing.items()}
     may, must = (x.to(device) for x in may_and_must(made, call.problem))
     return Prepared(
         made,
         blocks,
-        {side: _int32(_padded(x, blocks[side]), device) for side, x in sides.items()},
+        {side: _int32(_padded(x, blocks[side]), device) for side, x in standing.items()},
         {side: _int32(x.tokens, device) for side, x in sides.items()},
         may,
         must,
@@ -99,9 +105,9 @@ def _block(capacity: int) -> int:
     return -(-capacity // LARGEST_TILE) * LARGEST_TILE
 
 
-def _padded(x: Granules, block: int) -> np.ndarray:
-    extra = block - x.tokens.shape[1]
-    return np.pad(x.tokens, ((0, 0), (0, extra)), constant_values=-1).ravel()
+def _padded(tokens: Ints, block: int) -> Ints:
+    extra = block - tokens.shape[1]
+    return np.pad(tokens, ((0, 0), (0, extra)), constant_values=-1).ravel()
 
 
 def walks(call: Call, one: Prepared) -> tuple[torch.Tensor, ListWalk, ListWalk]:

@@ -258,7 +258,7 @@ class Lowering:
         inside: X | None = None
         for i, (index, value) in enumerate(zip(indices, values, strict=True)):
             if len(sides) == 2 and not isinstance(index, Literal | Name):
-                index = self._body().let(f"index_{i}", index)
+                index = self._fresh(f"index_{i}", index)
             offset = offset + index * self.argument(a.TableStride(x.name, i))
             size: X = self.argument(a.TableSize(x.name, i))
             if not value.sides:
@@ -279,13 +279,18 @@ class Lowering:
             value = self._lower(index, False)
             if value.sides:
                 code = self._spread(self._named(value), frozenset(Side)).code
-                code = self._body().let(f"entry_{i}", code)
+                code = self._fresh(f"entry_{i}", code)
                 size = self.argument(a.TableSize(x.name, i))
                 flat = code if flat is None else flat * size + code
                 inside = both(inside, (code >= 0) & (code < size))
         assert flat is not None
         assert inside is not None
         return flat.to(INT32), inside
+
+    def _fresh(self, name: str, code: X) -> Name:
+        """A matrix under a name of its own: what reads it is written later than other matrices."""
+        body = self._body()
+        return body.let(f"{name}_{len(body.statements)}", code)
 
     def _body(self) -> Block:
         """Where the side that moves is read: matrices are worked out after it."""

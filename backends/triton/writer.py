@@ -65,6 +65,11 @@ class Form:
     boxed: bool = False
     listed: bool = False
 
+    @property
+    def packs(self) -> bool:
+        """Do the queries of heads that share keys stand together where granules do?"""
+        return self.listed and not self.by_head
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -135,8 +140,10 @@ class Writer:
         place = Name(f"place_{side}")
         if self.packed and side is self.fixed:
             slots = block.let("slots", slots)
-            block.let("member", slots % Name("group"))
-            slots = slots // Name("group")
+            whose = slots % (size * Name("PARTS")) if self.form.listed else slots
+            block.let("member", whose % Name("group"))
+            # Tables of granules hold each token once for every head.
+            slots = slots if self.form.listed else slots // Name("group")
         if self.fixed in self.form.closed:
             length = Name(f"length_{side}")
             if side is not self.fixed:

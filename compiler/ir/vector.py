@@ -134,7 +134,10 @@ ONE_HOT = "one_hot"
 """one_hot(x): a feature for each token of x, 1 at its own: as values, an attention's weights."""
 PINV = "pinv"
 """pinv(x): six steps towards the inverse of the matrix of a tensor's tokens and features."""
-FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV)
+ACROSS_HEADS = ("join_heads", "split_heads")
+"""join_heads(x): the features of all heads one behind the other, in every head. split_heads(x): of
+these, each head its own share."""
+FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV, *ACROSS_HEADS)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
 

@@ -8,7 +8,30 @@ from attnlang.compiler.ir.pattern import InputDecl
 from attnlang.compiler.ir.program import Part
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.sema.draft import Draft
+from attnlang.compiler.sema.inputs import declare_input
+from attnlang.compiler.sema.scope import ARGUMENTS, TableName, TokenName, ValueName
 from attnlang.compiler.syntax import tree as t
+
+
+def own_input(node: t.Input, draft: Draft) -> None:
+    """``input doc: int[batch, n]``: what expressions read, and a tensor if it holds vectors."""
+    if node.name.id in ARGUMENTS:
+        draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
+    new = draft.define(node.name)
+    made = declare_input(node, draft.ctx, counts(draft)) if new else None
+    if made is None:
+        draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
+    else:
+        draft.inputs.append(made)
+        name = (
+            TokenName(made)
+            if made.sides
+            else TableName(made.name, made.kind, sum(d != "batch" for d in made.dims))
+        )
+        draft.ctx = draft.ctx.with_names(**{made.name: name})
+        space = tensor_space(node, made, draft) if draft.spaces else None
+        if space is not None:
+            draft.given[made.name] = draft.spaces[made.name] = space
 
 
 def counts(draft: Draft) -> dict[str, Expr]:

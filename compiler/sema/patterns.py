@@ -27,8 +27,7 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.budget import within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, expression, typed
-from attnlang.compiler.sema.given import counts, tensor_space
-from attnlang.compiler.sema.inputs import declare_input
+from attnlang.compiler.sema.given import own_input
 from attnlang.compiler.sema.levels import check_level
 from attnlang.compiler.sema.numbers import with_channel
 from attnlang.compiler.sema.parts import part, pool
@@ -42,14 +41,12 @@ from attnlang.compiler.sema.programs import (
 )
 from attnlang.compiler.sema.rows import check_empty_rule
 from attnlang.compiler.sema.scope import (
-    ARGUMENTS,
     RESERVED,
     AxisName,
     Binding,
     ChoiceName,
     Context,
     TableName,
-    TokenName,
     ValueName,
 )
 from attnlang.compiler.sema.selects import select
@@ -233,23 +230,7 @@ def _statement(node: t.Statement, draft: Draft) -> None:
         case t.Extra():
             _extra(node, draft)
         case t.Input():
-            if node.name.id in ARGUMENTS:
-                draft.ctx.error("AL108", node.name.span, "choose another name", name="index")
-            new = draft.define(node.name)
-            made = declare_input(node, draft.ctx, counts(draft)) if new else None
-            if made is None:
-                draft.ctx = draft.ctx.with_names(**{node.name.id: ValueName(None)})
-            else:
-                draft.inputs.append(made)
-                name = (
-                    TokenName(made)
-                    if made.sides
-                    else TableName(made.name, made.kind, sum(d != "batch" for d in made.dims))
-                )
-                draft.ctx = draft.ctx.with_names(**{made.name: name})
-                space = tensor_space(node, made, draft) if draft.spaces else None
-                if space is not None:
-                    draft.given[made.name] = draft.spaces[made.name] = space
+            own_input(node, draft)
         case t.Require():
             condition = boolean(node.condition, draft.ctx, "a requirement")
             if condition is not None and check_level(

@@ -250,13 +250,13 @@ SHOWN: dict[str, Shown] = {
     "mvar": Shown({"window": 3}, {"n": 85}, {"n": 1365}, inputs=scales),
     "tesa": Shown({"window_y": 2, "window_x": 2, "shift": 1}, tile=(2, 2, 2)),
     "swap_ca_3d": Shown({"window_t": 2, "window_y": 2, "window_x": 2}, tile=(2, 2, 2)),
-    "factorized_st": Shown(tile=(1, 8)),
-    "divided_st_cls": Shown(tile=(1, 8)),
+    "factorized_st": Shown(tile=(8, 1)),
+    "divided_st_cls": Shown(tile=(8, 1)),
     "radial": Shown(
         {"block": 4},
         {"t": 8, "s": 16, "text": 8},
         {"t": 32, "s": 1560, "text": 256},
-        tile=None,
+        tile=(1, 4),
     ),
     "radial_token": Shown({"sink": False}, {"t": 16, "s": 8}, {"t": 16, "s": 1560}, tile=(1, 8)),
     # Poses.

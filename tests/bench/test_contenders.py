@@ -14,7 +14,7 @@ from attnlang.bench.suite.limits import TooSlow, within
 from attnlang.bench.suite.measure import Patience, admitted, measure
 from attnlang.bench.suite.pairwise import mask_mod
 from attnlang.bench.suite.run import WORKLOADS
-from attnlang.bench.suite.task import Task
+from attnlang.bench.suite.task import Task, counted
 from attnlang.bench.suite.torch_contenders import CONTENDERS, dense_mask
 from attnlang.bench.suite.truth import some, truth
 
@@ -38,6 +38,17 @@ def test_the_function_of_one_pair_is_the_mask(tiny: Task) -> None:
         assert bool(attends(b, h, q, k)) == bool(expected[b, h, q, k])
     found = dense_mask(tiny, inputs.batch, problem.heads)
     assert torch.equal(found, expected.expand(found.shape))
+
+
+def test_what_is_said_of_a_task(tiny: Task) -> None:
+    expected = mask(tiny.call.problem, tiny.call.inputs, torch.device("cpu"))[0]
+    later = torch.ones_like(expected).triu(1)
+    assert tiny.causal == (not (expected & later).any())
+    assert counted(tiny.call) == (int(expected.sum()), tiny.causal)
+    assert tiny.pairs in (None, int(expected.sum()))
+    assert (tiny.pairs is None) == (tiny.workload.definition is not None)
+    dense = expected.shape[0] * (expected[0].numel() + tiny.tokens) // 2
+    assert tiny.dense_pairs == (dense if tiny.causal else expected.numel())
 
 
 def test_everybody_agrees_with_the_reference(tiny: Task) -> None:

@@ -14,7 +14,7 @@ def lquery(call: Call) -> Floats:
     pad, length = call.inputs["pad"], call.params["length"]
     out = np.zeros((*call.q.shape[:3], wv.shape[1]))
     for b, h in call.rows():
-        states, k, v = call.sequence(b, h)
+        states, k, v = (np.concatenate(list(x[b]), axis=1) for x in (call.q, call.k, call.v))
         for i in range(len(states)):
             window = [j for j in range(max(0, i - length + 1), i + 1) if not pad[b, j]]
             recent = mean([states[j] for j in window]) if window else np.zeros(states.shape[1])

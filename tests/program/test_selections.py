@@ -299,3 +299,38 @@ def test_what_a_set_is_read_of_changes_the_hash() -> None:
     found = {parse(body.format(amount=x, more=y)).hash for x, y in forms}
     assert len(found) == len(forms)
     assert isinstance(attnlang.parse("pattern p:\n" + body.format(amount="2", more="")).hash, str)
+
+
+@pytest.mark.parametrize("backend", ["reference", "blocked"])
+def test_numbers_of_other_tokens_are_tables(backend: str) -> None:
+    """Where tokens are others, a number is read at its place, and keeps its slope."""
+    p = parse(
+        "    over n\n    part b = range(3)\n    pool copies[n, b] = first(q)\n"
+        "    past = attend where causal(n)\n    z = lse(past)\n"
+        "    every = attend where k.n <= q.n\n    own = count(every)\n"
+        "    some = attend copies, k, v where k.n % 3 == q.b and k.n < own[q.n] empty zero\n"
+        "    g = lse(some)\n    shared = some * exp(q.g - z[head, q.n])\n"
+        "    pool total[n] = sum(shared)\n    return total\n"
+    )
+    q, k, v = qkv(10, 10)
+    whole = parse("    over n\n    attend where causal(n)\n").compile("reference")
+    found, expected = p.compile(backend)(q, k, v), whole(q, k, v)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    for a, b in zip(
+        *(torch.autograd.grad(x.square().sum(), (q, k, v)) for x in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
+def test_row_max_in_a_score() -> None:
+    """The largest score of the query's candidates."""
+    p = parse(
+        "    over n\n    select r[head, n, n] from q, k where k.n <= q.n\n"
+        "        score row_max(s) - s\n        above 1.0\n"
+        "    attend where r[head, q.n, k.n] empty zero\n"
+    )
+    q, k, v = qkv(9, 9)
+    s = (8**-0.5 * q @ k.repeat_interleave(2, 1).mT).detach()
+    past = torch.tril(torch.ones(9, 9, dtype=torch.bool))
+    top = s.masked_fill(~past, -torch.inf).amax(-1, keepdim=True)
+    assert torch.equal(p.compile("reference").select(q, k, v)["r"], past & (top - s > 1.0))

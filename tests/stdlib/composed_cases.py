@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 import attnlang
-from tests.oracles import branches, channels, dense, latent, pooled_queries, trees
+from tests.oracles import branches, channels, dense, latent, long_short, pooled_queries, trees
 from tests.oracles.composed import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
     name: oracle
-    for family in (branches, channels, dense, latent, pooled_queries, trees)
+    for family in (branches, channels, dense, latent, long_short, pooled_queries, trees)
     for name, oracle in family.ORACLES.items()
 }
 Shape = tuple[int, ...]
@@ -74,6 +74,9 @@ def biases(heads: int, agents: int, y: int, x: int) -> dict[str, Shape]:
     read = {"ha": (heads, y, agents), "wa": (heads, x, agents)}
     return {"an": (heads, agents, 7, 7), "na": (heads, agents, 7, 7), **pooled, **read}
 
+
+DUAL = ("long_gain", "long_shift", "short_gain", "short_shift")
+"""The weights of Transformer-LS's two norms."""
 
 CASES: list[Case] = [
     *(
@@ -209,8 +212,8 @@ CASES: list[Case] = [
             {"n": 8},
             {"length": length},
             2,
-            1,
-            widths=(6, 6),
+            2,
+            widths=(3, 3),
             learned={f"{n}_weights": (2, 3, 6) for n in ("query", "key", "value")},
             inputs={"pad": [[True] * 3 + [False] * 5, [i in (0, 4, 5) for i in range(8)]]},
         )
@@ -257,5 +260,19 @@ CASES: list[Case] = [
     *(
         Case("nystrom", {"n": n}, {"landmarks": m}, 4)
         for n, m in ((12, 4), (13, 4), (5, 5), (6, 1))
+    ),
+    *(
+        Case(
+            "long_short",
+            {"n": n},
+            {"slots": r, "window": w},
+            2,
+            2,
+            widths=(3, 3),
+            inputs=pad,
+            learned={"scores": (2, n, 2, r), **dict.fromkeys(DUAL, (6,))},
+        )
+        for n, r, w in ((11, 2, 3), (8, 3, 4), (5, 1, 1))
+        for pad in ({}, {"pad": [[i > n - 3 for i in range(n)], [i == 1 for i in range(n)]]})
     ),
 ]

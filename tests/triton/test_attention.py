@@ -108,12 +108,15 @@ def test_half_precision() -> None:
     assert found[1].dtype is torch.float32
 
 
-def test_strided_tensors_are_read_as_they_are() -> None:
+@pytest.mark.parametrize("dims", [(1, 2), (2, 3)])
+def test_strided_tensors_are_read_as_they_are(dims: tuple[int, int]) -> None:
+    """Tokens or features in front: where features lie apart they are brought together."""
     case = Case("causal", {"n": 40}, {}, 2)
     call = call_of(case, kv_heads=2)
     op = case.pattern.compile("triton")
     swapped = [
-        x.to(DEVICE).transpose(1, 2).contiguous().transpose(1, 2) for x in (call.q, call.k, call.v)
+        x.to(DEVICE).transpose(*dims).contiguous().transpose(*dims)
+        for x in (call.q, call.k, call.v)
     ]
     plain = op(call.q.to(DEVICE), call.k.to(DEVICE), call.v.to(DEVICE))
     torch.testing.assert_close(op(*swapped), plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,31 +24,10 @@ BODIES = {
 }
 
 
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any], tuple[int, ...]]]:
-    """What is launched: kernel, arguments, grid; walks of few keys are shared too."""
-    seen: list[tuple[str, dict[str, Any], tuple[int, ...]]] = []
-    load = launch.load
-
-    class Kernel:
-        def __init__(self, name: str, function: Any) -> None:
-            self.name, self.function = name, function
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Any:
-            def run(**given: Any) -> None:
-                seen.append((self.name, given, grid))
-                self.function[grid](**given)
-
-            return run
-
-    def loaded(text: str) -> Any:
-        functions = vars(load(text)).items()
-        return SimpleNamespace(**{n: Kernel(n, f) for n, f in functions})
-
-    monkeypatch.setattr(launch, "load", loaded)
+@pytest.fixture(autouse=True)
+def short_walks_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "FEWEST_KEYS", 16)
     monkeypatch.setattr(launch, "IDLE", 64)
-    return seen
 
 
 def call_of(body: str, queries: int, keys: int, heads: int, kv_heads: int) -> AttentionCall:

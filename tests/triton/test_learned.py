@@ -29,6 +29,10 @@ SCORES: dict[str, tuple[str, dict[str, str], str]] = {
     "of tokens": (LINE, {"w": "float[batch, n]"}, "s + q.w * k.w"),
     "of tokens and heads": (LINE, {"w": "float[head, n]"}, "s * exp(k.w) - q.w"),
     "by the score": (LINE, {"bias": "float[6]"}, "s + bias[int(2.0 * clamp(s, -1.0, 1.0)) + 2]"),
+    "several at different places": (
+        LINE, {"a": "float[head, 150, 41]", "b": "float[head, 41]"},
+        f"s + a[head, q.n, {DISTANCE}] + b[head, {DISTANCE}] - b[head, k.n]",
+    ),
     "in two dimensions": (
         PLANE, {"bias": "float[head, 7, 7]"}, "s + bias[head, q.y - k.y + 3, q.x - k.x + 3]"
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -74,3 +76,10 @@ def test_few_queries_share_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "FEWEST_KEYS", 8)
     monkeypatch.setattr(launch, "IDLE", 64)
     compare(next(c for c in LINES if c.q_offset), 0.6, 1)
+
+
+def test_heads_that_share_a_set_stand_together(launched: list[Any]) -> None:
+    """Of single queries: a program has one for all heads that share its keys."""
+    compare(LINES[1], 0.3, 1)
+    grids = {name: grid for name, _, grid in launched}
+    assert grids["forward"][:2] == grids["query_gradient"][:2] == (37, 2)

@@ -7,7 +7,7 @@ rest in torch operations, and run-time tensors are read where they lie.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, assert_never
 
 import numpy as np
@@ -25,6 +25,8 @@ Value: TypeAlias = Any
 MaskMod: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float64}
 _BITS = 31
+STRIP = 1 << 20
+"""Pairs of a mask that are worked out at once."""
 
 
 def mask_mod(problem: Problem, inputs: Inputs) -> MaskMod:
@@ -41,6 +43,20 @@ def mask_mod(problem: Problem, inputs: Inputs) -> MaskMod:
         return found if isinstance(found, Tensor) else torch.full_like(q, found, dtype=torch.bool)
 
     return attends
+
+
+def strips(
+    problem: Problem, inputs: Inputs, batch: int, heads: int, device: torch.device
+) -> Iterator[tuple[slice, Tensor]]:
+    """The mask of all pairs, some queries at a time: which, and bool ``[B, H, queries, Nk]``."""
+    attends = mask_mod(problem, inputs)
+    b, h, q, k = (
+        torch.arange(count, device=device) for count in (batch, heads, problem.q_len, problem.k_len)
+    )
+    step = max(1, STRIP // (len(k) * heads * batch))
+    for first in range(0, len(q), step):
+        rows = slice(first, first + step)
+        yield rows, attends(b[:, None, None, None], h[:, None, None], q[rows, None], k)
 
 
 class _Pair:

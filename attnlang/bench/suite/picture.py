@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from attnlang.bench.suite.table import of
+from attnlang.bench.suite.table import of, others
 from attnlang.picture.palette import GRID, INK, LINES, PAPER, PAPER_EDGE, SOFT_INK
 
-MARKS = (
-    ("sdpa", "dense attention"),
-    ("sdpa + mask", "SDPA with the mask"),
-    ("flex", "FlexAttention"),
-)
+LABELS = {
+    "sdpa": "dense attention",
+    "sdpa + mask": "SDPA with the mask",
+    "flex": "FlexAttention",
+    "attnlang triton": "attnlang's Triton kernels",
+}
+"""What the legend calls contenders, where that is not their name."""
+COLOURS = (*LINES, "#8a949e", "#7a5195")
 LEFT, WIDTH, ROW, TOP, RIGHT = 190, 440, 24, 92, 40
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
@@ -25,7 +28,8 @@ def svg(result: Mapping[str, Any], direction: str = "forward") -> str:
     The hollow ring is the bound: what skipping alone could give over dense attention.
     """
     rows = [r for r in result["rows"] if of(r, "attnlang", direction, "median_s")]
-    values = [v for r in rows for v in _values(r, direction).values()]
+    marks = dict(zip(others(rows, direction), COLOURS, strict=False))
+    values = [v for r in rows for v in _values(r, direction, marks).values()]
     low = math.floor(math.log2(min([0.5, *values])))
     high = math.ceil(math.log2(max([2.0, *values])))
     height = TOP + ROW * len(rows) + 44
@@ -35,7 +39,8 @@ def svg(result: Mapping[str, Any], direction: str = "forward") -> str:
 
     what = "forward" if direction == "forward" else "forward and backward"
     title = f"How many times as fast attnlang is, {what}"
-    width = LEFT + WIDTH + RIGHT
+    legend = sum(40 + 6.6 * len(LABELS.get(name, name)) for name in marks) + 250
+    width = round(max(LEFT + WIDTH + RIGHT, legend))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img" aria-label="{title}" font-family="{_FONT}">',
@@ -43,7 +48,7 @@ def svg(result: Mapping[str, Any], direction: str = "forward") -> str:
         f'<rect x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="12" fill="{PAPER}" '
         f'stroke="{PAPER_EDGE}"/>',
         _text(20, 30, title, 15, INK, bold=True),
-        *_legend(),
+        *_legend(marks),
     ]
     for power in range(low, high + 1):
         value = 2.0**power
@@ -55,20 +60,22 @@ def svg(result: Mapping[str, Any], direction: str = "forward") -> str:
         shown = f"{value:g}×" if power >= 0 else f"1/{2**-power}×"
         parts.append(_text(x(value), height - 16, shown, 11, SOFT_INK, "middle"))
     for i, row in enumerate(rows):
-        parts += _row(row, direction, TOP + ROW * (i + 0.5), x)
+        parts += _row(row, direction, marks, TOP + ROW * (i + 0.5), x)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _values(row: Mapping[str, Any], direction: str) -> dict[str, float]:
+def _values(row: Mapping[str, Any], direction: str, marks: Iterable[str]) -> dict[str, float]:
     """Ratios by contender, and the bound's over dense attention as ``bound``."""
-    found = {name: of(row, name, direction, "ratio") for name, _ in MARKS}
+    found = {name: of(row, name, direction, "ratio") for name in marks}
     share = row.get("dense_share")
     found["bound"] = 1 / share if share else None
     return {name: value for name, value in found.items() if value}
 
 
-def _row(row: Mapping[str, Any], direction: str, y: float, x: Any) -> list[str]:
-    values = _values(row, direction)
+def _row(
+    row: Mapping[str, Any], direction: str, marks: Mapping[str, str], y: float, x: Any
+) -> list[str]:
+    values = _values(row, direction, marks)
     tokens = f"{row['tokens']:,}"
     parts = [
         _text(LEFT - 62, y + 4, row["workload"], 12, INK, "end"),
@@ -77,7 +84,7 @@ def _row(row: Mapping[str, Any], direction: str, y: float, x: Any) -> list[str]:
     ]
     if "bound" in values:
         parts.append(_ring(x(values["bound"]), y))
-    for (name, _), colour in zip(MARKS, LINES, strict=False):
+    for name, colour in marks.items():
         if name in values:
             parts.append(f'<circle cx="{x(values[name]):.1f}" cy="{y}" r="4.5" fill="{colour}"/>')
     return parts
@@ -87,9 +94,10 @@ def _ring(x: float, y: float) -> str:
     return f'<circle cx="{x:.1f}" cy="{y}" r="5.5" fill="none" stroke="{SOFT_INK}"/>'
 
 
-def _legend() -> list[str]:
+def _legend(marks: Mapping[str, str]) -> list[str]:
     parts, place = [], 20.0
-    for (_, label), colour in zip(MARKS, LINES, strict=False):
+    for name, colour in marks.items():
+        label = LABELS.get(name, name)
         parts.append(f'<circle cx="{place + 5}" cy="56" r="4.5" fill="{colour}"/>')
         parts.append(_text(place + 15, 60, label, 12, INK))
         place += 40 + 6.6 * len(label)

@@ -8,9 +8,8 @@ from typing import Any
 from attnlang.compiler.report.words import scaled, three
 
 Row = Mapping[str, Any]
-OTHERS = (("sdpa", "dense"), ("sdpa + mask", "mask"), ("flex", "flex"))
-"""Contenders with a column of their own, and its head."""
-LIBRARIES = ("natten", "flash-attn", "flash-linear-attention")
+SHORT = {"sdpa": "dense", "sdpa + mask": "mask", "attnlang triton": "triton"}
+"""What contenders are called at the head of a column, where that is shorter."""
 BLANK = "-"
 
 
@@ -41,16 +40,18 @@ def percent(x: float | None) -> str:
     return BLANK if x is None else f"{100 * x:.0f} %"
 
 
-def library(row: Row, direction: str) -> str:
-    """The library that knows this workload, and its time in ours."""
-    for name in LIBRARIES:
-        ratio = of(row, name, direction, "ratio")
-        if ratio is not None:
-            return f"{times(ratio)} {name}"
-    return BLANK
+def others(rows: Sequence[Row], direction: str) -> list[str]:
+    """Everybody but attnlang who was timed in some row, in the order of the records."""
+    names = [record["name"] for row in rows for record in row["contenders"] if record[direction]]
+    return [name for name in dict.fromkeys(names) if name != "attnlang"]
 
 
-def cells(row: Row) -> list[str]:
+def headings(names: Sequence[str]) -> list[str]:
+    return [SHORT.get(name, name) for name in names]
+
+
+def cells(row: Row, forward: Sequence[str], both: Sequence[str]) -> list[str]:
+    """One line of the table. forward, both: who has a column there."""
     ours = {d: of(row, "attnlang", d, "median_s") for d in ("forward", "both")}
     flops = of(row, "attnlang", "forward", "tflops")
     peak = of(row, "attnlang", "both", "peak_bytes")
@@ -63,28 +64,25 @@ def cells(row: Row) -> list[str]:
         milliseconds(row.get("plan_s")),
         milliseconds(ours["forward"]),
         BLANK if flops is None else scaled(1e12 * flops, ""),
-        *(times(of(row, name, "forward", "ratio")) for name, _ in OTHERS),
+        *(times(of(row, name, "forward", "ratio")) for name in forward),
         percent(bound_share(row, "forward")),
         milliseconds(ours["both"]),
-        *(times(of(row, name, "both", "ratio")) for name, _ in OTHERS),
+        *(times(of(row, name, "both", "ratio")) for name in both),
         BLANK if peak is None else scaled(peak, "B"),
     ]
 
 
-HEAD = (
-    "workload", "tokens", "dens.", "waste", "plan", "fwd ms", "FLOP/s",
-    *(name for _, name in OTHERS), "of bound", "f+b ms", *(name for _, name in OTHERS), "peak",
-)  # fmt: skip
-
-
 def table(result: Row) -> str:
     """The result for a terminal. Ratios are times as long as attnlang took."""
-    rows = [list(HEAD), *(cells(row) for row in result["rows"])]
-    widths = [max(len(r[i]) for r in rows) for i in range(len(HEAD))]
+    forward, both = (others(result["rows"], d) for d in ("forward", "both"))
+    head = ["workload", "tokens", "dens.", "waste", "plan", "fwd ms", "FLOP/s", *headings(forward)]
+    head += ["of bound", "f+b ms", *headings(both), "peak"]
+    rows = [head, *(cells(row, forward, both) for row in result["rows"])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
     about = (
         f"{result['device']}, {result['scale']} sizes, {result['dtype']}, "
-        f"{result['threads']} threads. plan in ms; dense, mask, flex: how many times as long as "
+        f"{result['threads']} threads. plan in ms; of others, how many times as long as "
         "attnlang they took; of bound: dense attention's time times the share of its pairs that "
         "attend, over ours."
     )
@@ -105,8 +103,6 @@ def asides(rows: Sequence[Row]) -> list[str]:
                 seconds = record["seconds"].get(what)
                 if seconds is not None:
                     parts.append(f"{record['name']} {what.replace('_', ' ')} {three(seconds)} s")
-        if library(row, "forward") != BLANK:
-            parts.append(library(row, "forward"))
         if parts:
             lines.append(f"{row['workload']}: {', '.join(parts)}")
     return [*lines, "", *absences(rows)]
@@ -136,10 +132,10 @@ def _listed(names: Sequence[str], of_all: int) -> str:
 
 def markdown(result: Row) -> str:
     """The result for a README: how many times as fast attnlang is."""
-    names = [head for _, head in OTHERS]
+    forward, both = (others(result["rows"], d) for d in ("forward", "both"))
     head = [
-        "workload", "tokens", "density", "waste", *(f"forward, {n}" for n in names), "of the bound",
-        *(f"with backward, {n}" for n in names),
+        "workload", "tokens", "density", "waste", *(f"forward, {n}" for n in headings(forward)),
+        "of the bound", *(f"with backward, {n}" for n in headings(both)),
     ]  # fmt: skip
     lines = [head, ["---"] * len(head)]
     for row in result["rows"]:
@@ -150,9 +146,9 @@ def markdown(result: Row) -> str:
                 f"{row['tokens']:,}" if "tokens" in row else BLANK,
                 BLANK if density is None else f"{100 * density:.2g} %",
                 BLANK if waste is None else three(waste),
-                *(_fold(of(row, name, "forward", "ratio")) for name, _ in OTHERS),
+                *(_fold(of(row, name, "forward", "ratio")) for name in forward),
                 percent(bound_share(row, "forward")),
-                *(_fold(of(row, name, "both", "ratio")) for name, _ in OTHERS),
+                *(_fold(of(row, name, "both", "ratio")) for name in both),
             ]
         )
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

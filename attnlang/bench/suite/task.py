@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,9 +16,11 @@ from attnlang.api import parse
 from attnlang.backends import registry
 from attnlang.backends.arguments import check_inputs
 from attnlang.backends.blocked.attend import known_of
+from attnlang.backends.blocked.sets import set_read
 from attnlang.backends.call import Call
 from attnlang.backends.program.run import Runner
 from attnlang.bench.suite.limits import TooSlow, within
+from attnlang.bench.suite.pairwise import strips
 from attnlang.bench.suite.workload import Inputs, Shape, Workload
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
@@ -34,7 +37,7 @@ class Task:
 
     call: one softmax, or one sum over pairs, on q ``[B, H, N, D]``, k and v ``[B, Hkv, N, D]``;
     what every output is held to. run: attnlang's function of q, k, v by backend. plan: None where
-    nothing is planned. pairs: (head, query, key) that attend in a batch element; None: not counted.
+    attnlang follows none. pairs: (head, query, key) that attend in a batch element, where counted.
     seconds: ``plan``, and ``select`` where something is chosen first.
     """
 
@@ -111,17 +114,32 @@ def prepare(workload: Workload, shape: Shape, device: torch.device, dtype: torch
         seconds["select"] = _selecting(pattern, call, shape, inputs)
         call = _attention(pattern, call, sizes)
         run = partial(_chosen, call)
+    pairs: int | None = None
+    if set_read(call) is not None:
+        pairs, causal = counted(call)
+        return Task(workload, shape, pattern, inputs, call, run, None, pairs, causal, seconds)
     start = time.perf_counter()
     plan = make(call.problem, None, known_of(call.inputs, call.problem))
     seconds["plan"] = time.perf_counter() - start
-    pairs: int | None = None
-    try:
-        with within(COUNTING_S):
-            pairs = plan.pairs
-    except TooSlow:
-        pass
+    with suppress(TooSlow), within(COUNTING_S):
+        pairs = plan.pairs
     causal = plan.facts["causal"]
     return Task(workload, shape, pattern, inputs, call, run, plan, pairs, causal, seconds)
+
+
+def counted(call: Call) -> tuple[int, bool]:
+    """Pairs that attend, in the first batch element, and is none of them of a later key?
+
+    Looks at every pair: for chosen sets, which attnlang runs without a plan.
+    """
+    pairs, causal = 0, True
+    device, heads = call.q.device, call.q.shape[1]
+    keys = torch.arange(call.k.shape[2], device=device)
+    for rows, part in strips(call.problem, call.inputs, 1, heads, device):
+        later = keys > torch.arange(call.q.shape[2], device=device)[rows, None]
+        pairs += int(part.sum())
+        causal = causal and not bool((part & later).any())
+    return pairs, causal
 
 
 def _op(

@@ -17,15 +17,13 @@ from attnlang.bench.suite.contender import (
     first_call,
     synchronize,
 )
-from attnlang.bench.suite.pairwise import mask_mod
+from attnlang.bench.suite.pairwise import strips
 from attnlang.bench.suite.task import Task
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.problem.problem import Problem
 
 Tensor = torch.Tensor
-ROWS = 1 << 20
-"""Pairs of a mask that are worked out at once."""
 
 
 def ours(backend: str) -> Contender:
@@ -77,17 +75,11 @@ def sdpa_mask(task: Task) -> Ready:
 
 
 def dense_mask(task: Task, batch: int, heads: int) -> Tensor:
-    """bool ``[B or 1, H or 1, N, N]``, some rows at a time."""
+    """bool ``[B or 1, H or 1, N, N]``."""
     n, device = task.tokens, task.q.device
-    attends = mask_mod(task.call.problem, task.call.inputs)
     made = torch.empty((batch, heads, n, n), dtype=torch.bool, device=device)
-    b, h, place = (torch.arange(count, device=device) for count in (batch, heads, n))
-    step = max(1, ROWS // (n * heads * batch))
-    for first in range(0, n, step):
-        rows = place[first : first + step]
-        made[:, :, first : first + step] = attends(
-            b[:, None, None, None], h[:, None, None], rows[:, None], place
-        )
+    for rows, part in strips(task.call.problem, task.call.inputs, batch, heads, device):
+        made[:, :, rows] = part
     return made
 
 

@@ -187,9 +187,35 @@ def landmark_attend(call: Call, sets: Sets) -> Tensor:
     return torch.stack(out).view(*call.q.shape[:3], -1)
 
 
+def probsparse_select(call: Call) -> Sets:
+    """The queries whose best sampled product lies furthest above the sum of all sampled by the number
+    of keys."""
+    factor, drawn = call.params["factor"], call.inputs["drawn"]
+    n_q, n_k = call.q.shape[2], call.k.shape[2]
+    count = min(factor * math.ceil(math.log(n_q)), n_q)
+    active = torch.zeros(*call.q.shape[:3], dtype=torch.bool)
+    for b in range(len(call.q)):
+        for h in range(call.q.shape[1]):
+            measure = {}
+            for i in range(n_q):
+                ids = [j for j in range(n_k) for _ in range(int(drawn[i, j]))]
+                if ids:
+                    s = call.k[b, h // call.group][ids] @ call.q[b, h, i]
+                    measure[i] = float(s.max() - s.sum() / n_k)
+            active[b, h, list(best(measure, count))] = True
+    return {"active": active[..., None]}
+
+
+def probsparse_attend(call: Call, sets: Sets) -> Tensor:
+    dense = every_row(call, lambda b, h, i: range(call.k.shape[2]))
+    mean = call.v.mean(2, keepdim=True).repeat_interleave(call.group, 1)
+    return torch.where(sets["active"], dense, mean)
+
+
 ORACLES = {
     "hip_attention": Oracle(hip_select, hip_attend),
     "hyper_attention": Oracle(hyper_select, hyper_attend),
     "landmark_grouped": Oracle(landmark_select, landmark_attend),
+    "probsparse": Oracle(probsparse_select, probsparse_attend),
     "sparsifiner": Oracle(sparsifiner_select, sparsifiner_attend),
 }

@@ -94,3 +94,66 @@ def test_sparsifiner_gives_the_class_token_all_keys_and_no_place(backend: str) -
     torch.testing.assert_close(out[:, :, 1:], s[:, :, 1:, 4:].softmax(-1) @ v[:, :, 4:])
     slopes = torch.autograd.grad(out.sum(), (coefficients, basis), allow_unused=True)
     assert all(x is None or not x.any() for x in slopes)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_landmarks_compete_with_the_own_section_and_give_no_value(backend: str) -> None:
+    """Two blocks of two tokens, and a section of two: rows sum to 1 without any landmark."""
+    q, k, v = (x.detach() for x in qkv(8))
+    is_mem = torch.tensor([[False, False, True, False, False, True, False, False]])
+    v = torch.eye(8).expand(1, 2, 8, 8).double()
+    weights = load("landmark_grouped", backend, block=2)(q, k, v, is_mem=is_mem)
+    torch.testing.assert_close(
+        weights.sum(-1), torch.tensor([1, 1, 1, 1, 1, 1, 1, 1.0]).double().expand(1, 2, 8)
+    )
+    assert not weights[..., is_mem[0]].any()
+    s = (q @ k.mT / 2)[0, 0]
+    first = s[7, [6, 7, 2, 5]].softmax(0)
+    torch.testing.assert_close(weights[0, 0, 7, 6:], first[:2])
+    torch.testing.assert_close(weights[0, 0, 7, 3:5], first[3] * s[7, 3:5].softmax(0))
+    # A landmark's own block is its section: it asks the tokens, and itself is not there.
+    first = s[5, [3, 4, 2]].softmax(0)
+    torch.testing.assert_close(weights[0, 0, 5, 3:5], first[:2])
+    torch.testing.assert_close(weights[0, 0, 5, :2], first[2] * s[5, :2].softmax(0))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_landmarks_learn_through_their_keys(backend: str) -> None:
+    """The slope of the output by a landmark's key is that of the first softmax; by its value, none."""
+    q, k, v = qkv(6)
+    is_mem = torch.tensor([[False, False, True, False, False, False]])
+    out = load("landmark_grouped", backend, block=2)(q, k, v, is_mem=is_mem)
+    by_key, by_value = torch.autograd.grad(out[:, :, 4].cos().sum(), (k, v))
+    assert by_key[:, :, 2].abs().min() > 0
+    assert not by_value[:, :, 2].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_landmark_without_tokens_keeps_its_weight(backend: str) -> None:
+    """Two landmarks in a row: the second's block is empty, and its weight is lost."""
+    q, k, _ = (x.detach() for x in qkv(5))
+    is_mem = torch.tensor([[False, True, True, False, False]])
+    v = torch.eye(5).expand(1, 2, 5, 5).double()
+    weights = load("landmark_grouped", backend, block=0)(q, k, v, is_mem=is_mem)
+    first = (q @ k.mT / 2)[0, 0, 4, [3, 4, 1, 2]].softmax(0)
+    torch.testing.assert_close(
+        weights[0, 0, 4], torch.stack([first[2], *[0 * first[0]] * 2, *first[:2]])
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_probsparse_gives_lazy_queries_the_mean(backend: str) -> None:
+    """A key drawn twice counts twice in the sum and once for the best; others keep nothing of theirs."""
+    q, k, v = (x.detach() for x in qkv(3, 8, heads=1))
+    q[0, 0] = torch.eye(4)[:3]
+    k[0, 0] = 0.0
+    k[0, 0, 0] = torch.tensor([4.0, 5.0, 0.0, 0.0])
+    drawn = torch.zeros(3, 8, dtype=torch.int64)
+    drawn[0, 0], drawn[0, 1] = 1, 2  # 4 - 4 / 8
+    drawn[1, 0] = 3  # 5 - 15 / 8
+    drawn[2, 2] = 3  # 0
+    op = load("probsparse", backend, factor=1)
+    assert op.select(q, k, v, drawn=drawn)["active"][0, 0, :, 0].tolist() == [True, True, False]
+    out = op(q, k, v, drawn=drawn)
+    torch.testing.assert_close(out[0, 0, :2], (q @ k.mT / 2).softmax(-1)[0, 0, :2] @ v[0, 0])
+    torch.testing.assert_close(out[0, 0, 2], v[0, 0].mean(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -103,6 +104,15 @@ def landmarks(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]
     return {"is_mem": is_mem}
 
 
+def samples(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """For each query keys drawn with replacement, counted."""
+    n_q, n_k = call.q.shape[2], call.k.shape[2]
+    count = call.params["factor"] * math.ceil(math.log(n_k))
+    ids = torch.randint(0, n_k, (n_q, count), generator=generator)
+    drawn = torch.zeros(n_q, n_k, dtype=torch.int64)
+    return {"drawn": drawn.scatter_add_(1, ids, torch.ones_like(ids))}
+
+
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
     "h2o": mass,
     "zipvl": probes,
@@ -112,6 +122,7 @@ INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = 
     "uoe_smha": routes,
     "acmil_stkim": draws,
     "sparsifiner": factors,
+    "probsparse": samples,
     "landmark_grouped": landmarks,
     "hyper_attention": hashing,
 }
@@ -220,6 +231,10 @@ CASES: list[Case] = [
                 (9, 0, 0, 2),
                 (7, 50, 0, 2),
             )
+        ),
+        *(
+            TokenCase("probsparse", {"n": n, "m": m}, {"factor": f}, heads=h, between=(n, m))
+            for n, m, f, h in ((1, 1, 5, 2), (12, 9, 1, 4), (9, 17, 2, 2), (5, 6, 5, 2))
         ),
         *(
             TokenCase(
