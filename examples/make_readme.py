@@ -22,12 +22,9 @@ BACKENDS = README.parent / "backends" / "README.md"
 PATTERN = "examples/patterns/mixed_heads.attn"
 PROGRAM = "examples/patterns/routed_memory.attn"
 SHOW = f"attnlang show {PATTERN} --size n=16 --heads 4 --set window=5 --set sinks=1 --tile 4"
-EXPLAIN = f"attnlang explain {PATTERN} --size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
-
-
-EXPLAIN_PROGRAM = (
-    f"attnlang explain {PROGRAM} --size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
-)
+SIZED = "--size n=131072 --heads 32 --kv-heads 8 --head-dim 128"
+EXPLAIN = f"attnlang explain {PATTERN} {SIZED}"
+EXPLAIN_PROGRAM = f"attnlang explain {PROGRAM} {SIZED}"
 
 
 def pattern(path: str) -> Callable[[], str]:

@@ -62,6 +62,6 @@ def _draw(decl: InputDecl, problem: Problem, source: torch.Generator) -> Any:
         drawn = -drawn.abs() if decl.nonpositive else drawn
         return drawn.sort(dim=-1).values if decl.sorted else drawn
 
-    if not decl.sides or problem.q_len == problem.k_len:
+    if len(decl.sides) < 2 or problem.q_len == problem.k_len:
         return make(decl.sides[0] if decl.sides else None)
     return make(Side.Q), make(Side.K)

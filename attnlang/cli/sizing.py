@@ -100,6 +100,8 @@ def for_picture(
     *,
     implied: Mapping[str, int] | None = None,
     roomy: bool = True,
+    kv_heads: int | None = None,
+    head_dim: int = 64,
 ) -> Sized:
     """Lengths for a small picture; what was given stays.
 
@@ -135,7 +137,7 @@ def for_picture(
     for lengths in [wanted] if fixed else _grown(wanted, (small, checked)):
         for candidate, said in ((small, notes), (checked, ())):
             try:
-                problem_of(candidate, lengths, heads=asked)
+                problem_of(candidate, lengths, heads=asked, kv_heads=kv_heads, head_dim=head_dim)
             except PatternError as error:
                 first = first or error
             else:
@@ -159,7 +161,12 @@ def _grown(wanted: Mapping[str, int], patterns: Sequence[PatternIR]) -> Iterator
 
 
 def to_compare(
-    patterns: Sequence[PatternIR], sizes: Mapping[str, int], heads: int
+    patterns: Sequence[PatternIR],
+    sizes: Mapping[str, int],
+    heads: int,
+    *,
+    kv_heads: int | None = None,
+    head_dim: int = 64,
 ) -> dict[str, int]:
     """Lengths for patterns over the same axes: those given, moderate ones for the rest.
 
@@ -177,12 +184,12 @@ def to_compare(
     for lengths in () if sizes else _grown(wanted, patterns):
         try:
             for ir in patterns:
-                problem_of(ir, lengths, heads=heads)
+                problem_of(ir, lengths, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
         except PatternError:
             continue
         return lengths
     for ir in patterns:
-        problem_of(ir, wanted, heads=heads)
+        problem_of(ir, wanted, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
     return wanted
 
 

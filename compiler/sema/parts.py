@@ -136,16 +136,16 @@ def pool(node: t.Pool, draft: Draft) -> None:
     if not good or space is None:
         draft.fail(node.name)
         return
-    if not draft.define(node.name):
-        return
     whole = not space.whole and draft.is_whole(axes, space.side)
     made = Space(axes, space.side, whole, space.heads)
     members = None if node.where is None else membership(node.where, source.id, made, space, draft)
     if node.where is not None and members is None:
-        return
-    draft.spaces[node.name.id] = made
-    how = Reduction(call.function.id)
-    draft.steps.append(Pool(node.name.id, source.id, made, how, divide, members))  # type: ignore[arg-type]
+        draft.fail(node.name)
+    elif draft.define(node.name):
+        draft.spaces[node.name.id] = made
+        how = Reduction(call.function.id)
+        step = Pool(node.name.id, source.id, made, how, divide, members)  # type: ignore[arg-type]
+        draft.steps.append(step)
 
 
 def membership(

@@ -83,7 +83,13 @@ def run(args: Namespace, console: Console) -> int:
             demand_inputs(pattern.ir, given)
     lengths = {**lengths_of(tensors[0], a.ir), **lengths_of(tensors[1], b.ir)}
     heads = max(heads_for(a.ir, args.heads), heads_for(b.ir, args.heads))
-    sizes = to_compare((a.ir, b.ir), {**lengths, **sizes_of(args)}, heads)
+    sizes = to_compare(
+        (a.ir, b.ir),
+        {**lengths, **sizes_of(args)},
+        heads,
+        kv_heads=args.kv_heads,
+        head_dim=args.head_dim,
+    )
     if all(programs):
         return _programs(a, b, sizes, heads, args, tensors, console)
     found = _compare(a, b, sizes, heads, args, tensors)

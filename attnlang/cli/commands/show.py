@@ -146,6 +146,8 @@ def _seen(args: Namespace, roomy: bool) -> _Seen:
         args.heads,
         implied=lengths_of(tensors, program),
         roomy=roomy,
+        kv_heads=args.kv_heads,
+        head_dim=args.head_dim,
     )
     for head in args.head:
         if not 0 <= head < sized.heads:
