@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,8 +107,10 @@ def _tflops(task: Task, direction: str, seconds: float) -> float | None:
 
 
 def _short(error: BaseException) -> str:
+    """The error's first line, without the folders of this machine."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+    said = re.sub(r"(?<![\w.])/(?:[\w.-]+/)+", "", lines[0]) if lines else ""
+    return f"{type(error).__name__}: {said}"[:200]
 
 
 def _forward_error(task: Task, ready: Ready, expected: Truth) -> float:
