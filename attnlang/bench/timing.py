@@ -41,16 +41,20 @@ def timed(work: Callable[[], object], runs: int, warmup: int = 1) -> Timing:
     return Timing(statistics.median(seconds), min(seconds), max(seconds), runs)
 
 
-def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleaved(
+    works: dict[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Seconds of each work, taken in turns so that a drifting machine slows all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work()
     for _ in range(rounds):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = clock()
             work()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 

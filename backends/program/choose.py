@@ -5,26 +5,40 @@ Scores are made in float32 or better. Equal scores: the key that comes first is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import torch
 
 from attnlang.backends.call import Inputs, accumulation_dtype
 from attnlang.backends.program.search import halved
-from attnlang.backends.reference.attend import mask
 from attnlang.backends.reference.evaluate import Pairs
 from attnlang.compiler.ir.program import Normalise, Search, Select, Share, SizeOf, Ties
 from attnlang.compiler.problem.problem import Problem
 
+Scores: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+
 
 def candidate_scores(
-    problem: Problem, q: torch.Tensor, k: torch.Tensor, inputs: Inputs, scale: float | None
+    problem: Problem,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    inputs: Inputs,
+    scale: float | None,
+    heads: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores ``[B, H, Nq, U]`` of all pairs, and which of them are candidates."""
+    """Scores ``[B, heads, Nq, U]`` of all pairs, and which of them are candidates.
+
+    heads: those of ``q`` that are asked for.
+    """
     dtype = accumulation_dtype(q.dtype)
-    repeat = q.shape[1] // k.shape[1]
-    raw = q.to(dtype) @ k.to(dtype).repeat_interleave(repeat, 1).transpose(-1, -2)
-    pairs = Pairs(problem, inputs, q.device)
-    allowed = mask(problem, inputs, q.device).expand(raw.shape)
+    own = heads // (q.shape[1] // k.shape[1])
+    raw = q[:, heads].to(dtype) @ k[:, own].to(dtype).mT
+    tokens = {n: x[:, heads] if x.shape[1] > 1 else x for n, x in inputs.tokens.items()}
+    pairs = Pairs(problem, Inputs(tokens, inputs.tables), q.device)
+    pairs.head = heads.view(1, -1, 1, 1)
     attend = problem.groups[0].attend
+    allowed = pairs.value(attend.where).expand(raw.shape)
     default = scale if scale is not None else q.shape[-1] ** -0.5
     factor = default if attend.scale is None else pairs.value(attend.scale).to(dtype)
     pairs.score, pairs.whole = raw * factor, allowed
@@ -42,14 +56,18 @@ def normalised(scores: torch.Tensor, allowed: torch.Tensor, how: Normalise) -> t
     return scores
 
 
-def shared(
-    scores: torch.Tensor, allowed: torch.Tensor, step: Select, kv_heads: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One set for every head, for every key head, or for all: ``[B, Hs, Nq, U]``."""
-    if step.dims[0] == "head":
-        return scores, allowed
-    scores, allowed = (by_set(x, step, kv_heads) for x in (scores, allowed))
-    return reduced(scores, step.share, 2), allowed.all(2)
+def shared(parts: Iterator[Scores], how: Share) -> Scores:
+    """The scores of heads that share a set as one, and what is a candidate for all of them.
+
+    parts: of one head of each set after the other, so that they never stand beside each other.
+    """
+    total, allowed = next(parts)
+    count = 1
+    for scores, here in parts:
+        total = torch.maximum(total, scores) if how is Share.MAX else total + scores
+        allowed = allowed & here
+        count += 1
+    return total / count if how is Share.MEAN else total, allowed
 
 
 def by_set(x: torch.Tensor, step: Select, kv_heads: int) -> torch.Tensor:
@@ -61,16 +79,6 @@ def by_set(x: torch.Tensor, step: Select, kv_heads: int) -> torch.Tensor:
 def set_heads(step: Select, heads: int, kv_heads: int) -> int:
     """How many sets there are beside each other, of queries with so many heads."""
     return heads if step.dims[0] == "head" else kv_heads if step.by_head else 1
-
-
-def reduced(x: torch.Tensor, how: Share, dim: int) -> torch.Tensor:
-    match how:
-        case Share.SUM:
-            return x.sum(dim)
-        case Share.MEAN:
-            return x.mean(dim)
-        case Share.MAX:
-            return x.amax(dim)
 
 
 def weights(problem: Problem, device: torch.device) -> torch.Tensor:

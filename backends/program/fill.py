@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import accumulation_dtype
 from attnlang.backends.program.choose import (
+    Scores,
     by_set,
     candidate_scores,
     chosen,
@@ -27,7 +29,6 @@ from attnlang.compiler.ir.vector import ONE, Space
 if TYPE_CHECKING:
     from attnlang.backends.program.run import Runner
 
-Scores = tuple[torch.Tensor, torch.Tensor]
 """Scores ``[B, heads of the set, queries, keys]`` and which of them are candidates."""
 
 
@@ -91,14 +92,21 @@ def _runs(step: Select, run: Runner, rows: Space, runs: Space) -> Scores:
 
 
 def _scored(step: Select, run: Runner, query: Space, key: Space) -> Scores:
+    """``[B, heads of the set, queries, keys]``."""
     q, k = run.values[step.query].x, run.values[step.key].x
     heads, kv_heads = q.shape[1], k.shape[1]
     problem = run.bound.bound(step.pattern, query, {"keys": key}, heads, kv_heads, q.shape[3])
     inputs = run.inputs_of(step.pattern, query, {"keys": key}, 0, heads)
-    scores, allowed = candidate_scores(problem, q, k, inputs, run.scale)
-    scores, allowed = (_on_axes(run, x, query, key) for x in (scores, allowed))
-    scores = normalised(scores, allowed, step.normalise)
-    return shared(scores, allowed, step, run.bound.frame.kv_heads)
+    share = heads // set_heads(step, heads, run.bound.frame.kv_heads)
+
+    def members() -> Iterator[Scores]:
+        for member in range(share):
+            some = torch.arange(member, heads, share, device=q.device)
+            made = candidate_scores(problem, q, k, inputs, run.scale, some)
+            scores, allowed = (_on_axes(run, x, query, key) for x in made)
+            yield normalised(scores, allowed, step.normalise), allowed
+
+    return shared(members(), step.share)
 
 
 def _belonging(

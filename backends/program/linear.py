@@ -43,22 +43,26 @@ class _Numbers:
 
 
 class Linear:
-    """One linear attention of one call, on some heads."""
+    """One linear attention of one call, on some heads.
+
+    `reference` goes by the definition, other backends by the engine, `triton` by its kernels.
+    """
 
     def __init__(
-        self, bound: BoundProgram, step: Recurrence, space: Space, inputs: Inputs, heads: slice
-    ) -> None:
+        self, bound: BoundProgram, step: Recurrence, space: Space, inputs: Inputs, heads: slice,
+        backend: str,
+    ) -> None:  # fmt: skip
         self.bound, self.step, self.space = bound, step, space
         self.inputs, self.heads = inputs, heads
         self.attend = step.pattern.groups[0].attend
+        self.exact = backend == "reference"
+        self.engine: Literal["torch", "triton"] = "triton" if backend == "triton" else "torch"
 
     def run(
-        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None,
-        backend: str,
-    ) -> tuple[Tensor, State | None]:  # fmt: skip
+        self, q: Tensor, k: Tensor, v: Tensor, scale: float | None, state: State | None
+    ) -> tuple[Tensor, State | None]:
         """Output ``[B, H, N, V]`` and the state after the last token, if there is an order.
 
-        `reference` goes by the definition, the others by the engine, `triton` with its kernels.
         Keys may be more than queries where a state stands for the first of them. Raises
         ArgumentError.
         """
@@ -73,15 +77,13 @@ class Linear:
         numbers = self._numbers(q, k, scale)
         k, v = k[:, :, given - n :], v[:, :, given - n :]
         if numbers.logit is not None:
-            return self._softmax(q, v, numbers.logit, numbers.segments, state, backend)
-        if backend == "reference":
-            out, left = self._by_definition(self._scaled(q), k, v, numbers, state)
-        else:
-            out, left = self._by_engine(self._scaled(q), k, v, numbers, state, backend)
+            return self._softmax(q, v, numbers.logit, numbers.segments, state)
+        run = self._by_definition if self.exact else self._by_engine
+        out, left = run(self._scaled(q), k, v, numbers, state)
         return out, left if self.step.causal else None
 
     def _by_engine(
-        self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None, backend: str
+        self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
     ) -> tuple[Tensor, State]:
         how: Literal["sum", "none"] = "sum" if numbers.by_sum else "none"
         plain = numbers.weights == (0.0, 1.0, 0.0)
@@ -100,7 +102,7 @@ class Linear:
             normalise=how,
             causal=self.step.causal,
             weights=None if plain else numbers.weights,
-            engine="triton" if backend == "triton" else "torch",
+            engine=self.engine,
         )
 
     def _by_definition(
@@ -130,10 +132,9 @@ class Linear:
         logit: Tensor,
         segments: Tensor | None,
         state: State | None,
-        backend: str,
     ) -> tuple[Tensor, State]:
         """Weights that no query changes: a softmax over each prefix."""
-        s = logit[..., 0].expand(q.shape[:3])
+        s = logit[..., 0].expand(q.shape[:3]).to(accumulation_dtype(v.dtype))
         first = None
         if state is not None:
             wanted = [*q.shape[:2], 1, v.shape[3]]
@@ -141,13 +142,13 @@ class Linear:
                 name = self.step.pattern.name
                 raise ArgumentError(f"the state of `{name}` must be {wanted}, with z and top")
             first = PrefixState(state.top, state.z[..., 0], state.s[..., 0, :])
-        if backend == "reference":
+        if self.exact:
             wide = v.to(accumulation_dtype(v.dtype))
             wide = wide.repeat_interleave(s.shape[1] // v.shape[1], 1)
             before = None if first is None else (first.m, first.u, first.w)
             out, top, u, w = prefixes(s, wide, segments, before)
         else:
-            out, left = prefix_softmax(s, v, first, segments=segments)
+            out, left = prefix_softmax(s, v, first, segments=segments, engine=self.engine)
             top, u, w = left.m, left.u, left.w
         return out.to(v.dtype), State(w[..., None, :], u[..., None], top)
 

@@ -77,6 +77,8 @@ def _reduce(x: torch.Tensor, dim: int, runs: Runs, step: Pool) -> torch.Tensor:
             shape = [1] * x.dim()
             shape[dim] = runs.count
             return total / count.view(shape).to(total.dtype)
+        case Reduction.TAKE | Reduction.PUT:
+            raise AssertionError("members of sets are moved, not pooled")
 
 
 def _windows(x: torch.Tensor, dim: int, runs: Runs, fill: float) -> torch.Tensor:

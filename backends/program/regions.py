@@ -34,6 +34,8 @@ def regions(x: torch.Tensor, belongs: torch.Tensor, how: Reduction) -> torch.Ten
             at = place[..., None].expand(*x.shape[:2], -1, x.shape[3])
         case Reduction.MAX | Reduction.MIN:
             at = _largest(x.detach() if how is Reduction.MAX else -x.detach(), belongs)
+        case Reduction.TAKE | Reduction.PUT:
+            raise AssertionError(f"`{how}` has no runs")
         case _:
             assert_never(how)
     return torch.where(some, x.gather(2, at), 0.0)

@@ -15,6 +15,7 @@ from attnlang.backends.linear import State
 from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
+from attnlang.backends.program.moves import moved
 from attnlang.backends.program.pools import grid_tokens, pooled
 from attnlang.backends.program.products import product_table
 from attnlang.backends.program.readouts import column_sum, count, ranks
@@ -93,6 +94,11 @@ class Runner:
         """Run every step in order."""
         for step in self.bound.program.steps:
             match step:
+                case Pool(chosen=str(chosen)):
+                    source = self.bound.spaces[step.source]
+                    x = self.values[step.source].x
+                    x = moved(x, self.sets[chosen], step, source, self.bound)
+                    self.values[step.name] = Value(x)
                 case Pool():
                     self.values[step.name] = Value(self._pool(step))
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
@@ -185,9 +191,10 @@ class Runner:
         q = self._queries(step.query, start, stop)
         k, v = (self._joined((x,), start, stop) for x in (step.key, step.value))
         made = Linear(
-            self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop)
-        )
-        out, state = made.run(q, k, v, self.scale, self.given.get(name), self.backend)
+            self.bound, step, self.bound.spaces[step.key], self.inputs, slice(start, stop),
+            self.backend,
+        )  # fmt: skip
+        out, state = made.run(q, k, v, self.scale, self.given.get(name))
         if state is not None:
             self.states[name] = state
         return Value(out)

@@ -178,7 +178,7 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
     for step in program.steps:
         match step:
             case Pool():
-                how = f"{step.reduction} {step.divide}"
+                how = f"{step.reduction} {step.chosen or step.divide}"
                 members = "" if step.where is None else f" {content_hash(step.where)}"
                 yield f"pool {step.name} {step.source} {_space(step.space)} {how}{members}"
             case Assign():

@@ -51,6 +51,8 @@ class Reduction(StrEnum):
     MIN = "min"
     FIRST = "first"
     LAST = "last"
+    TAKE = "take"
+    PUT = "put"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Pool:
 
     divide: what a mean divides by, the ``tokens`` that are there or the ``size`` of a full run.
     where: which tokens (k) of the source each token (q) of the space is of, if its axes do not say.
+    chosen: the set whose members are taken to slots, or put back.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Pool:
     reduction: Reduction
     divide: Literal["tokens", "size"] = "tokens"
     where: PatternIR | None = None
+    chosen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

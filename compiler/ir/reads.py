@@ -36,9 +36,10 @@ def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
 def reads(step: Step) -> Iterator[str]:
     """The names of the tensors, sets, numbers and inputs that a step reads."""
     match step:
-        case Pool(source=source, where=where):
+        case Pool(source=source, where=where, chosen=chosen):
             yield source
             yield from () if where is None else (i.name for i in where.inputs)
+            yield from () if chosen is None else (chosen,)
         case Assign(value=value) | Turn(value=value):
             yield from _vector(value)
         case Attention(branches=branches):

@@ -15,6 +15,7 @@ from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.given import own_heads
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.moves import MOVES, move
 from attnlang.compiler.sema.scope import AxisName
 from attnlang.compiler.sema.stage import stage, step_pattern
 from attnlang.compiler.syntax import tree as t
@@ -86,7 +87,7 @@ def pool(node: t.Pool, draft: Draft) -> None:
     if (
         not isinstance(call, t.Call)
         or call.function.id not in kinds
-        or len(call.arguments) != 1
+        or len(call.arguments) != (2 if call.function.id in MOVES else 1)
         or not isinstance(call.arguments[0], t.Name)
     ):
         draft.ctx.error(
@@ -98,6 +99,14 @@ def pool(node: t.Pool, draft: Draft) -> None:
     space = tensor(source, draft)
     axes = tuple(a.id for a in node.axes)
     good = space is not None
+    if call.function.id in MOVES:
+        if node.where is not None:
+            draft.ctx.error("AL312", node.where.span, help="the set says which tokens these are")
+        moved = None if space is None else move(node, call, space, draft)
+        if draft.define(node.name) and moved is not None:
+            draft.spaces[moved.name] = moved.space
+            draft.steps.append(moved)
+        return
     for axis in node.axes:
         if draft.failed(axis.id):
             good = False

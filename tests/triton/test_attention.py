@@ -63,6 +63,24 @@ def test_a_sink_that_varies_with_the_query() -> None:
     check(call_of(Case("halo_2d", {"y": 5, "x": 7}, params, 2)))
 
 
+def test_a_score_reads_several_entries_of_a_table() -> None:
+    """Between two entries, as a bias at places that are not whole."""
+    text = """pattern p:
+    over n
+    input at: float[batch, n]
+    input bias: float[head, 9]
+    let place = clamp(k.at - 0.1 * float(q.n), 0.0, 7.0)
+    let low = floor(place)
+    let share = place - float(low)
+    attend where true
+        score s + (1.0 - share) * bias[head, low] + share * bias[head, low + 1]
+"""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 33, 16) for _ in range(3))
+    inputs = {"at": 9 * torch.rand(1, 33), "bias": torch.randn(2, 9)}
+    check(AttentionCall(text, {}, q, k, v, inputs, 0))
+
+
 @given(calls())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_programs(call: AttentionCall) -> None:
