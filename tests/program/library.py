@@ -29,9 +29,7 @@ def fitting(pattern: attnlang.Pattern) -> tuple[dict[str, int], tuple[int, int, 
     for length, short, heads in itertools.product(lengths, (None, *names[:-1]), HEADS):
         sizes = dict.fromkeys(names, length) | ({short: 2} if short else {})
         try:
-            problem_of(
-                pattern.ir, sizes, heads=heads[0], kv_heads=heads[1], head_dim=heads[2]
-            )
+            problem_of(pattern.ir, sizes, heads=heads[0], kv_heads=heads[1], head_dim=heads[2])
         except attnlang.PatternError:
             continue
         return sizes, heads

@@ -84,16 +84,16 @@ def admitted(
     except Skipped as error:
         return record | {"status": "skipped", "reason": str(error)}, None
     except (TooSlow, torch.OutOfMemoryError) as error:
-        return record | {"status": "failed", "reason": _short(error)}, None
+        return record | {"status": "failed", "reason": short(error)}, None
     except Exception as error:  # whatever a compiler raises is its answer
-        return record | {"status": "failed", "reason": _short(error)}, None
+        return record | {"status": "failed", "reason": short(error)}, None
     record |= {"seconds": dict(ready.seconds), "errors": errors, "no_backward": ready.no_backward}
     if not ready.no_backward:
         try:
             with within(seconds):
                 errors |= _gradient_errors(task, ready, expected)
         except Exception as error:
-            record["no_backward"] = _short(error)
+            record["no_backward"] = short(error)
     worst = max(errors.values())
     if worst > TOLERANCE[task.q.dtype]:
         return record | {"status": "wrong", "reason": f"off by {worst:.1e}"}, None
@@ -106,7 +106,7 @@ def _tflops(task: Task, direction: str, seconds: float) -> float | None:
     return None if task.flops is None else factor * task.flops / seconds / 1e12
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
     """The error's first line, without the folders of this machine."""
     lines = str(error).strip().splitlines()
     said = re.sub(r"(?<![\w.])/(?:[\w.-]+/)+", "", lines[0]) if lines else ""
