@@ -83,7 +83,7 @@ def test_who_is_wrong_is_not_timed(tiny: Task, what: str) -> None:
 
 def test_failures_are_said(tiny: Task) -> None:
     def breaks(task: Task) -> Ready:
-        raise RuntimeError("no kernel\nand more")
+        raise RuntimeError("no kernel in /opt/a-b/kernel.cpp\nand more")
 
     def skips(task: Task) -> Ready:
         raise Skipped("not here")
@@ -92,7 +92,7 @@ def test_failures_are_said(tiny: Task) -> None:
     record, ready = admitted(tiny, Contender("breaks", breaks), answer, 60.0)
     assert (record["status"], record["reason"], ready) == (
         "failed",
-        "RuntimeError: no kernel",
+        "RuntimeError: no kernel in kernel.cpp",
         None,
     )
     record, ready = admitted(tiny, Contender("skips", skips), answer, 60.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from attnlang.bench.suite import run as suite
 from attnlang.bench.suite.contender import Contender
 from attnlang.bench.suite.measure import Patience
+from attnlang.cli.console import Console
+from attnlang.cli.progress import steps
 from tests.bench.conftest import absent, tiny_step
 from tests.cli.conftest import Run
 
@@ -43,3 +46,22 @@ def test_mistakes(run: Run, words: tuple[str, ...], message: str) -> None:
     done = run("bench", *words)
     assert done.code == 2
     assert message in done.err
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [StringIO, Terminal])
+def test_progress_names_the_steps(stream: type[StringIO]) -> None:
+    err = stream()
+    with steps(["one", "two"], Console(StringIO(), err)) as tell:
+        tell("one")
+        tell("one: a detail")
+        tell("two")
+    said = err.getvalue()
+    if stream is Terminal:
+        assert "two" in said
+    else:
+        assert said == "1/2 one\n2/2 two\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,16 +84,16 @@ def admitted(
     except Skipped as error:
         return record | {"status": "skipped", "reason": str(error)}, None
     except (TooSlow, torch.OutOfMemoryError) as error:
-        return record | {"status": "failed", "reason": _short(error)}, None
+        return record | {"status": "failed", "reason": short(error)}, None
     except Exception as error:  # whatever a compiler raises is its answer
-        return record | {"status": "failed", "reason": _short(error)}, None
+        return record | {"status": "failed", "reason": short(error)}, None
     record |= {"seconds": dict(ready.seconds), "errors": errors, "no_backward": ready.no_backward}
     if not ready.no_backward:
         try:
             with within(seconds):
                 errors |= _gradient_errors(task, ready, expected)
         except Exception as error:
-            record["no_backward"] = _short(error)
+            record["no_backward"] = short(error)
     worst = max(errors.values())
     if worst > TOLERANCE[task.q.dtype]:
         return record | {"status": "wrong", "reason": f"off by {worst:.1e}"}, None
@@ -105,9 +106,11 @@ def _tflops(task: Task, direction: str, seconds: float) -> float | None:
     return None if task.flops is None else factor * task.flops / seconds / 1e12
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """The error's first line, without the folders of this machine."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+    said = re.sub(r"(?<![\w.])/(?:[\w.-]+/)+", "", lines[0]) if lines else ""
+    return f"{type(error).__name__}: {said}"[:200]
 
 
 def _forward_error(task: Task, ready: Ready, expected: Truth) -> float:

@@ -11,7 +11,7 @@ import torch
 from attnlang.bench.suite import flex, grids, libraries, sequences, torch_contenders
 from attnlang.bench.suite.contender import Contender
 from attnlang.bench.suite.limits import free_bytes
-from attnlang.bench.suite.measure import Patience, measure
+from attnlang.bench.suite.measure import Patience, measure, short
 from attnlang.bench.suite.task import Task, prepare
 from attnlang.bench.suite.workload import Scale, Shape, Workload
 from attnlang.compiler.report.words import parameter
@@ -20,7 +20,7 @@ from attnlang.pattern import Pattern
 SCHEMA = "attnlang.bench.suite/1"
 WORKLOADS: tuple[Workload, ...] = (*sequences.WORKLOADS, *grids.WORKLOADS)
 PATIENCE: Mapping[Scale, Patience] = {
-    "quick": Patience(seconds=2.0, prepare=45.0),
+    "quick": Patience(seconds=2.0, prepare=60.0),
     "cpu": Patience(seconds=15.0, prepare=240.0, fewest=5),
     "cuda": Patience(seconds=3.0, prepare=120.0, fewest=5),
 }
@@ -97,7 +97,7 @@ def row(
     try:
         task = prepare(workload, shape, device, dtype)
     except Exception as error:  # said in the row; the other workloads go on
-        return found | {"failed": f"{type(error).__name__}: {error}"[:200]}
+        return found | {"failed": short(error)}
     found |= facts(task)
     records = measure(
         task,
