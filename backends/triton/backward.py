@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attnlang.backends.triton.assemble import kernel, key_head, tile_of_queries
 from attnlang.backends.triton.functions import FLOAT32
 from attnlang.backends.triton.leaves import (
     add_leaves,
@@ -27,10 +28,7 @@ from attnlang.backends.triton.writer import (
     dot,
     element,
     head_pointer,
-    kernel,
-    key_head,
     row_pointer,
-    tile_of_queries,
 )
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR

@@ -9,6 +9,7 @@ read once for them all.
 
 from __future__ import annotations
 
+from attnlang.backends.triton.assemble import kernel, tile_of_queries
 from attnlang.backends.triton.forward import (
     divide,
     finish,
@@ -27,8 +28,6 @@ from attnlang.backends.triton.writer import (
     Writer,
     dims,
     head_pointer,
-    kernel,
-    tile_of_queries,
 )
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.assemble import kernel
 from attnlang.backends.triton.backward import query_step, row_values
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.learned import Leaf, leaves
@@ -17,7 +18,6 @@ from attnlang.backends.triton.writer import (
     Writer,
     dims,
     head_pointer,
-    kernel,
     row_pointer,
 )
 from attnlang.compiler.ir import expr as e

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attnlang.backends.triton.assemble import kernel, tile_of_queries
 from attnlang.backends.triton.functions import FLOAT32, INT32
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
 from attnlang.backends.triton.writer import (
@@ -20,9 +21,7 @@ from attnlang.backends.triton.writer import (
     dot,
     element,
     head_pointer,
-    kernel,
     row_pointer,
-    tile_of_queries,
 )
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR
