@@ -111,7 +111,8 @@ def test_any_decays(
         (found, final.s, *slopes), (truth, state.s, *gradients(exact, truth, state)), strict=True
     ):
         size = max(1.0, float(b.detach().abs().max()))
-        torch.testing.assert_close(a.double(), b, atol=5e-6 * size, rtol=0)
+        # A decay's gradient adds up what every pair says of it, of both signs.
+        torch.testing.assert_close(a.double(), b, atol=3e-5 * size, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
