@@ -154,7 +154,7 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
                 form.learned,
                 boxed=form.boxed,
                 listed=form.listed,
-            )  # fmt: skip
+            )
             for i, (_, form, _) in enumerate(parts)
         )
         if all(x == form for x, (_, form, _) in zip(forms, parts, strict=True)):
