@@ -177,12 +177,18 @@ class Pattern:
         return make_plan(problem, tile, inputs)
 
     def explain(
-        self, sizes: Sizes, heads: int = 1, head_dim: int = 64, **inputs: object
+        self,
+        sizes: Sizes,
+        heads: int = 1,
+        head_dim: int = 64,
+        *,
+        kv_heads: int | None = None,
+        **inputs: object,
     ) -> Explanation:
         """What the pattern costs and promises at one size: text, or ``.to_dict()``."""
         from attnlang.explain import explain
 
-        return explain(self, sizes, heads, head_dim, inputs)
+        return explain(self, sizes, heads, head_dim, inputs, kv_heads=kv_heads)
 
     def compile(self, backend: str = "auto", *, scale: float | None = None) -> AttentionOp:
         """The callable op. backend: auto, reference or blocked. Raises Unsupported, ValueError."""

@@ -16,6 +16,10 @@ MOVES = (Reduction.TAKE, Reduction.PUT)
 def move(node: t.Pool, call: t.Call, source: Space, draft: Draft) -> Pool | None:
     """Check one of the two; mistakes are AL312."""
     tensor, chosen = call.arguments
+    if node.where is not None or call.keywords:
+        what = f"`{call.function.id}` takes a tensor and a set, and nothing else"
+        draft.ctx.error("AL312", node.span, what)
+        return None
     sets = {s.name: s for s in draft.steps if isinstance(s, Select)}
     if not isinstance(chosen, t.Name) or chosen.id not in sets:
         help = f"sets: {', '.join(sets)}" if sets else "a `select` fills a set"

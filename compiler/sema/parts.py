@@ -91,7 +91,11 @@ def pool(node: t.Pool, draft: Draft) -> None:
         or not isinstance(call.arguments[0], t.Name)
     ):
         draft.ctx.error(
-            "AL312", call.span, "not a way to pool", help=f"one of {', '.join(kinds)} of a tensor"
+            "AL312",
+            call.span,
+            "not a way to pool",
+            help=f"one of {', '.join(k for k in kinds if k not in MOVES)} of a tensor, or "
+            "`take` or `put` of a tensor and a set",
         )
         draft.fail(node.name)
         return

@@ -56,9 +56,10 @@ def test_directory(run: Run) -> None:
 
 @pytest.mark.parametrize("name", attnlang.stdlib.names())
 def test_the_text_stands_alone(run: Run, name: str) -> None:
-    sizes, heads = fitting(attnlang.load(f"stdlib:{name}"))
+    sizes, (heads, kv_heads, head_dim) = fitting(attnlang.load(f"stdlib:{name}"))
     words = [word for n, s in sizes.items() for word in ("--size", f"{n}={s}")]
-    done = run("compile", f"stdlib:{name}", *words, "--heads", str(heads), "--out", "made")
+    words += ["--heads", f"{heads}", "--kv-heads", f"{kv_heads}", "--head-dim", f"{head_dim}"]
+    done = run("compile", f"stdlib:{name}", *words, "--out", "made")
     assert done.code == 0, done.err
     text = Path("made/pattern.attn").read_text(encoding="utf-8")
     assert attnlang.parse(text, name).hash == attnlang.load(f"stdlib:{name}").hash

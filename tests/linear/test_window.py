@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnlang.backends.linear import State, parts, recurrent, window
+from attnlang.backends.linear import State, chunkwise, parts, recurrent, window
 from attnlang.backends.linear.form import tokens
 from tests.linear.cases import Case, close, draw, gradients
 
@@ -112,3 +112,21 @@ def test_any_decays(
     ):
         size = max(1.0, float(b.detach().abs().max()))
         torch.testing.assert_close(a.double(), b, atol=5e-6 * size, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    """Twice the error of the loop at most, from the same rounded tensors."""
+    case = draw("constant", heads=(2, 1, 2), length=150, width=36, value_width=40)
+    case = with_decays(case.map(lambda x: x.to(dtype)), [-3.0, -2.5])
+    exact, ours, loop = (
+        case.map(f).learned() for f in (torch.Tensor.double, torch.clone, torch.clone)
+    )
+    results = []
+    for one, form in ((exact, recurrent), (ours, chunkwise), (loop, recurrent)):
+        out, final = one.run(form)
+        results.append([out, final.s, *gradients(one, out, final)])
+    for truth, a, b in zip(*results, strict=True):
+        assert a.dtype == b.dtype
+        found, theirs = ((x.double() - truth).detach().square().mean().sqrt() for x in (a, b))
+        assert found <= 2 * theirs + 1e-6 * truth.detach().abs().max()

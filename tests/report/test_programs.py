@@ -207,8 +207,8 @@ def test_text() -> None:
 def test_library_programs(name: str) -> None:
     """Every program of the library has a report, at a size that it accepts."""
     pattern = attnlang.load(f"stdlib:{name}")
-    sizes, heads = fitting(pattern)
-    found = pattern.explain(sizes, heads).to_dict()
+    sizes, (heads, kv_heads, head_dim) = fitting(pattern)
+    found = pattern.explain(sizes, heads, head_dim, kv_heads=kv_heads).to_dict()
     missing = set(pattern.steps) - {s["name"] for s in found["steps"]}
     assert all(f"`{n}` has no tokens or heads at this size" in found["notes"] for n in missing)
     assert found["forward"] is None or found["forward"] > 0

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.explain_syntax import STATEMENTS
+from attnlang.compiler.syntax.printer import format_expression
 
 WORDS = ("n", "x", "window", "head", "score", "empty", "over", "prefix", "on", "where", "if", "_a1")
 names = st.builds(
@@ -79,8 +80,10 @@ choices = st.one_of(
     st.builds(t.Rule, st.sampled_from(["normalise", "share", "ties", "search"]), names),
     st.builds(t.Gather, names, st.none() | expressions, expressions, st.booleans()),
 )
-# The word `where` ends the tensors that an `attend` names: none of them is called so.
-sources = st.lists(expressions.filter(lambda x: x != t.Name("where")), max_size=3).map(tuple)
+# The word `where` ends the tensors that an `attend` names: none of them begins with it.
+sources = st.lists(
+    expressions.filter(lambda x: not format_expression(x).startswith("where")), max_size=3
+).map(tuple)
 attends = st.builds(
     t.Attend, expressions, st.lists(options, max_size=3).map(tuple), sources, st.booleans()
 )

