@@ -146,7 +146,15 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
             kv_heads=problem.kv_heads, head_dim=problem.head_dim,
         )  # fmt: skip
         forms = (
-            form_of(longer, longer.groups[i], form.gathered, form.absent, form.learned)
+            form_of(
+                longer,
+                longer.groups[i],
+                form.gathered,
+                form.absent,
+                form.learned,
+                boxed=form.boxed,
+                listed=form.listed,
+            )
             for i, (_, form, _) in enumerate(parts)
         )
         if all(x == form for x, (_, form, _) in zip(forms, parts, strict=True)):
