@@ -11,6 +11,7 @@ import pytest
 
 import attnlang
 from tests.cli.conftest import Run
+from tests.program.library import HEADS
 
 ATTENDS = {"3", "4"}
 
@@ -95,6 +96,11 @@ def test_every_library_pattern_has_a_picture(run: Run, name: str) -> None:
         pytest.skip("needs tensors of its own")
     words = ("--input", "doc=0*20,1*12") if needs else ()
     done = run("show", f"stdlib:{name}", *words)
+    for heads, kv_heads, head_dim in HEADS if done.code else ():  # some demand these
+        words = ("--heads", f"{heads}", "--kv-heads", f"{kv_heads}", "--head-dim", f"{head_dim}")
+        done = run("show", f"stdlib:{name}", *words)
+        if not done.code:
+            break
     assert done.code == 0
     assert max(map(len, done.out.splitlines())) <= 100
 

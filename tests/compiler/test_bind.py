@@ -365,3 +365,10 @@ def test_only_choices_decide_between_rules_that_are_there(written: str) -> None:
     text = RULES.replace("softmax if kind == soft else none", written)
     with pytest.raises(attnlang.PatternError, match="AL206"):
         attnlang.parse(text)
+
+
+def test_a_query_past_the_axis_goes_round_no_ring() -> None:
+    """Its residue class may have no keys: nothing is divided by their number."""
+    text = "pattern p:\n    over n\n    attend where near(n, 1, dilation=2, edge=wrap)\n"
+    problem = attnlang.parse(text).problem({"q.n": 1, "k.n": 1}, q_offset=1)
+    assert problem.q_len == problem.k_len == 1
