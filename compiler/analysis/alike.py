@@ -45,10 +45,9 @@ class Cells:
 
 def cells(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> Cells:
     """The tiles of a segment with one token for all that are alike."""
-    parts = set(_parts(predicate, side))
-    if any(_tells_all(x, tiling) for x in parts):
+    ids = _kinds(predicate, tiling, side, known)
+    if ids is None:
         return Cells(tiling.extent, tiling.tokens, None)
-    ids = _codes([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
     ids = np.where(tiling.tokens >= 0, ids, np.iinfo(np.int64).max)
     order = np.argsort(ids, axis=1, kind="stable")
     ids, tokens = np.take_along_axis(ids, order, 1), np.take_along_axis(tiling.tokens, order, 1)
@@ -68,11 +67,10 @@ def census(predicate: Expr, extent: Extent, side: Side, known: Known) -> tuple[I
     """Places of one token for each kind in a segment, counted from its first, and how many of it
     there are."""
     whole = ExtentTiling(extent, tuple(contiguous(n, n) for n in extent.lengths))
-    parts = set(_parts(predicate, side))
-    if any(_tells_all(x, whole) for x in parts):
+    ids = _kinds(predicate, whole, side, known)
+    if ids is None:
         return np.arange(extent.size), np.ones(extent.size, dtype=np.int64)
-    codes = _codes([_values(x, whole, known) for x in parts], whole.tokens.shape)
-    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    _, first, counts = np.unique(ids, return_index=True, return_counts=True)
     return whole.tokens.ravel()[first] - extent.start, counts
 
 
@@ -91,6 +89,14 @@ def _first(kinds: IntArray) -> IntArray:
     """For every tile the first of its kind."""
     _, first, back = np.unique(kinds, return_index=True, return_inverse=True)
     return first[back.ravel()].astype(np.int64)
+
+
+def _kinds(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> IntArray | None:
+    """A number for the kind of every token ``[tiles, capacity]``; None if all differ."""
+    parts = set(_parts(predicate, side))
+    if any(_tells_all(x, tiling) for x in parts):
+        return None
+    return _codes([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
 
 
 def _parts(x: Expr, side: Side) -> Iterator[Expr]:

@@ -35,11 +35,10 @@ def mask_rows(relation: Relation) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
     """The mask in slices of queries ``[rows, Nk]``; together they are every query once."""
     step = max(1, CHUNK // max(relation.k_len, 1))
     for q in relation.q:
+        wheres = [(specialise(relation.where, q.segment, k.segment), k) for k in relation.k]
         for start in range(0, q.size, step):
             places = np.arange(start, min(start + step, q.size), dtype=np.int64)
-            parts = [
-                _values(relation.where, q, k, places, relation.known, None) for k in relation.k
-            ]
+            parts = [_values(where, q, k, places, relation.known, None) for where, k in wheres]
             whole = np.concatenate([p.astype(bool) for p in parts], axis=1)
             yield slice(q.start + start, q.start + start + len(places)), whole
 
@@ -68,7 +67,8 @@ def values(
         for k in problem.k:
             places = np.arange(q.size, dtype=np.int64)
             here = score[q.start : q.stop, k.start : k.stop]
-            part = _values(root, q, k, places, known, here)
+            special = specialise(root, q.segment, k.segment)
+            part = _values(special, q, k, places, known, here)
             full[q.start : q.stop, k.start : k.stop] = part
     return full
 
@@ -83,7 +83,7 @@ def _values(
     keys: IntArray | None = None,
 ) -> NDArray[Any]:
     """On the queries at ``places`` of one segment and keys of another ``[rows, keys]``: all keys,
-    or those at the places given."""
+    or those at the places given. ``root`` is specialised for the two."""
     keys = np.arange(k.size, dtype=np.int64) if keys is None else keys
     at = {Side.Q: places[:, None], Side.K: keys[None, :]}
     extents = {Side.Q: q, Side.K: k}
@@ -103,7 +103,7 @@ def _values(
             case _:
                 raise AssertionError(f"{x} has no value here")
 
-    found = np.asarray(evaluate(specialise(root, q.segment, k.segment), leaf))
+    found = np.asarray(evaluate(root, leaf))
     return np.broadcast_to(found, (len(places), len(keys)))
 
 

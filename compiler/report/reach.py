@@ -72,9 +72,8 @@ def _pooled(plan: Plan) -> Reach | None:
     both sides and few enough to be written out."""
     side = plan.layout.q
     boxed = any(group.boxes is not None for group in plan.heads)
-    alike = side.tiles == plan.layout.k.tiles and np.array_equal(side.tokens, plan.layout.k.tokens)
     runs = all(len(x.axes) == 1 and x.row_major for x in side.extents)
-    if boxed or not alike or not runs or not NODES < side.tiles <= MOST_TILES:
+    if boxed or not runs or not NODES < side.tiles <= MOST_TILES or not _square(plan):
         return None
     live = np.logical_or.reduce([g.table.dense() > 0 for g in plan.heads])
     many = -(-side.tiles // NODES)
@@ -88,14 +87,19 @@ def _coarse_plan(plan: Plan, *, solved: bool) -> Plan | None:
 
     Large boxes are planned only for patterns that are ``solved``: others would take too long.
     """
-    q, k = plan.layout.q, plan.layout.k
-    if q.tiles == k.tiles <= NODES and np.array_equal(q.tokens, k.tokens):
+    if plan.layout.q.tiles <= NODES and _square(plan):
         return plan
     if not solved:
         return None
     tile = _coarse(plan.problem)
     made = make(plan.problem, box_layout(plan.problem, tile, tile), plan.known)
     return made if made.layout.q.tiles <= 2 * NODES else None
+
+
+def _square(plan: Plan) -> bool:
+    """Are queries and keys in the same tiles?"""
+    q, k = plan.layout.q, plan.layout.k
+    return q.tiles == k.tiles and np.array_equal(q.tokens, k.tokens)
 
 
 def _extents(side: SideTiling) -> tuple[int, ...]:
