@@ -69,7 +69,7 @@ def picture(info: PatternInfo) -> str | None:
             return svg.draw(thumbnail(Picture(info.name, "", made)))
         plan = pattern.plan(sizes, count, tile=shown.tile, **inputs)
         panels = [elements(plan, (head,), "", "").panels[0] for head in drawn]
-    except (attnlang.PatternError, ValueError, KeyError):  # a call without its inputs
+    except (attnlang.PatternError, ValueError):
         return None
     bare = tuple(replace(panel, title="") for panel in panels)
     return svg.draw(thumbnail(Picture(info.name, "", bare)))
