@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnlang.backends.call import Call, Inputs
+from attnlang.backends.linear.form import repeated
+from attnlang.backends.listed import Listed
 from attnlang.backends.program.vectors import Value
 from attnlang.backends.recording import recording
 from attnlang.backends.reference.evaluate import Pairs
@@ -55,7 +57,11 @@ def count(run: Runner, arguments: Sequence[Vector], space: Space, of_keys: bool)
     name = arguments[0].name
     if name not in run.sets:
         return _attended(run, _only_branch(run, name), of_keys)
-    chosen, by_head = run.sets[name].long(), space.heads is Side.Q
+    made, by_head = run.sets.made[name], space.heads is Side.Q
+    if isinstance(made, Listed) and len(arguments) == 1:
+        counts = made.counts() if by_head else made.counts().unsqueeze(1)
+        return repeated(counts.flatten(2), run.bound.frame.heads if by_head else 1)[..., None]
+    chosen = run.sets[name].long()
     chosen = (chosen if by_head else chosen.unsqueeze(1)).flatten(2 + len(space.axes))
     for weight in arguments[1:]:
         assert isinstance(weight, Scalar)
