@@ -2,8 +2,8 @@
 
 Lightning Attention-2 (2024) promises a constant speed. Measured is the forward pass with a constant
 decay a head, from 8192 tokens on, doubled as far as memory and the given length allow. On a CPU the
-processor time that the process itself takes is told apart from what the operating system takes for it:
-to find memory for the result, which differs with its size.
+processor time that the process itself takes is told apart from what the operating system takes, to
+find memory for the result: that differs with its size.
 """
 
 from __future__ import annotations
