@@ -32,6 +32,7 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Select,
     Turn,
+    weights_of,
 )
 from attnlang.compiler.ir.vector import (
     COUNTS,
@@ -124,8 +125,10 @@ class Runner:
                 case Attention():
                     self.values[step.name] = self._attention(step)
                 case Select():
-                    with torch.no_grad():
-                        self.sets[step.name] = fill(step, self)
+                    filled = fill(step, self)
+                    self.sets[step.name] = filled.members
+                    if filled.weights is not None:
+                        self.inputs = self.inputs.with_table(weights_of(step.name), filled.weights)
                 case _:
                     assert_never(step)
             if isinstance(step, Assign) and is_number(step.value):

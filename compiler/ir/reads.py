@@ -17,6 +17,7 @@ from attnlang.compiler.ir.program import (
     SizeOf,
     Step,
     Turn,
+    weights_of,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Map, Tensor, Vector, scalars, tensors
@@ -27,7 +28,7 @@ def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
     wanted = set(_vector(result))
     kept: list[Step] = []
     for step in reversed(steps):
-        if step.name in wanted:
+        if step.name in wanted or weights_of(step.name) in wanted:
             wanted |= set(reads(step))
             kept.append(step)
     return tuple(reversed(kept))

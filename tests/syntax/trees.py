@@ -77,7 +77,11 @@ choices = st.one_of(
         expressions,
         st.lists(names, max_size=2).map(tuple),
     ),
-    st.builds(t.Rule, st.sampled_from(["normalise", "share", "ties", "search"]), names),
+    st.builds(
+        t.Rule,
+        st.sampled_from(["normalise", "share", "ties", "search", "weigh", "gradient"]),
+        names,
+    ),
     st.builds(t.Gather, names, st.none() | expressions, expressions, st.booleans()),
 )
 # The word `where` ends the tensors that an `attend` names: none of them begins with it.

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 import attnlang
-from tests.stdlib.routing import grids, indexers, sequences
+from tests.stdlib.routing import grids, heads, indexers, sequences
 from tests.stdlib.routing.oracle import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
     **sequences.ORACLES,
     **grids.ORACLES,
     **indexers.ORACLES,
+    **heads.ORACLES,
 }
 
 
@@ -112,11 +113,19 @@ def directions(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor
     return {"centroids": drawn / drawn.norm(dim=-1, keepdim=True)}
 
 
+def head_routes(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    shared, shape = call.params["shared"], call.q.shape[:3]
+    drawn = draw(shape, generator)
+    router = torch.cat([drawn[:, :shared].softmax(1), drawn[:, shared:].softmax(1)], 1)
+    return {"router": router, "balance": draw((shape[0], shape[2]), generator)}
+
+
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
     "nsa": nsa_gate,
     "seer_attention": seer_gate,
     "dsa": dsa_index,
     "routing_transformer": directions,
+    "moh": head_routes,
 }
 """Run-time tensors of a pattern's calls."""
 
@@ -191,7 +200,14 @@ ALL: list[Case] = [
         )
     ),
     *(
-        Case("biformer_bra", {"y": y, "x": x}, {"regions": r, "topk": k}, heads=h, kv_heads=g)
+        Case(
+            "biformer_bra",
+            {"y": y, "x": x},
+            {"regions": r, "topk": k, "routing": routing},
+            heads=h,
+            kv_heads=g,
+        )
+        for routing in ("hard", "soft")
         for y, x, r, k in ((4, 4, 1, 1), (6, 4, 2, 1), (6, 9, 3, 4), (4, 4, 2, 9))
         for h, g in ((1, 1), (3, 3), (4, 2))
     ),
@@ -235,6 +251,23 @@ ALL: list[Case] = [
             (21, 5, 4, 4, 2, 6, False),
             (21, 5, 4, 4, 2, 1, False),
             (24, 6, 1, 2, 2, None, True),
+        )
+    ),
+    *(
+        Case(
+            "moh",
+            {"n": n},
+            {"shared": s, "topk": k, "gates": gates, "causal": causal},
+            heads=h,
+            kv_heads=g,
+        )
+        for gates in ("weights", "ones")
+        for n, s, k, causal, h, g in (
+            (1, 1, 1, True, 2, 2),
+            (7, 2, 2, True, 6, 3),
+            (9, 0, 2, False, 4, 2),
+            (6, 3, 1, True, 4, 1),
+            (5, 1, 0, True, 3, 3),
         )
     ),
     *(

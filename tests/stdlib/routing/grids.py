@@ -14,29 +14,43 @@ def grid(call: Call, *axes: str) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(call.sizes[a]) for a in axes)))
 
 
-def bra_select(call: Call) -> Sets:
-    """Means over regions and heads of queries and keys; the best ``topk`` for each region."""
-    regions, topk = call.params["regions"], call.params["topk"]
+Region = tuple[int, int]
+
+
+def bra_regions(call: Call) -> dict[Region, list[int]]:
+    """The tokens of every region."""
+    regions = call.params["regions"]
     high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
-    members: dict[tuple[int, int], list[int]] = {}
+    members: dict[Region, list[int]] = {}
     for n, (y, x) in enumerate(grid(call, "y", "x")):
         members.setdefault((y // high, x // wide), []).append(n)
-    names = sorted(members)
-    batch, heads = call.q.shape[:2]
+    return members
+
+
+def bra_scores(call: Call, b: int, region: Region) -> dict[Region, Tensor]:
+    """Products of the means over regions, of the full width: the channels of all heads."""
+    members = bra_regions(call)
+    scores = {}
+    for other in sorted(members):
+        parts = []
+        for h in range(call.q.shape[1]):
+            query = call.q[b, h, members[region]].mean(0)
+            parts.append(query @ call.k[b, h // call.group, members[other]].mean(0))
+        scores[other] = torch.stack(parts).sum()
+    return scores
+
+
+def bra_select(call: Call) -> Sets:
+    """The best ``topk`` for each region."""
+    regions, topk = call.params["regions"], call.params["topk"]
+    names = sorted(bra_regions(call))
+    batch = len(call.q)
     chosen = torch.zeros((batch, *(regions,) * 4), dtype=torch.bool)
-    for b in range(batch):
-        for r in names:
-            scores = {}
-            for i, other in enumerate(names):
-                total = 0.0
-                for h in range(heads):  # the full width: the channels of all heads
-                    query = call.q[b, h, members[r]].mean(0)
-                    key = call.k[b, h // call.group, members[other]].mean(0)
-                    total += float(query @ key)
-                scores[i] = total
-            for i in best(scores, topk):
-                chosen[(b, *r, *names[i])] = True
-    return {"chosen": chosen}
+    for b, r in itertools.product(range(batch), names):
+        scores = {i: float(s) for i, s in enumerate(bra_scores(call, b, r).values())}
+        for i in best(scores, topk):
+            chosen[(b, *r, *names[i])] = True
+    return {"weighed" if call.params["routing"] == "soft" else "chosen": chosen}
 
 
 def bra_attend(call: Call, sets: Sets) -> Tensor:
@@ -44,10 +58,19 @@ def bra_attend(call: Call, sets: Sets) -> Tensor:
     high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
     region = [(y // high, x // wide) for y, x in grid(call, "y", "x")]
     scale = (call.q.shape[1] * call.q.shape[3]) ** -0.5
+    (chosen,) = sets.values()
     out = []
     for b, h, i in call.rows():
-        keys = [j for j, r in enumerate(region) if sets["chosen"][(b, *region[i], *r)]]
+        keys = [j for j, r in enumerate(region) if chosen[(b, *region[i], *r)]]
         k, v = (x[b, h // call.group] for x in (call.k, call.v))
+        if call.params["routing"] == "soft":  # keys and values times the weights of their regions
+            scores = bra_scores(call, b, region[i])
+            mine = [r for r in scores if chosen[(b, *region[i], *r)]]
+            soft = torch.softmax(torch.stack([scores[r] for r in mine]) * scale, 0)
+            weight = torch.stack([soft[mine.index(region[j])] for j in keys])[:, None]
+            some = range(len(keys))
+            out.append(row(call.q[b, h, i], weight * k[keys], weight * v[keys], some, scale))
+            continue
         out.append(row(call.q[b, h, i], k, v, keys, scale))
     return torch.stack(out).view(*call.q.shape[:3], -1)
 
