@@ -53,9 +53,9 @@ def recurrence(
         return None
     causal, segments = shape
     values: dict[str, Expr] = {}
-    for option in found[1]:
-        if option.kind in PER_TOKEN and _per_token(option, inner, heads) is None:
-            return None
+    left_out = [o for o in found[1] if isinstance(o, t.Option) and o.kind in PER_TOKEN]
+    if any(_per_token(o, inner, heads) is None for o in left_out):
+        return None
     for option in own:
         if option.kind in values:
             inner.ctx.error("AL303", option.span, "said again", what=f"`{option.kind}`")
