@@ -101,3 +101,21 @@ def test_an_attention_is_the_one_of_its_choices(
 def test_options_left_out_are_read_too(text: str, wrong: tuple[str, str], said: str) -> None:
     with pytest.raises(PatternError, match=said):
         attnlang.parse(text.replace(wrong[0], wrong[1], 1))
+
+
+def test_what_choices_leave_unread_may_be_left_out() -> None:
+    """Tables, numbers of tokens and tensors alike."""
+    text = (
+        "pattern p(kind: plain | moved = plain):\n    over n\n    part c = range(2)\n"
+        "    input g: float[head]\n    input doc: int[batch, n]\n"
+        "    input mk: float[head, c, head_dim]\n"
+        "    near = attend where causal(n)\n"
+        "    other = attend q, mk, mk where q.doc >= 0 empty zero\n        score s + g[head]\n"
+        "    return near if kind == plain else near + other\n"
+    )
+    q, k, v = (x.detach() for x in qkv(7, 7))
+    found = attnlang.parse(text).compile("blocked")(q, k, v)
+    plain = attnlang.compile("stdlib:causal", backend="reference")
+    torch.testing.assert_close(found, plain(q, k, v))
+    with pytest.raises(PatternError, match="needs the input"):
+        attnlang.parse(text, kind="moved").compile("blocked")(q, k, v)

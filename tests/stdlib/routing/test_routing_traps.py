@@ -147,7 +147,7 @@ def centroids(count: int, seed: int = 3) -> Tensor:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_routing_gives_nothing_to_tokens_in_no_cluster(backend: str) -> None:
     q, k, v = qkv(12)
-    op = load("routing_transformer", backend, window=3, clusters=2, keys="own", causal=False)
+    op = load("routing_transformer", backend, window=3, clusters=2, keys="context", causal=False)
     given = {"centroids": centroids(2)}
     inside = op.select(q, k, v, **given)["queries"].any(-1)
     assert not bool(inside.all())
@@ -158,7 +158,8 @@ def test_routing_is_the_mean_over_clusters() -> None:
     """Two clusters at the same place: not one softmax over the keys of both, and not their sum."""
     q, k, v = qkv(6)
     one, two = (
-        load("routing_transformer", window=6, clusters=c, keys="own", causal=False) for c in (1, 2)
+        load("routing_transformer", window=6, clusters=c, keys="context", causal=False)
+        for c in (1, 2)
     )
     place = centroids(1)
     once = one(q, k, v, centroids=place)
@@ -171,7 +172,7 @@ def test_routing_is_the_mean_over_clusters() -> None:
 
 def test_routing_queries_and_keys_of_a_cluster_differ() -> None:
     q, k, v = qkv(12)
-    op = load("routing_transformer", window=4, clusters=3, keys="own", causal=False)
+    op = load("routing_transformer", window=4, clusters=3, keys="context", causal=False)
     sets = op.select(q, k, v, centroids=centroids(3))
     assert not torch.equal(sets["queries"], sets["members"])
     assert bool((sets["members"].sum(2) == 4).all())
@@ -198,3 +199,23 @@ def test_routing_choices_look_ahead() -> None:
     later[:, :, 11] = 10 * place[:, 0]
     before, after = (op.select(x, x, v, centroids=place)["queries"] for x in (q, later))
     assert not torch.equal(before[:, :, :11], after[:, :, :11])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_routing_memory_leaves_no_query_alone(backend: str) -> None:
+    """Keys chosen apart from the queries: a query before all of them has its memory, or nothing."""
+    q, k, _ = qkv(12)
+    v = torch.randn(1, 2, 12, 4, dtype=torch.float64)
+    given = {"centroids": centroids(3)}
+    learned = {n: torch.randn(2, 3, 1, 4).double() for n in ("memory_keys", "memory_values")}
+    some = {"window": 4, "clusters": 3, "keys": "own"}
+    op = load("routing_transformer", backend, **some)
+    sets = op.select(q, k, v, **given)
+    chosen, offered = sets["queries"][0], sets["members"][0].cumsum(1) > 0
+    h, i = (chosen.any(-1) & ~(chosen & offered).any(-1)).nonzero()[0].tolist()
+    assert not op(q, k, v, **given)[0, h, i].any()
+    op = load("routing_transformer", backend, memory="learned", **some)
+    found = op(q, k, v, **given, **learned)[0, h, i]
+    mine = members(sets["queries"][0, h, i])
+    expected = learned["memory_values"][h, mine, 0].sum(0) / (len(mine) + 1e-5)
+    torch.testing.assert_close(found, expected)
