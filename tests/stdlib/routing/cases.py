@@ -208,23 +208,32 @@ ALL: list[Case] = [
         Case(
             "vmoba",
             {"t": t, "y": 4, "x": 6},
-            {"tau": tau, "partition": d, "block_t": 2, "block_y": 2, "block_x": 3},
-            heads=h,
+            {"tau": tau, "partition": d, "run": 2.0, "block_t": 2, "block_y": 2, "block_x": 3},
         )
         for t, d in ((2, "d1"), (3, "d1"), (2, "d2"), (3, "d2"), (2, "d3"), (4, "d3"))
         for tau in (0.0, 0.25, 0.6)
-        for h in (2,)
     ),
     Case("vmoba", {"t": 2, "y": 4, "x": 6}, {"block_t": 2, "block_y": 2, "block_x": 2}, heads=4),
     *(
         Case(
             "vmoba",
-            {"t": 2, "y": 4, "x": 6},
-            {"by": "top", "topk": topk, "block_y": 2, "block_x": 3, "alone": alone},
+            {"t": 3, "y": 3, "x": 5},
+            {"partition": d, "run": 0.7, "block_t": 2, "block_y": 2, "block_x": 2}
+            | {"scope": scope, "tau": 0.4},
+        )
+        for d in ("d1", "d2", "d3")
+        for scope in ("query_head", "block", "head_global", "overall")
+    ),
+    *(
+        Case(
+            "vmoba",
+            {"t": 2, "y": 3, "x": 5},
+            {"by": "top", "topk": topk, "block_y": 2, "block_x": 3, "alone": alone}
+            | {"scope": scope},
             heads=4,
         )
-        for topk in (1, 2, 99)
-        for alone in ("dense", "own")
+        for topk, alone in ((1, "dense"), (1, "own"), (2, "dense"), (99, "own"))
+        for scope in ("query_head", "head_global", "overall")
     ),
     *(
         Case(

@@ -61,7 +61,7 @@ def test_vmoba_holds_mass_of_moved_products(tau: float) -> None:
     """Not softmax weights; own boxes count first; the pair that reaches the share is kept."""
     q, k, v = qkv(32, 1, 1)
     scores, own = moved(q, k)
-    chosen = load("vmoba", tau=tau, **BOXES).select(q, k, v, VIDEO)["massive"][0, 0].view(32, 8)
+    chosen = load("vmoba", tau=tau, **BOXES).select(q, k, v, VIDEO)["boxes"][0, 0].view(32, 8)
     assert bool(chosen[own].all())
     others = chosen & ~own
     assert int(others.sum()) >= 1  # even where own boxes hold the share alone
@@ -76,8 +76,36 @@ def test_vmoba_holds_mass_of_moved_products(tau: float) -> None:
 def test_vmoba_shares_its_budget_among_queries() -> None:
     q, k, v = qkv(32, 1, 1)
     q = q * torch.linspace(0.1, 5.0, 32)[:, None].double()
-    chosen = load("vmoba", tau=0.4, **BOXES).select(q, k, v, VIDEO)["massive"][0, 0].view(32, 8)
+    chosen = load("vmoba", tau=0.4, **BOXES).select(q, k, v, VIDEO)["boxes"][0, 0].view(32, 8)
     assert len({int(n) for n in chosen.sum(-1)}) > 1
+
+
+def test_vmoba_keeps_another_pair_in_every_scope() -> None:
+    """Whatever `tau`: of each query and head, of each block, of each head, or of all."""
+    q, k, v = qkv(32, 2, 2)
+    for scope, dims, count in (
+        ("query_head", (2,), (2, 32)),
+        ("block", (0, 1), (8,)),
+        ("head_global", (1, 2), (2,)),
+        ("overall", (0, 1, 2), ()),
+    ):
+        op = load("vmoba", tau=0.0, scope=scope, **BOXES)
+        chosen = op.select(q, k, v, VIDEO)["boxes"][0].reshape(2, 32, 8)
+        own = load("vmoba", by="top", topk=1, **BOXES).select(q, k, v, VIDEO)["boxes"][0]
+        assert torch.equal((chosen & ~own.reshape(2, 32, 8)).sum(dims), torch.ones(count).long())
+
+
+def test_vmoba_cuts_frames_where_its_runs_end() -> None:
+    """Runs of 0.7 frames of 15 pixels are 10 tokens, the last of the 45 has 5: a mean of these."""
+    q, k, v = qkv(45, 1, 1)
+    sizes = {"t": 3, "y": 3, "x": 5}
+    op = load("vmoba", partition="d1", run=0.7, by="top", topk=2, scope="query_head")
+    chosen = op.select(q, k, v, sizes)["runs"][0, 0].view(45, 5)
+    assert all(bool(chosen[i, i // 10]) for i in range(45))
+    means = torch.stack([x.mean(0) for x in k[0, 0].split(10)])
+    for i in range(45):
+        scores = (means @ q[0, 0, i]).index_fill(0, torch.tensor(i // 10), -torch.inf)
+        assert members(chosen[i]) == sorted({i // 10, int(scores.argmax())})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
