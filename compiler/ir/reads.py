@@ -54,6 +54,11 @@ def reads(step: Step) -> Iterator[str]:
                 yield from () if pattern is None else (i.name for i in pattern.inputs)
 
 
+def read_names(steps: Sequence[Step], result: Vector) -> set[str]:
+    """All that the steps and the result read, by name."""
+    return {name for step in steps for name in reads(step)} | set(_vector(result))
+
+
 def _branch(branch: Branch | Recurrence) -> Iterator[str]:
     yield from (i.name for i in branch.pattern.inputs)
     match branch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -27,10 +27,11 @@ from attnlang.compiler.ir.program import (
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import ONE, Space, lone
-from attnlang.compiler.sema.attends import attend_clause, rule_word
+from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.options import rule_word, standing
 from attnlang.compiler.sema.programs import own_tensors
 from attnlang.compiler.sema.scope import TableName
 from attnlang.compiler.sema.stage import stage, step_pattern
@@ -97,6 +98,10 @@ def _select(node: t.Select, draft: Draft) -> Select | None:
     if group is not None:
         pattern = step_pattern(inner, node.name.id, [group], draft.sets.values())
     chosen = stage(draft, made.rows, [("keys", runs)])
+    found = standing(node.options, draft.ctx)
+    if found is None or not all(_readable(o, node, made, chosen) for o in found[1]):
+        return None
+    node = replace(node, options=found[0])
     rule = _rule(node, made, chosen)
     force, gather, rows, good = None, None, None, True
     said: set[str] = set()
@@ -225,7 +230,10 @@ def _rule(node: t.Select, made: _Sources, chosen: Draft) -> Rule | None:
             help="one of `top 4`, `above 0.01` and `mass 0.9`",
         )
         return None
-    rule = rules[0]
+    return _checked(rules[0], node, made, chosen)
+
+
+def _checked(rule: t.Option, node: t.Select, made: _Sources, chosen: Draft) -> Rule | None:
     heads = [d.id for d in node.dims[:1] if d.id in SET_HEADS]
     dims = [*heads, *made.axes]
     amount = _amount(rule, dims, chosen)
@@ -243,6 +251,17 @@ def _rule(node: t.Select, made: _Sources, chosen: Draft) -> Rule | None:
                 return None
         per = sorted({dims.index(n.id) for n in named})  # of a query and a key alike, the query's
     return Rule(rule.kind, amount, tuple(per))  # type: ignore[arg-type]
+
+
+def _readable(
+    option: t.Option | t.Rule | t.Gather, node: t.Select, made: _Sources, chosen: Draft
+) -> bool:
+    """Is a rule without mistakes that other choices would let stand?"""
+    if not isinstance(option, t.Option) or option.kind in ("score", "scale"):
+        return True
+    if option.kind == "force":
+        return boolean(option.value, chosen.ctx, "`force`") is not None
+    return _checked(option, node, made, chosen) is not None
 
 
 def _amount(rule: t.Option, dims: list[str], chosen: Draft) -> Expr | SizeOf | None:

@@ -265,14 +265,22 @@ CASES: list[Case] = [
         Case(
             "long_short",
             {"n": n},
-            {"slots": r, "window": w},
+            {"slots": r, "window": w, "causal": causal, "chunk": chunk},
             2,
             2,
             widths=(3, 3),
             inputs=pad,
             learned={"scores": (2, n, 2, r), **dict.fromkeys(DUAL, (6,))},
         )
-        for n, r, w in ((11, 2, 3), (8, 3, 4), (5, 1, 1))
+        for n, r, w, causal, chunk in (
+            (11, 2, 3, False, 4),
+            (8, 3, 4, False, 4),
+            (5, 1, 1, False, 4),
+            (11, 2, 3, True, 4),
+            (12, 1, 6, True, 3),
+            (4, 2, 1, True, 9),
+            (5, 1, 9, True, 1),
+        )
         for pad in ({}, {"pad": [[i > n - 3 for i in range(n)], [i == 1 for i in range(n)]]})
     ),
 ]
