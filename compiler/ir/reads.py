@@ -56,7 +56,7 @@ def reads(step: Step) -> Iterator[str]:
 
 def read_names(steps: Sequence[Step], result: Vector) -> set[str]:
     """All that the steps and the result read, by name."""
-    return {name for step in steps for name in reads(step)} | set(_vector(result))
+    return {name for step in steps for name in reads(step)} | set(names_in(result))
 
 
 def _branch(branch: Branch | Recurrence) -> Iterator[str]:

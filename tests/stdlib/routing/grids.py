@@ -50,7 +50,7 @@ def bra_select(call: Call) -> Sets:
         scores = {i: float(s) for i, s in enumerate(bra_scores(call, b, r).values())}
         for i in best(scores, topk):
             chosen[(b, *r, *names[i])] = True
-    return {"weighed" if call.params["routing"] == "soft" else "chosen": chosen}
+    return {"chosen": chosen}
 
 
 def bra_attend(call: Call, sets: Sets) -> Tensor:
