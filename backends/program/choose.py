@@ -154,7 +154,7 @@ class Choices:
 def chosen(
     rows: torch.Tensor,
     candidates: torch.Tensor,
-    always: torch.Tensor,
+    always: torch.Tensor | None,
     step: Select,
     amount: float | torch.Tensor,
 ) -> torch.Tensor:
@@ -169,12 +169,14 @@ def chosen(
         case "top":
             picked = _top(rows, candidates, always, amount)
             if step.ties is Ties.ALL:
-                picked = picked | _ties(rows, candidates & ~always, picked)
+                free = candidates if always is None else candidates & ~always
+                picked = picked | _ties(rows, free, picked)
         case "above":
             picked = candidates & (rows > amount)
         case "mass":
-            picked = _mass(rows, candidates, always, float(amount))
-    return picked | always
+            forced = torch.zeros_like(candidates) if always is None else always
+            picked = _mass(rows, candidates, forced, float(amount))
+    return picked if always is None else picked | always
 
 
 def member_weights(
@@ -211,25 +213,29 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 def _top(
     rows: torch.Tensor,
     candidates: torch.Tensor,
-    always: torch.Tensor,
+    always: torch.Tensor | None,
     amount: float | torch.Tensor,
 ) -> torch.Tensor:
-    largest = torch.finfo(rows.dtype).max  # no candidate comes before what is forced
-    ranked = torch.where(candidates, rows.clamp(max=largest), -torch.inf)
-    ranked = torch.where(always, torch.inf, ranked)
+    numbers = torch.finfo(rows.dtype)  # a candidate comes behind what is forced, before all others
+    ranked = torch.where(candidates, rows.clamp(numbers.min, numbers.max), -torch.inf)
+    seen = candidates
+    if always is not None:
+        ranked, seen = torch.where(always, torch.inf, ranked), candidates | always
     if isinstance(amount, torch.Tensor):
         index = _ranks(ranked)
         taken = torch.arange(index.shape[-1], device=index.device) < amount
-        picked = torch.zeros_like(candidates).scatter(-1, index, taken.expand(index.shape))
-    else:
-        count = min(int(amount), rows.shape[-1])
-        if count <= 0:
-            return torch.zeros_like(candidates)
-        last = ranked.topk(count, -1).values.amin(-1, keepdim=True)
-        better, equal = ranked > last, ranked == last
-        left = count - better.sum(-1, keepdim=True)
-        picked = better | (equal & (equal.cumsum(-1, dtype=torch.int32) <= left))
-    return picked & (candidates | always)
+        return torch.zeros_like(seen).scatter(-1, index, taken.expand(index.shape)) & seen
+    count = min(int(amount), rows.shape[-1])
+    if count <= 0:
+        return torch.zeros_like(seen)
+    best = ranked.topk(min(count + 1, rows.shape[-1]), -1).values
+    last = best[..., count - 1 : count]
+    tied = (best[..., count:] == last) & ~last.isinf()
+    if not ranked.is_cuda and not bool(tied.any()):
+        return (ranked >= last) & seen
+    better, equal = ranked > last, ranked == last
+    left = count - better.sum(-1, keepdim=True)
+    return (better | (equal & (equal.cumsum(-1, dtype=torch.int32) <= left))) & seen
 
 
 def _ties(rows: torch.Tensor, free: torch.Tensor, picked: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import accumulation_dtype
+from attnlang.backends.listed import Listed, listed
 from attnlang.backends.program.choose import (
     Choices,
     Scores,
@@ -31,7 +33,7 @@ from attnlang.backends.program.choose import (
 )
 from attnlang.backends.reference.attend import mask
 from attnlang.compiler.ir.pattern import PatternIR
-from attnlang.compiler.ir.program import Gather, Gradient, Normalise, Select, SizeOf
+from attnlang.compiler.ir.program import Gather, Gradient, Normalise, Select, SizeOf, Ties
 from attnlang.compiler.ir.vector import ONE, Space
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ SLICE_BYTES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """members: bool ``[B, (heads,) queries' axes..., keys' axes...]``; weights: of these, where the
-    set has some."""
+    """members: bool ``[B, (heads,) queries' axes..., keys' axes...]``, or listed; weights: a table
+    of this shape, where the set has some."""
 
-    members: torch.Tensor
+    members: torch.Tensor | Listed
     weights: torch.Tensor | None = None
 
 
@@ -59,6 +61,7 @@ def fill(step: Select, run: Runner) -> Filled:
         return found
     one = 1 + step.dims.index(ONE)
     weights = None if found.weights is None else found.weights.squeeze(one)
+    assert isinstance(found.members, torch.Tensor)
     return Filled(found.members.squeeze(one), weights)
 
 
@@ -90,11 +93,20 @@ class _Filling:
             scored = math.prod(self.bound.lengths(self.key))
             each = len(self.q) * self.sets * max(scored, *k_lengths)
             size = max(1, SLICE_BYTES // (each * accumulation_dtype(self.q.dtype).itemsize))
-        parts = [self._part(i, min(i + size, count)) for i in range(0, count, size)]
+        slices = [(i, min(i + size, count)) for i in range(0, count, size)]
         shape = (*lead, *q_lengths, *k_lengths)
-        members = torch.cat([p.members for p in parts], 2).reshape(shape)
-        made = [p.weights for p in parts if p.weights is not None]
-        return Filled(members, torch.cat(made, 2).reshape(shape) if made else None)
+        members, weights = [], []
+        lists = self._bounded()
+        for start, stop in slices:
+            some, given = self._part(start, stop)
+            members.append(listed(some) if lists else some)
+            weights += [] if given is None else [given]
+        made = torch.cat(weights, 2).reshape(shape) if weights else None
+        if not lists:
+            return Filled(torch.cat(members, 2).reshape(shape), made)
+        most = max(x.shape[3] for x in members)
+        index = torch.cat([F.pad(x, (0, most - x.shape[3]), value=-1) for x in members], 2)
+        return Filled(Listed(index, q_lengths, k_lengths, self.step.by_head), made)
 
     def _by_query(self) -> bool:
         """Is every choice one query's?"""
@@ -102,28 +114,36 @@ class _Filling:
         alone = self.step.rows is None and not isinstance(self.step.rule.amount, SizeOf)
         return alone and {*own} <= {*self.step.rule.per}
 
-    def _part(self, start: int, stop: int) -> Filled:
-        """The choices of some queries, ``[B, Hs, R, members]``."""
+    def _bounded(self) -> bool:
+        """Are lists of its members smaller than the table, for a backend that reads them?"""
+        rule = self.step.rule
+        if rule.kind != "top" or isinstance(rule.amount, SizeOf) or self.step.ties is Ties.ALL:
+            return False
+        alone = self._by_query() and {*range(self.step.by_head)} <= {*rule.per}
+        small = 4 * int(self.bound.number(rule.amount)) <= math.prod(self.lengths[1])
+        return alone and small and ONE not in self.step.dims and self.run.reads_lists
+
+    def _part(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The choices of some queries, bool ``[B, Hs, R, members]``, and their weights."""
         step = self.step
         at = torch.arange(start, stop, device=self.q.device)
         scores, allowed = self._scores(at)
-        forced = torch.zeros((), dtype=torch.bool, device=self.q.device)
-        if step.force is not None:
-            always = _pairs(self.run, step.force, self.rows, self.runs, self.q.shape[1], at)
-            forced = by_set(always, step, self.bound.frame.kv_heads).any(2)
         choices, amount = self._choices(scores, stop - start), self._amount()
-        rows, candidates, always = (
-            choices.rows(x.expand(scores.shape)) for x in (scores, allowed, forced)
-        )
+        rows, candidates = (choices.rows(x.expand(scores.shape)) for x in (scores, allowed))
+        always = None
+        if step.force is not None:
+            forced = _pairs(self.run, step.force, self.rows, self.runs, self.q.shape[1], at)
+            forced = by_set(forced, step, self.bound.frame.kv_heads).any(2)
+            always = choices.rows(forced.expand(scores.shape))
         if step.normalise is Normalise.MINMAX:
-            rows = minmax(rows, candidates | always)
+            rows = minmax(rows, candidates if always is None else candidates | always)
         with torch.no_grad():
             picked = chosen(rows, candidates, always, step, amount)
         members = choices.table(picked).reshape(scores.shape)
         if step.gradient is Gradient.STOP:
-            return Filled(members)
+            return members, None
         given = choices.table(member_weights(rows, candidates, picked, step))
-        return Filled(members, given.reshape(scores.shape))
+        return members, given.reshape(scores.shape)
 
     def _choices(self, scores: torch.Tensor, rows: int) -> Choices:
         """How the choices lie in scores ``[B, Hs, R, members]``."""
