@@ -1,4 +1,4 @@
-"""Numbers of an attention or a set: for each query or key, without a gradient."""
+"""Numbers of an attention or a set, for each query or key; sums over keys alone have a gradient."""
 
 from __future__ import annotations
 
@@ -33,11 +33,21 @@ def column_sum(run: Runner, name: str) -> torch.Tensor:
         ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
         given = run.values
         run.values = {n: Value(v.x.detach()) for n, v in given.items()}
-        run.values[branch.values[0]] = Value(ones)
-        out = run.branch(branch).x
+        out = run.branch(branch, ones).x
         run.values = given
         (found,) = torch.autograd.grad(out.sum(), ones)
     return found
+
+
+def row_sum(run: Runner, name: str, told: Scalar) -> torch.Tensor:
+    """For every query the weights it gave the keys that are told ``[B, Hq, Nq, 1]``: the output of
+    values that are 1 there and else 0."""
+    branch = _only_branch(run, name)
+    (key,) = branch.keys
+    k, space = run.values[key].x, replace(run.bound.spaces[key], heads=Side.Q)
+    one = run.vectors(space, told).number(told.value)
+    one = one.to(k.dtype).expand(k.shape[0], -1, k.shape[2], 1)
+    return run.branch(branch, one).x
 
 
 def ranks(x: torch.Tensor, axes: slice) -> torch.Tensor:

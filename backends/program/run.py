@@ -19,7 +19,7 @@ from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.moves import moved
 from attnlang.backends.program.pools import grid_tokens, pooled
 from attnlang.backends.program.products import product_table
-from attnlang.backends.program.readouts import column_sum, count, ranks
+from attnlang.backends.program.readouts import column_sum, count, ranks, row_sum
 from attnlang.backends.program.regions import regions
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
@@ -117,19 +117,23 @@ class Runner:
                     self.values[step.name] = Value(self._pool(step))
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(column_sum(self, name))
+                case Assign(
+                    value=Map(function="row_sum", arguments=(Tensor(name=name), Scalar() as told))
+                ):
+                    self.values[step.name] = Value(row_sum(self, name, told))
                 case Assign(value=Map(function=kind, arguments=arguments)) if kind in COUNTS:
                     found = count(self, arguments, step.space, kind in OF_KEYS)
                     self.values[step.name] = Value(found)
                 case Assign(value=Map(function="rank", arguments=(Scalar(value=value),))):
-                    numbers = self._vectors(step.space, step.value).number(value)
+                    numbers = self.vectors(step.space, step.value).number(value)
                     self.values[step.name] = Value(ranks(numbers, self._axes_of(step.space)))
                 case Assign():
-                    made = self._vectors(step.space, step.value).value(step.value)
+                    made = self.vectors(step.space, step.value).value(step.value)
                     if not is_number(step.value):  # exponents come of these: as accumulated
                         made = Value(made.x.to(self.values["q"].x.dtype), made.lse)
                     self.values[step.name] = made
                 case Turn():
-                    made = self._vectors(step.made, step.value).value(step.value)
+                    made = self.vectors(step.made, step.value).value(step.value)
                     x = made.x.transpose(-1, -2)
                     self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
                     self._check_turned(step, x)
@@ -159,7 +163,7 @@ class Runner:
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
         result = self.bound.program.result
-        made = self._vectors(self.bound.spaces["q"], result).value(result)
+        made = self.vectors(self.bound.spaces["q"], result).value(result)
         return made.x.to(self.values["q"].x.dtype), made.lse
 
     def _attention(self, step: Attention) -> Value:
@@ -213,13 +217,14 @@ class Runner:
             self.states[name] = state
         return Value(out)
 
-    def branch(self, branch: Branch) -> Value:
+    def branch(self, branch: Branch, values: torch.Tensor | None = None) -> Value:
+        """The attention, or what it gives with others' ``values`` ``[B, H, Nk, Dv]``."""
         start, stop = self.bound.heads_of(branch)
         q = self._queries(branch.query, start, stop)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
         query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
-        v = self._joined(branch.values, start, stop)
+        v = self._joined(branch.values, start, stop) if values is None else values
         check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
@@ -285,7 +290,7 @@ class Runner:
                     tables[decl.name] = found
         return Inputs(tokens, tables, lists)
 
-    def _vectors(self, space: Space, value: Vector) -> Vectors:
+    def vectors(self, space: Space, value: Vector) -> Vectors:
         """What evaluates a vector. Numbers beside its tensors read the call's tensors, and sets."""
         own = {i.name: self._as_table(i.name) for i in self.bound.frame.pattern.inputs if i.sides}
         tables = {name: x for name, x in own.items() if x is not None}

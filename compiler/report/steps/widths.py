@@ -37,7 +37,8 @@ def widths(made: BoundProgram) -> dict[str, int]:
                 found[name] = made.tokens(made.spaces[source])
             case Turn(name=name):
                 found[name] = made.frame.head_dim
-            case Attention(name=name, branches=(first, *_)):
+            case Attention(name=name, branches=branches):
+                first = branches[0]
                 read = first.value if isinstance(first, Recurrence) else first.values[0]
                 found[name] = found[read]
             case Select():
