@@ -22,9 +22,10 @@ from attnlang.backends.program.choose import (
     weights,
 )
 from attnlang.backends.reference.attend import mask
+from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import Gather, Select, SizeOf
-from attnlang.compiler.ir.vector import ONE, Space
+from attnlang.compiler.ir.vector import ONE, Space, lone
 
 if TYPE_CHECKING:
     from attnlang.backends.program.run import Runner
@@ -94,6 +95,10 @@ def _runs(step: Select, run: Runner, rows: Space, runs: Space) -> Scores:
 def _scored(step: Select, run: Runner, query: Space, key: Space) -> Scores:
     """``[B, heads of the set, queries, keys]``."""
     q, k = run.values[step.query].x, run.values[step.key].x
+    if step.key == lone(Side.K)[0]:  # as wide as what is chosen from
+        k = k.new_zeros((*k.shape[:3], q.shape[3]))
+    elif step.query == lone(Side.Q)[0]:
+        q = q.new_zeros((*q.shape[:3], k.shape[3]))
     heads, kv_heads = q.shape[1], k.shape[1]
     problem = run.bound.bound(step.pattern, query, {"keys": key}, heads, kv_heads, q.shape[3])
     inputs = run.inputs_of(step.pattern, query, {"keys": key}, 0, heads)

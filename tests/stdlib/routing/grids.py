@@ -14,16 +14,23 @@ def grid(call: Call, *axes: str) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(call.sizes[a]) for a in axes)))
 
 
-def bra_select(call: Call) -> Sets:
-    """Means over regions and heads of queries and keys; the best ``topk`` for each region."""
-    regions, topk = call.params["regions"], call.params["topk"]
+def _regions(call: Call) -> dict[tuple[int, int], list[int]]:
+    """The tokens of every region; the last ones of a row or column may have fewer."""
+    regions = call.params["regions"]
     high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
     members: dict[tuple[int, int], list[int]] = {}
     for n, (y, x) in enumerate(grid(call, "y", "x")):
         members.setdefault((y // high, x // wide), []).append(n)
+    return members
+
+
+def bra_select(call: Call) -> Sets:
+    """Means over regions and heads of queries and keys; the best ``topk`` for each region."""
+    members, topk = _regions(call), call.params["topk"]
     names = sorted(members)
+    counts = tuple(n + 1 for n in names[-1])
     batch, heads = call.q.shape[:2]
-    chosen = torch.zeros((batch, *(regions,) * 4), dtype=torch.bool)
+    chosen = torch.zeros((batch, *counts, *counts), dtype=torch.bool)
     for b in range(batch):
         for r in names:
             scores = {}
@@ -40,15 +47,19 @@ def bra_select(call: Call) -> Sets:
 
 
 def bra_attend(call: Call, sets: Sets) -> Tensor:
-    regions = call.params["regions"]
-    high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
-    region = [(y // high, x // wide) for y, x in grid(call, "y", "x")]
+    """Tokens of the chosen regions, and zeros in place of those that lie beyond the image."""
+    members, regions = _regions(call), call.params["regions"]
+    area = (call.sizes["y"] // regions) * (call.sizes["x"] // regions)
+    region = {n: name for name, inside in members.items() for n in inside}
     scale = (call.q.shape[1] * call.q.shape[3]) ** -0.5
     out = []
     for b, h, i in call.rows():
-        keys = [j for j, r in enumerate(region) if sets["chosen"][(b, *region[i], *r)]]
-        k, v = (x[b, h // call.group] for x in (call.k, call.v))
-        out.append(row(call.q[b, h, i], k, v, keys, scale))
+        seen = [r for r in members if sets["chosen"][(b, *region[i], *r)]]
+        keys = [j for r in seen for j in members[r]]
+        zeros = area * len(seen) - len(keys)
+        k, v = (x[b, h // call.group][keys] for x in (call.k, call.v))
+        k, v = (torch.cat([x, x.new_zeros(zeros, x.shape[1])]) for x in (k, v))
+        out.append(row(call.q[b, h, i], k, v, range(len(k)), scale))
     return torch.stack(out).view(*call.q.shape[:3], -1)
 
 
