@@ -23,12 +23,13 @@ MAX_CLAUSES = 64
 
 def clauses(predicate: Expr, limit: int = MAX_CLAUSES) -> tuple[Clause, ...] | None:
     """The disjunctive normal form, or None when it has more than ``limit`` clauses."""
-    return _split(_plain(predicate), limit)
+    found = _union(predicate)
+    return None if found is None or len(found) > limit else found
 
 
 @remembered
-def _plain(predicate: Expr) -> Expr:
-    return simplify(open_extremes(predicate))
+def _union(predicate: Expr) -> tuple[Clause, ...] | None:
+    return _split(simplify(open_extremes(predicate)), MAX_CLAUSES)
 
 
 @remembered

@@ -31,3 +31,20 @@ def remembered(ask: Callable[[Expr], T]) -> Callable[[Expr], T]:
         return found[1]
 
     return answer
+
+
+_made: dict[int, tuple[Expr, Expr]] = {}
+
+
+def same_again(source: Expr, made: Expr) -> Expr:
+    """What was made of an expression the last time, if it is equal: so that what was found out of
+    that is known. Its spans are the same, as both come from one source."""
+    if made is source:
+        return made
+    last = _made.get(id(source))
+    if last is not None and last[1] == made:
+        return last[1]
+    if len(_made) >= MOST:
+        _made.clear()
+    _made[id(source)] = source, made
+    return made

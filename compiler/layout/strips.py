@@ -26,18 +26,25 @@ def strip_reaches(
     """
     parts = [_needs(bounds, q, k, known) for bounds in union]
     solid = [n for b, n in zip(union, parts, strict=True) if _solid(b, n)]
-    strip, low, high = (
-        np.concatenate([_NONE, *(getattr(n, field) for n in solid)])
-        for field in ("strip", "low", "high")
-    )
-    whole = [x for n in solid for x in n.whole]
-    needs = Needs(strip, low, high, whole, lambda: [x for n in solid for x in n.rows()])
+    needs = _together(solid)
     if len(solid) == len(parts):
         return pieces_of(needs, q.axes[0], masked=False)
     combs = [_comb(b, q, k, known) for b, n in zip(union, parts, strict=True) if not _solid(b, n)]
     if len(combs) > 1 or combs[0] is None:
         return None
     return comb_pieces(combs[0], needs, q.axes[0])
+
+
+def _together(parts: Sequence[Needs]) -> Needs:
+    """What clauses need together."""
+    if len(parts) == 1:
+        return parts[0]
+    strip, low, high = (
+        np.concatenate([_NONE, *(getattr(n, field) for n in parts)])
+        for field in ("strip", "low", "high")
+    )
+    whole = [x for n in parts for x in n.whole]
+    return Needs(strip, low, high, whole, lambda: [x for n in parts for x in n.rows()])
 
 
 def _comb(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Comb | None:
