@@ -20,7 +20,11 @@ from attnlang.backends.triton.writer import Kernel
 from attnlang.compiler.ir.expr import Kind
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
-_FLOAT32 = ("lse", "delta", "sink", "d_leaf", "part_out", "part_lse")
+_FLOAT32 = (
+    "lse", "divisor", "delta", "sink", "d_leaf", "part_out", "part_lse", "part_divisor", "part_top",
+    "top",
+)  # fmt: skip
+_INT32 = ("classes", "partial_", "full_", "tokens_", "top_first", "top_last")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -145,7 +149,7 @@ def _signature(
             kind = "constexpr"
         elif name in tensors:
             kind = _POINTERS[tensors[name].kind]
-        elif name.startswith(_FLOAT32):
+        elif name.startswith(_FLOAT32) and not name.startswith(_INT32):
             kind = "*fp32"
         elif name in ("met", "part_met"):
             kind = "*i8"
@@ -153,7 +157,7 @@ def _signature(
             kind = "fp32"
         elif name in fixed or name.endswith(("_batch", "_head", "_token")):
             kind = "i32"
-        elif name.startswith(("classes", "partial_", "full_", "tokens_")):
+        elif name.startswith(_INT32):
             kind = "*i32"
         else:
             kind = f"*{DTYPES[shape.dtype]}"

@@ -116,6 +116,7 @@ def test_constant_speed_is_checked_and_reported() -> None:
     assert [row["length"] for row in made["rows"]] == [64, 128]
     assert made["right"]
     assert made["ratio"] >= 1.0
+    assert made["own_ratio"] is None or made["own_ratio"] >= 1.0
     assert "hoped for: at most 1.10" in constant.table(made)
     assert constant.lengths(8, 64, 1, 6 * 32) == [8, 16, 32]
 
