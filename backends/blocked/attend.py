@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.blocked.edit import column, edit, fill_empty, scale_of, select
-from attnlang.backends.blocked.fused import Batches, fused, key_rows
+from attnlang.backends.blocked.fused import Batches, flash, fused, key_rows
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.blocked.program import (
     HeadProgram,
@@ -25,6 +25,7 @@ from attnlang.backends.blocked.program import (
 from attnlang.backends.blocked.schedule import View
 from attnlang.backends.blocked.set_attention import attend_set
 from attnlang.backends.blocked.sets import set_read
+from attnlang.backends.blocked.stretch import attend_stretches, stretched_for
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
@@ -32,7 +33,7 @@ from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import BoundAttend, Problem
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 NAME = "blocked"
@@ -43,16 +44,26 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     read = set_read(call)
     if read is not None:
         return attend_set(call, read)
+    call = call.dense()
     if not reads_runtime(call):
-        return _run(call, programs_for(call.problem, None, call.q.device))
+        return _element(call, None)
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1
     parts = []
     for b in range(batch):
         one = call if batch == 1 else element(call, b)
-        programs = programs_for(call.problem, known_of(one.inputs, call.problem), call.q.device)
-        parts.append(_run(one, programs))
+        parts.append(_element(one, known_of(one.inputs, call.problem)))
     out = torch.cat([o for o, _ in parts])
     return out, torch.cat([x for _, x in parts if x is not None]) if call.need_lse else None
+
+
+def _element(call: Call, known: Known | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A call whose tensors that decide which pairs attend are known, and alike in its batch."""
+    if flash(call.q, call.v) and all(_plain(call, g.attend) for g in call.problem.groups):
+        found = stretched_for(call.problem, known)
+        if found is not None:
+            heads, outs, lses = attend_stretches(call, found)
+            return _by_head(outs, heads), _by_head(lses, heads) if call.need_lse else None
+    return _run(call, programs_for(call.problem, known, call.q.device))
 
 
 def reads_runtime(call: Call) -> bool:
@@ -167,7 +178,7 @@ def _heads(
     kv = [h // group for h in heads.heads]
     q = select(q, list(heads.heads)).unflatten(2, (program.q.tiles, program.q.capacity))
     lead = (call.q.shape[0], len(heads.heads))
-    if _plain(call, heads):
+    if _plain(call, heads.attend):
         pack = group if group > 1 and heads.heads == _whole_groups(heads.heads, group) else 1
         chosen = kv[::pack] if pack > 1 else kv
         parts = _fused(call, program, heads, q, select(k, chosen), select(v, chosen), pack)
@@ -194,9 +205,8 @@ def _heads(
     return out, lse
 
 
-def _plain(call: Call, heads: HeadProgram) -> bool:
+def _plain(call: Call, attend: BoundAttend) -> bool:
     """Is the score q.k alone, and no gradient asked of the lse?"""
-    attend = heads.attend
     constant = attend.scale is None or value_of(attend.scale) is not None
     grads = torch.is_grad_enabled() and any(x.requires_grad for x in (call.q, call.k, call.v))
     unedited = (attend.score, attend.sink, attend.gain) == (None, None, None) and constant

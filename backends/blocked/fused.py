@@ -164,37 +164,48 @@ def _add_keys(dx: Tensor, grad: Tensor, step: Step, size: int) -> None:
         dx.as_strided(shape, strides, place).add_(grad[:, :, j : j + length])
 
 
-def _flash(x: Tensor) -> bool:
-    return x.device.type == "cpu"
+def flash(q: Tensor, v: Tensor) -> bool:
+    """Is there a fused kernel that gives the lse?"""
+    return q.device.type == "cpu" and q.shape[-1] == v.shape[-1]
+
+
+def flash_forward(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """``[G, R, M, D]``: output and natural-log lse ``[G, R, M]``. causal: key j for queries from
+    j on."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, is_causal=causal, attn_mask=_expand(bias, q, k), scale=scale
+    )
+    return out, lse
+
+
+def flash_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+    bias: Tensor | None, scale: float, causal: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The gradients of q, k and v."""
+    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad, q, k, v, out, lse, 0.0, causal, attn_mask=_expand(bias, q, k), scale=scale
+    )
+    return dq, dk, dv
 
 
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, batches: Batches
 ) -> tuple[Tensor, Tensor]:
     """One batch: output ``[G, R, M, Dv]`` and natural-log lse ``[G, R, M]``."""
-    if _flash(q) and q.shape[-1] == v.shape[-1]:
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, k, v, attn_mask=_expand(bias, q, k), scale=batches.scale
-        )
-        return out, lse
+    if flash(q, v):
+        return flash_forward(q, k, v, bias, batches.scale)
     return _any_device(q, k, v, bias, batches)
 
 
 def _backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    bias: Tensor | None,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    if _flash(q) and q.shape[-1] == v.shape[-1]:
-        dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad, q, k, v, out, lse, 0.0, False, attn_mask=_expand(bias, q, k), scale=scale
-        )
-        return dq, dk, dv
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+    bias: Tensor | None, scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    if flash(q, v):
+        return flash_backward(grad, q, k, v, out, lse, bias, scale)
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     with torch.enable_grad():
         again = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)

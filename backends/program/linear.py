@@ -92,7 +92,7 @@ class Linear:
 
     def _across(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:
         """Queries of another sequence: as many at a time as there are keys, piece by piece."""
-        batch, heads, n, width = q.shape
+        batch, n = q.shape[0], q.shape[2]
         pieces = -(-n // k.shape[2])
         q = F.pad(q, (0, 0, 0, pieces * k.shape[2] - n)).unflatten(2, (pieces, -1))
         q = q.transpose(1, 2).flatten(0, 1)

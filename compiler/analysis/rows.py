@@ -47,13 +47,13 @@ def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Know
     """
     if not (q.axes[0].contiguous and k.axes[0].contiguous):
         return None
-    predicate = _by_coordinate(predicate, q, k)
+    predicate = by_coordinate(predicate, q, k)
     live, live_exact = _union(clauses(predicate), q, k, known)
     broken, broken_exact = _union(clauses(complement(predicate)), q, k, known)
     return Rows(from_runs(live, broken, q.tiles, k.tiles), live_exact and broken_exact)
 
 
-def _by_coordinate(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> Expr:
+def by_coordinate(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> Expr:
     """Places in the sequence as coordinates: in a segment with one axis they differ by a number."""
 
     def rule(x: Expr) -> Expr | None:

@@ -14,6 +14,7 @@ from attnlang.compiler.ir.pattern import Attend, HeadGroup, InputDecl, PatternIR
 from attnlang.compiler.ir.program import (
     SET_HEADS,
     Gather,
+    Gradient,
     Normalise,
     Rule,
     Search,
@@ -21,6 +22,8 @@ from attnlang.compiler.ir.program import (
     Share,
     SizeOf,
     Ties,
+    Weigh,
+    weights_of,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import ONE, Space, lone
@@ -45,22 +48,26 @@ def select(node: t.Select, draft: Draft) -> None:
     if not draft.define(node.name):
         return
     name = node.name.id
-    draft.ctx = draft.ctx.with_names(**{name: _table(node)})
+    weighed = made is None or made.gradient is not Gradient.STOP
+    draft.ctx = draft.ctx.with_names(**{name: _table(node, weighed)})
     if made is not None:
-        draft.sets[name] = _declaration(made)
+        draft.sets[name] = _declaration(made, name, Kind.BOOL)
+        if weighed:
+            table = weights_of(name)
+            draft.sets[table] = _declaration(made, table, Kind.FLOAT)
         draft.steps.append(made)
 
 
-def _table(node: t.Select) -> TableName:
+def _table(node: t.Select, weighed: bool) -> TableName:
     dims = tuple(d.id for d in node.dims)
-    return TableName(node.name.id, Kind.BOOL, len(dims), dims=dims)
+    return TableName(node.name.id, Kind.BOOL, len(dims), dims=dims, weighed=weighed)
 
 
-def _declaration(made: Select) -> InputDecl:
-    """The set as the patterns that read it see it: a run-time table."""
+def _declaration(made: Select, name: str, kind: Kind) -> InputDecl:
+    """The set, or its weights, as the patterns that read it see it: a run-time table."""
     heads: dict[str, str | Expr] = {"head": "head", "kv_head": e.Symbol(SymbolName.KV_HEADS)}
     dims = ("batch", *(heads.get(d, d) for d in made.dims if d != ONE))
-    return InputDecl(made.name, Kind.BOOL, dims, (), False, False, span=made.span)
+    return InputDecl(name, kind, dims, (), False, False, span=made.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,13 @@ def _select(node: t.Select, draft: Draft) -> Select | None:
     normalise = _word(node, "normalise", Normalise, Normalise.NONE, draft)
     ties = _word(node, "ties", Ties, Ties.FIRST, draft)
     search = _word(node, "search", Search, Search.ALL, draft)
+    weigh = _word(node, "weigh", Weigh, Weigh.NONE, draft)
+    gradient = _word(node, "gradient", Gradient, Gradient.STOP, draft)
+    if weigh is not Weigh.NONE and gradient is Gradient.STOP:
+        why = "`weigh` is of weights, which a set without a gradient has none of"
+        help = "`gradient scores` or `gradient straight_through`"
+        draft.ctx.error("AL314", node.name.span, why=why, help=help)
+        return None
     if len(node.sources) == 1 and "score" not in said:
         why = "what is chosen of one tensor has no score of its own"
         draft.ctx.error("AL314", node.name.span, why=why, help="say one: `score ...`")
@@ -136,12 +150,12 @@ def _select(node: t.Select, draft: Draft) -> Select | None:
         return None
     if not good or pattern is None or rule is None or share is None or normalise is None:
         return None
-    if ties is None or search is None:
+    if ties is None or search is None or weigh is None or gradient is None:
         return None
     heads = tuple(d.id for d in node.dims[:1] if d.id in SET_HEADS)
     return Select(
         node.name.id, *made.names, pattern, (*heads, *made.axes), rule, force, share, normalise,
-        gather, ties, search, rows, span=node.span,
+        gather, ties, search, rows, weigh, gradient, span=node.span,
     )  # fmt: skip
 
 

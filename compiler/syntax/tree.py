@@ -204,7 +204,7 @@ class Rule(Node):
     The rule is a name; that of ``normalise`` may be chosen, ``sum if kind == a else none``.
     """
 
-    kind: Literal["empty", "normalise", "share", "ties", "search"]
+    kind: Literal["empty", "normalise", "share", "ties", "search", "weigh", "gradient"]
     rule: Expression
     when: Expression | None = None
 

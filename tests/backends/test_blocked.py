@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import attnlang
-from attnlang.backends.blocked import boxes, fused, schedule, softmax
+from attnlang.backends.blocked import boxes, fused, schedule, softmax, stretch
 from attnlang.compiler.analysis import classify
 from attnlang.compiler.layout import choose, cost
 from tests.backends.calls import AttentionCall, calls, check
@@ -30,6 +30,7 @@ def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(fused, "PART_BYTES", 2048)
         monkeypatch.setattr(boxes, "MASK_BYTES", 64)
         monkeypatch.setattr(schedule, "MOST_VIEWS", 2)
+        monkeypatch.setattr(stretch, "FEWEST", 0)
 
 
 def drawn(data: st.DataObject, shape: str) -> AttentionCall:

@@ -80,7 +80,12 @@ choices = st.one_of(
         st.lists(names, max_size=2).map(tuple),
         whens,
     ),
-    st.builds(t.Rule, st.sampled_from(["normalise", "share", "ties", "search"]), names, whens),
+    st.builds(
+        t.Rule,
+        st.sampled_from(["normalise", "share", "ties", "search", "weigh", "gradient"]),
+        names,
+        whens,
+    ),
     st.builds(t.Gather, names, st.none() | expressions, expressions, st.booleans(), whens),
 )
 # The word `where` ends the tensors that an `attend` names: none of them begins with it.

@@ -172,6 +172,5 @@ def _whole(report: ProgramReport) -> Iterator[Line]:
         yield "state", f"{scaled(report.state, 'B')} a sequence{place}"
     names = [s.name for s in report.steps if isinstance(s, AttentionStep) and not s.sets]
     if names and "." not in report.pattern:
-        full = ", ".join(f"{report.pattern}.{n}" for n in names)
-        yield "in full", f"by the names {full}" if len(names) > 1 else f"by the name {full}"
+        yield "one alone", "explain " + " or ".join(f"...:{report.pattern}.{n}" for n in names)
     yield from (("note", note) for note in report.notes)

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 import attnlang
-from tests.stdlib.routing import grids, indexers, sequences
+from tests.stdlib.routing import grids, heads, indexers, sequences
 from tests.stdlib.routing.oracle import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
     **sequences.ORACLES,
     **grids.ORACLES,
     **indexers.ORACLES,
+    **heads.ORACLES,
 }
 
 
@@ -122,11 +123,19 @@ def directions(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor
     return made
 
 
+def head_routes(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    shared, shape = call.params["shared"], call.q.shape[:3]
+    drawn = draw(shape, generator)
+    router = torch.cat([drawn[:, :shared].softmax(1), drawn[:, shared:].softmax(1)], 1)
+    return {"router": router, "balance": draw((shape[0], shape[2]), generator)}
+
+
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
     "nsa": nsa_gate,
     "seer_attention": seer_gate,
     "dsa": dsa_index,
     "routing_transformer": directions,
+    "moh": head_routes,
 }
 """Run-time tensors of a pattern's calls."""
 
@@ -220,10 +229,11 @@ ALL: list[Case] = [
         Case(
             "biformer_bra",
             {"y": y, "x": x},
-            {"regions": r, "topk": k, "edge": edge},
+            {"regions": r, "topk": k, "routing": routing, "edge": edge},
             heads=h,
             kv_heads=g,
         )
+        for routing in ("hard", "soft")
         for y, x, r, k, edge in (
             (4, 4, 1, 1, "fit"),
             (6, 4, 2, 1, "fit"),
@@ -284,6 +294,23 @@ ALL: list[Case] = [
             (21, 5, 4, 4, 2, 6, False),
             (21, 5, 4, 4, 2, 1, False),
             (24, 6, 1, 2, 2, None, True),
+        )
+    ),
+    *(
+        Case(
+            "moh",
+            {"n": n},
+            {"shared": s, "topk": k, "gates": gates, "causal": causal},
+            heads=h,
+            kv_heads=g,
+        )
+        for gates in ("weights", "ones")
+        for n, s, k, causal, h, g in (
+            (1, 1, 1, True, 2, 2),
+            (7, 2, 2, True, 6, 3),
+            (9, 0, 2, False, 4, 2),
+            (6, 3, 1, True, 4, 1),
+            (5, 1, 0, True, 3, 3),
         )
     ),
     *(

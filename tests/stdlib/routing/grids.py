@@ -14,50 +14,63 @@ def grid(call: Call, *axes: str) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(call.sizes[a]) for a in axes)))
 
 
-def _regions(call: Call) -> dict[tuple[int, int], list[int]]:
+Region = tuple[int, int]
+
+
+def bra_regions(call: Call) -> dict[Region, list[int]]:
     """The tokens of every region; the last ones of a row or column may have fewer."""
     regions = call.params["regions"]
     high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
-    members: dict[tuple[int, int], list[int]] = {}
+    members: dict[Region, list[int]] = {}
     for n, (y, x) in enumerate(grid(call, "y", "x")):
         members.setdefault((y // high, x // wide), []).append(n)
     return members
 
 
+def bra_scores(call: Call, b: int, region: Region) -> dict[Region, Tensor]:
+    """Products of the means over regions, of the full width: the channels of all heads."""
+    members = bra_regions(call)
+    scores = {}
+    for other in sorted(members):
+        parts = []
+        for h in range(call.q.shape[1]):
+            query = call.q[b, h, members[region]].mean(0)
+            parts.append(query @ call.k[b, h // call.group, members[other]].mean(0))
+        scores[other] = torch.stack(parts).sum()
+    return scores
+
+
 def bra_select(call: Call) -> Sets:
-    """Means over regions and heads of queries and keys; the best ``topk`` for each region."""
-    members, topk = _regions(call), call.params["topk"]
-    names = sorted(members)
+    """The best ``topk`` for each region."""
+    names, topk = sorted(bra_regions(call)), call.params["topk"]
     counts = tuple(n + 1 for n in names[-1])
-    batch, heads = call.q.shape[:2]
+    batch = len(call.q)
     chosen = torch.zeros((batch, *counts, *counts), dtype=torch.bool)
-    for b in range(batch):
-        for r in names:
-            scores = {}
-            for i, other in enumerate(names):
-                total = 0.0
-                for h in range(heads):  # the full width: the channels of all heads
-                    query = call.q[b, h, members[r]].mean(0)
-                    key = call.k[b, h // call.group, members[other]].mean(0)
-                    total += float(query @ key)
-                scores[i] = total
-            for i in best(scores, topk):
-                chosen[(b, *r, *names[i])] = True
-    return {"chosen": chosen}
+    for b, r in itertools.product(range(batch), names):
+        scores = {i: float(s) for i, s in enumerate(bra_scores(call, b, r).values())}
+        for i in best(scores, topk):
+            chosen[(b, *r, *names[i])] = True
+    return {"weighed" if call.params["routing"] == "soft" else "chosen": chosen}
 
 
 def bra_attend(call: Call, sets: Sets) -> Tensor:
     """Tokens of the chosen regions, and zeros in place of those that lie beyond the image."""
-    members, regions = _regions(call), call.params["regions"]
+    members, regions = bra_regions(call), call.params["regions"]
     area = (call.sizes["y"] // regions) * (call.sizes["x"] // regions)
     region = {n: name for name, inside in members.items() for n in inside}
     scale = (call.q.shape[1] * call.q.shape[3]) ** -0.5
+    (chosen,) = sets.values()
     out = []
     for b, h, i in call.rows():
-        seen = [r for r in members if sets["chosen"][(b, *region[i], *r)]]
-        keys = [j for r in seen for j in members[r]]
-        zeros = area * len(seen) - len(keys)
+        mine = [r for r in sorted(members) if chosen[(b, *region[i], *r)]]
+        keys = [j for r in mine for j in members[r]]
         k, v = (x[b, h // call.group][keys] for x in (call.k, call.v))
+        if call.params["routing"] == "soft":  # keys and values times the weights of their regions
+            scores = bra_scores(call, b, region[i])
+            soft = torch.softmax(torch.stack([scores[r] for r in mine]) * scale, 0)
+            weight = torch.stack([soft[mine.index(region[j])] for j in keys])[:, None]
+            k, v = weight * k, weight * v
+        zeros = area * len(mine) - len(keys)
         k, v = (torch.cat([x, x.new_zeros(zeros, x.shape[1])]) for x in (k, v))
         out.append(row(call.q[b, h, i], k, v, range(len(k)), scale))
     return torch.stack(out).view(*call.q.shape[:3], -1)
