@@ -98,7 +98,8 @@ class Linear:
         q = q.transpose(1, 2).flatten(0, 1)
         k, v = (x.repeat_interleave(pieces, 0) for x in (k, v))
         out, _ = self.run(q, k, v, scale, None)
-        return out.unflatten(0, (batch, pieces)).transpose(1, 2).flatten(2, 3)[:, :, :n]
+        joined: Tensor = out.unflatten(0, (batch, pieces)).transpose(1, 2).flatten(2, 3)
+        return joined[:, :, :n]
 
     def _by_engine(
         self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
