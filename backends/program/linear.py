@@ -92,14 +92,14 @@ class Linear:
 
     def _across(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:
         """Queries of another sequence: as many at a time as there are keys, piece by piece."""
-        batch, n = q.shape[0], q.shape[2]
+        batch, _, n, _ = q.shape
         pieces = -(-n // k.shape[2])
         q = F.pad(q, (0, 0, 0, pieces * k.shape[2] - n)).unflatten(2, (pieces, -1))
         q = q.transpose(1, 2).flatten(0, 1)
         k, v = (x.repeat_interleave(pieces, 0) for x in (k, v))
         out, _ = self.run(q, k, v, scale, None)
-        joined: Tensor = out.unflatten(0, (batch, pieces)).transpose(1, 2).flatten(2, 3)
-        return joined[:, :, :n]
+        found: Tensor = out.unflatten(0, (batch, pieces)).transpose(1, 2).flatten(2, 3)[:, :, :n]
+        return found
 
     def _by_engine(
         self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None

@@ -229,19 +229,22 @@ ALL: list[Case] = [
         Case(
             "biformer_bra",
             {"y": y, "x": x},
-            {"regions": r, "topk": k, "routing": routing, "edge": edge},
+            {"regions": r, "topk": k, "edge": edge, "routing": routing},
             heads=h,
             kv_heads=g,
         )
-        for routing in ("hard", "soft")
-        for y, x, r, k, edge in (
-            (4, 4, 1, 1, "fit"),
-            (6, 4, 2, 1, "fit"),
-            (6, 9, 3, 4, "fit"),
-            (4, 4, 2, 9, "fit"),
-            (5, 8, 2, 2, "zero"),
-            (5, 7, 3, 3, "zero"),
-            (4, 6, 2, 1, "zero"),
+        for y, x, r, k, edge, routing in (
+            (4, 4, 1, 1, "fit", "hard"),
+            (6, 4, 2, 1, "fit", "hard"),
+            (6, 9, 3, 4, "fit", "hard"),
+            (4, 4, 2, 9, "fit", "hard"),
+            (5, 8, 2, 2, "zero", "hard"),
+            (5, 7, 3, 3, "zero", "hard"),
+            (4, 6, 2, 1, "zero", "hard"),
+            (4, 4, 1, 1, "fit", "soft"),
+            (6, 9, 3, 4, "fit", "soft"),
+            (4, 4, 2, 9, "fit", "soft"),
+            (5, 7, 3, 3, "zero", "soft"),
         )
         for h, g in ((1, 1), (3, 3), (4, 2))
     ),

@@ -50,7 +50,7 @@ def bra_select(call: Call) -> Sets:
         scores = {i: float(s) for i, s in enumerate(bra_scores(call, b, r).values())}
         for i in best(scores, topk):
             chosen[(b, *r, *names[i])] = True
-    return {"weighed" if call.params["routing"] == "soft" else "chosen": chosen}
+    return {"chosen": chosen}
 
 
 def bra_attend(call: Call, sets: Sets) -> Tensor:
@@ -62,15 +62,15 @@ def bra_attend(call: Call, sets: Sets) -> Tensor:
     (chosen,) = sets.values()
     out = []
     for b, h, i in call.rows():
-        mine = [r for r in sorted(members) if chosen[(b, *region[i], *r)]]
-        keys = [j for r in mine for j in members[r]]
+        seen = [r for r in members if chosen[(b, *region[i], *r)]]
+        keys = [j for r in seen for j in members[r]]
         k, v = (x[b, h // call.group][keys] for x in (call.k, call.v))
         if call.params["routing"] == "soft":  # keys and values times the weights of their regions
             scores = bra_scores(call, b, region[i])
-            soft = torch.softmax(torch.stack([scores[r] for r in mine]) * scale, 0)
-            weight = torch.stack([soft[mine.index(region[j])] for j in keys])[:, None]
+            soft = torch.softmax(torch.stack([scores[r] for r in seen]) * scale, 0)
+            weight = torch.stack([soft[seen.index(region[j])] for j in keys])[:, None]
             k, v = weight * k, weight * v
-        zeros = area * len(mine) - len(keys)
+        zeros = area * len(seen) - len(keys)
         k, v = (torch.cat([x, x.new_zeros(zeros, x.shape[1])]) for x in (k, v))
         out.append(row(call.q[b, h, i], k, v, range(len(k)), scale))
     return torch.stack(out).view(*call.q.shape[:3], -1)
