@@ -1,8 +1,8 @@
-"""A decoder that remembers in sums: Lightning layers, and one that reads chosen blocks of the past.
+"""A decoder that remembers in sums: Lightning layers, and one that reads chosen blocks.
 
-Trains it for some steps on this machine's Python sources. Then it writes: the sums have the same size
-after any number of bytes, only the routed layer keeps its keys, and what is remembered gives the
-logits that the whole text gives.
+Trains it for some steps on this machine's Python sources. Then it writes: the sums have the same
+size after any number of bytes, only the routed layer keeps its keys, and what is remembered gives
+the logits that the whole text gives.
 
     python examples/linear_layers.py
 """
@@ -181,7 +181,7 @@ def main() -> None:
     print(f"from memory and from the whole text, logits differ by {difference:.1e} at most")
     every = 2 * shape.kv_heads * shape.head_dim * options.layers * held_out.shape[1]
     sums, keys = sizes[-1]
-    print(f"remembered after {held_out.shape[1]} bytes: {sums} numbers in sums, as after any other,")
+    print(f"after {held_out.shape[1]} bytes: {sums} numbers in sums, as after any other,")
     print(f"and {keys} in keys and values of the routed layer (of all layers: {every})")
     assert {s for s, _ in sizes} == {sums}
     written = write(model, held_out[0, : options.context], 160, torch.Generator().manual_seed(0))
