@@ -85,7 +85,8 @@ def attend(call: Call, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, 
         edited = pairs.score if attended.score is None else pairs.value(attended.score).to(dtype)
         scores = torch.where(heads, edited, scores)
         if attended.gain is not None:
-            gains = torch.where(heads, pairs.value(attended.gain).to(dtype), gains)
+            gain = pairs.value(attended.gain).to(dtype)
+            gains = torch.where(pairs.seen, gain, gains)  # elsewhere it may divide by 0
         if attended.normaliser is not Normaliser.SOFTMAX:
             plain = plain | heads
             weights = torch.where(heads, _weights(edited, allowed, attended.normaliser), 0.0)
