@@ -8,6 +8,7 @@ from attnlang.compiler.ir.expr import Kind
 
 FLOAT32, FLOAT64 = op("float32"), op("float64")
 INT32, INT64 = op("int32"), op("int64")
+UINT32 = op("uint32")
 
 NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
 """What an absent optional input reads as."""

@@ -27,7 +27,7 @@ from attnlang.backends.triton.source.tree import (
     X,
     op,
 )
-from attnlang.backends.triton.spans import span_walk
+from attnlang.backends.triton.spans import Ends, attended, spans_of, visit_spans
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR
@@ -87,7 +87,8 @@ class Writer:
     """One kernel being written. fixed: the side that stays while the other moves.
 
     split: do programs share the steps of a walk? packed: slots are the queries of all heads that
-    share a key head, one after another.
+    share a key head, one after another. ends: of the standing tokens, where the walk is worked out
+    from them.
     """
 
     pattern: PatternIR
@@ -99,6 +100,7 @@ class Writer:
     scalars: Scope = field(default_factory=lambda: Scope(Block()))
     standing: Scope = field(default_factory=lambda: Scope(Block()))
     used: dict[a.Argument, None] = field(default_factory=dict)
+    ends: list[Ends] = field(default_factory=list)
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
@@ -212,6 +214,8 @@ class Writer:
     def seen(self, block: Block, moving: Lowering) -> X:
         """Which pairs of a partial tile attend."""
         other = OTHER[self.fixed]
+        if self.ends:
+            return block.let("seen", attended(self.ends, Name(f"place_{other}")))
         real = Name(f"real_{other}")[(NEW, ALL)]
         where = self.attend.where
         if isinstance(where, e.Bool):
@@ -240,7 +244,8 @@ class Writer:
         """Visits tiles of the moving side once each: ``step(True)`` is of those to be asked."""
         found = self.spans
         if found is not None:
-            span_walk(block, self.lowering(Block()), found, step, self.steps)
+            spans, self.ends = spans_of(block, self.lowering(Block()), found)
+            visit_spans(block, spans, step, self.steps)
             return
         runs = self.boxes if self.boxed else self.lists if self.form.listed else self.runs
         block.remark("Tiles where the predicate decides pair by pair.")

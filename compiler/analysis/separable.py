@@ -135,17 +135,20 @@ def _positions(tiling: ExtentTiling, axis: str | None) -> NDArray[np.int64]:
 
 def any_strips(table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> BoolArray:
     """Does any element of each pair of strips hold? ``[q strips, k strips]``."""
-    return _reduce(np.logical_or, table, q, k)
-
-
-def _reduce(
-    how: np.ufunc, table: BoolArray, q: AxisTiling | None, k: AxisTiling | None
-) -> BoolArray:
     if q is not None:
-        table = how.reduceat(table[q.order], q.offsets, axis=0)
-    if k is not None:
-        table = how.reduceat(table[:, k.order], k.offsets, axis=1)
-    return table
+        table = _any(table, q)
+    return table if k is None else _any(np.ascontiguousarray(table.T), k).T
+
+
+def _any(table: BoolArray, strips: AxisTiling) -> BoolArray:
+    """Does any row of each strip hold? ``[strips, columns]``."""
+    if strips.strips < strips.size:
+        return np.logical_or.reduceat(table[strips.order], strips.offsets, axis=0)
+    found = table[strips.starts]
+    for i in range(1, strips.size):
+        # Shorter strips look at their first again.
+        found |= table[strips.starts + np.where(i < strips.counts, i * strips.steps, 0)]
+    return found
 
 
 def spread(tables: list[tuple[Factor, BoolArray]], q: ExtentTiling, k: ExtentTiling) -> BoolArray:

@@ -52,7 +52,4 @@ def _needs(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known)
 
 def _solid(bounds: ClauseBounds, needs: Needs) -> bool:
     """Do all keys in a clause's intervals count?"""
-    if bounds.keys is None:
-        return True
-    before = bounds.keys.before
-    return bool((before[needs.high] - before[needs.low] == needs.high - needs.low).all())
+    return bounds.keys is None or bounds.keys.solid(needs.low, needs.high)

@@ -44,6 +44,7 @@ PYTHON = Ops(
     function=_function,
     truth=int,
     some=bool,
+    surely=bool,
 )
 LARGEST = 2**62 - 1
 """Beyond this an integer, or the difference of two, might not fit 64 bits."""

@@ -56,6 +56,29 @@ def test_only_fla_divides_scores() -> None:
     torch.testing.assert_close(paper[:, 0], 2 * fla[:, 0])
 
 
+def test_the_last_transnormer_layer_forgets_nothing() -> None:
+    """Layers count from 0: with one layer it is the last, and rate 8 h / H * (1 - 1 / 1) is none."""
+    q, k, v = torch.randn(3, 1, 4, 40, 4, dtype=torch.float64)
+    for layer, forgets in ((0, [False, True, True, True]), (1, [False] * 4)):
+        op = attnlang.load(
+            "stdlib:transnormer_gla", positions="none", layers=2, layer=layer
+        ).compile()
+        for head in range(4):  # nor does head 0 of any layer
+            moved = v.clone()
+            moved[:, head, 0] += 1.0
+            apart = (op(q, k, v) - op(q, k, moved))[:, :, -1].abs().max()
+            assert bool(apart < 1e-12) is forgets[head]
+
+
+def test_transnormer_sees_angles_between_tokens_alone() -> None:
+    """Turned by a place of their own, queries and keys meet at the difference: a long way back."""
+    q, k, v = torch.randn(3, 1, 2, 9, 4, dtype=torch.float64)
+    theta = torch.randn(2, 4).double()
+    op = attnlang.load("stdlib:transnormer_gla", layers=1).compile()
+    late = [torch.cat([torch.zeros(1, 2, 50, 4).double(), x], 2) for x in (q, k, v)]
+    torch.testing.assert_close(op(q, k, v, theta=theta), op(*late, theta=theta)[:, :, 50:])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_retention_of_many_heads_still_forgets(dtype: torch.dtype) -> None:
     """1 - 2^(-5 - h) is 1 in half precision from the fifth head on."""
