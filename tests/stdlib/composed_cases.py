@@ -10,17 +10,29 @@ from tests.oracles import (
     latent,
     long_short,
     pooled_queries,
+    recipes,
     trees,
 )
 from tests.oracles.composed import Oracle
 from tests.stdlib.cases_of_edits import EDITS
+from tests.stdlib.cases_of_recipes import RECIPES
 from tests.stdlib.composed_case import Case, Shape
 
 __all__ = ["CASES", "ORACLES", "Case"]
 
 ORACLES: dict[str, Oracle] = {
     name: oracle
-    for family in (branches, channels, dense, edits, latent, long_short, pooled_queries, trees)
+    for family in (
+        branches,
+        channels,
+        dense,
+        edits,
+        latent,
+        long_short,
+        pooled_queries,
+        recipes,
+        trees,
+    )
     for name, oracle in family.ORACLES.items()
 }
 
@@ -248,4 +260,5 @@ CASES: list[Case] = [
         for pad in ({}, {"pad": [[i > n - 3 for i in range(n)], [i == 1 for i in range(n)]]})
     ),
     *EDITS,
+    *RECIPES,
 ]
