@@ -32,6 +32,7 @@ from attnlang.backends.program.choose import (
     weights,
 )
 from attnlang.backends.reference.attend import mask
+from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import (
     Gather,
@@ -42,7 +43,7 @@ from attnlang.compiler.ir.program import (
     Ties,
     weights_of,
 )
-from attnlang.compiler.ir.vector import ONE, Space
+from attnlang.compiler.ir.vector import ONE, Space, lone
 
 if TYPE_CHECKING:
     from attnlang.backends.program.run import Runner
@@ -81,6 +82,10 @@ class _Filling:
         self.step, self.run, self.bound, self.weighed = step, run, run.bound, weighed
         self.query, self.key = run.bound.spaces[step.query], run.bound.spaces[step.key]
         self.q, self.k = run.values[step.query].x, run.values[step.key].x
+        if step.key == lone(Side.K)[0]:  # as wide as what is chosen from
+            self.k = self.k.new_zeros((*self.k.shape[:3], self.q.shape[3]))
+        elif step.query == lone(Side.Q)[0]:
+            self.q = self.q.new_zeros((*self.q.shape[:3], self.k.shape[3]))
         self.rows, self.runs = _chosen_spaces(step, self.query, self.key)
         self.sets = set_heads(step, self.q.shape[1], run.bound.frame.kv_heads)
         self.lengths = run.bound.lengths(self.rows), run.bound.lengths(self.runs)

@@ -104,7 +104,9 @@ def _by_element(
     )
     if len(r) * a.width * b.width > ELEMENT_BUDGET:
         return None
-    some, every = Elements(a, b, known).any_and_all(predicate, r, c)
+    # Tiles of which every token differs are asked as they are: the products of strips.
+    asked = (q if a.kinds is None else a), (k if b.kinds is None else b)
+    some, every = Elements(*asked, known).any_and_all(predicate, r, c)
     return some[copies], every[copies]
 
 

@@ -120,10 +120,10 @@ def factor_values(
     leaf = axis_leaf(
         {factor.q_axis or "": q_values}, {factor.k_axis or "": k_values}, tokens, known
     )
-    table = np.ones(np.broadcast_shapes(q_values.shape, k_values.shape), dtype=bool)
+    table = np.ones((), dtype=bool)
     for literal in factor.literals:
-        table &= np.asarray(evaluate(literal, leaf)).astype(bool)
-    return table
+        table = table & np.asarray(evaluate(literal, leaf)).astype(bool, copy=False)
+    return np.broadcast_to(table, np.broadcast_shapes(q_values.shape, k_values.shape))
 
 
 def _positions(tiling: ExtentTiling, axis: str | None) -> NDArray[np.int64]:
@@ -142,8 +142,6 @@ def any_strips(table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> 
 
 def _any(table: BoolArray, strips: AxisTiling) -> BoolArray:
     """Does any row of each strip hold? ``[strips, columns]``."""
-    if strips.strips < strips.size:
-        return np.logical_or.reduceat(table[strips.order], strips.offsets, axis=0)
     found = table[strips.starts]
     for i in range(1, strips.size):
         # Shorter strips look at their first again.

@@ -86,8 +86,17 @@ CASES: list[Case] = [
         for n, size in ((12, 4), (11, 4), (3, 5), (4, 1))
     ),
     *(
-        Case("cca_core", {"n": n}, {"group": g, "window": w}, 4)
-        for n, g, w in ((17, 3, 4), (16, 4, 4), (16, 4, 1), (9, 2, 20), (7, 1, 3), (3, 4, 1))
+        Case("cca_core", {"n": n}, {"group": g, "window": w, "core": core}, 4)
+        for n, g, w, core in (
+            (17, 3, 4, "last"),
+            (16, 4, 4, "last"),
+            (16, 4, 1, "last"),
+            (9, 2, 20, "last"),
+            (7, 1, 3, "last"),
+            (3, 4, 1, "last"),
+            (17, 3, 4, "mean"),
+            (16, 4, 1, "max"),
+        )
     ),
     *(Case("ista", {"n": n}, learned={"M": (2, n, n), "alpha": (2,)}) for n in (1, 9)),
     *(
