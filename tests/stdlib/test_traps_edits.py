@@ -29,7 +29,7 @@ def weights(name: str, backend: str, q: Tensor, k: Tensor, given: Any, **params:
 
 
 def plain(q: Tensor, k: Tensor, *, causal: bool = True) -> Tensor:
-    s = q @ k.mT / q.shape[3] ** 0.5
+    s = q @ k.mT / q.shape[-1] ** 0.5
     past = torch.ones(s.shape[-2:], dtype=torch.bool).tril()
     return torch.where(past, s, -torch.inf).softmax(-1) if causal else s.softmax(-1)
 
