@@ -111,9 +111,14 @@ def _attention(step: AttentionStep) -> Iterator[Line]:
         found = step.by_rule
         share = percent(found.total / max(report.shape.pairs, 1))
         what = f"{count(found.total)} of {count(report.shape.pairs)} ({share})"
-        yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {' and '.join(step.sets)}"
-        yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
-        yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
+        sets = " and ".join(step.sets)
+        if found.total < report.pairs.at_most:
+            yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {sets}"
+            yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
+            yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
+        else:
+            yield "pairs", f"at most {what}: the rule of {sets} bounds nothing"
+            yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
     word = "" if report.pairs.count is not None and not step.sets else "at most "
     yield "forward", f"{word}{scaled(step.forward - step.products, 'FLOP')}"
     if step.products:
