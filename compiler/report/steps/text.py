@@ -87,14 +87,20 @@ def _select(step: SelectStep) -> Iterator[Line]:
     found, members = step.candidates, step.members
     scored = "not counted" if found is None else f"{count(found.total)} pairs{_sampled(found)}"
     yield "candidates", scored
+    if step.asked is not None:
+        yield "asked", f"at most {count(step.asked)} of {count(step.of)} for a choice, by halving"
     if members is not None and step.query and step.key:
         more = f", {three(members.mean)} on average" if members.mean < members.most else ""
+        if step.least is not None:
+            more += f", at least {three(step.least)} on average: the scores decide"
         yield "chosen", f"at most {count(members.most)} of {count(step.of)} for a query{more}"
     elif members is not None:
         most = members.total / max(step.sets, 1)
         yield "chosen", f"at most {three(most)} of {count(step.of)}"
     if step.forward:
         yield "forward", f"{scaled(step.forward, 'FLOP')} of scores"
+    if step.gradient is not None:
+        yield "gradient", f"{step.gradient.replace('_', ' ')}, by the members' weights"
 
 
 def _attention(step: AttentionStep) -> Iterator[Line]:
