@@ -97,11 +97,16 @@ class Pattern:
         """The pattern bound to lengths and heads. Raises PatternError (AL404-AL411, and AL413 for
         a program, whose steps are patterns of their own)."""
         if self.ir.program is not None:
-            steps = ", ".join(f"`{self.name}.{name}`" for name, _ in self.ir.program.patterns)
-            raise failure("AL413", None, pattern=self.name, help=f"its attentions are {steps}")
+            raise failure("AL413", None, pattern=self.name, help=self._where_attentions_are())
         return problem_of(
             self.ir, sizes, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_offset=q_offset
         )
+
+    def _where_attentions_are(self) -> str:
+        if not self.steps:
+            return "all its attention is linear: it has no mask and no plan"
+        names = ", ".join(f"`{name}`" for name in self.steps)
+        return f"its attentions are patterns, `pattern.steps[...]` by name: {names}"
 
     def bound(
         self,

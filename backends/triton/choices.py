@@ -64,15 +64,17 @@ _BY_WIDTH["split_forward"] = {
     256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
 }
 _BY_WIDTH["merge"] = {256: (Choice(16, 16, 4, 1),)}
-_BY_WIDTH["table_gradient"] = _BY_WIDTH["query_gradient"]
+_BY_WIDTH["table_gradient"] = _BY_WIDTH["row_max_gradient"] = _BY_WIDTH["query_gradient"]
+_BY_WIDTH["row_max"] = _BY_WIDTH["forward"]
 
 
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
     """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
-    width = next((w for w in _BY_WIDTH[kernel] if shape.widest <= w), 256)
+    by_width = _BY_WIDTH[kernel.rstrip("0123456789")]
+    width = next((w for w in by_width if shape.widest <= w), 256)
     half = 2 if shape.dtype == "fp32" else 1
-    for c in _BY_WIDTH[kernel][width]:
+    for c in by_width[width]:
         stands = c.rows // half
         # Half a tile is for half the warps: matrix instructions of four take 64 rows.
         warps = c.warps if stands <= rows else max(4, c.warps // 2)

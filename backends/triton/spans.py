@@ -2,7 +2,8 @@
 
 Spans are worked out once a program, in steps of the moving side, and made disjoint where a union
 has several. Two loops then visit all of them: one those steps to be asked pair by pair, left and
-right of what is full, one those that are full.
+right of what is full, one those that are full. A pair is asked by the ends of its standing token's
+intervals, which the spans need anyway, not by the predicate.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval
+from attnlang.backends.triton.functions import UINT32
 from attnlang.backends.triton.lowering import Lowering
-from attnlang.backends.triton.source.tree import Block, Literal, Name, X, op
+from attnlang.backends.triton.source.tree import ALL, NEW, Attribute, Block, Literal, Name, X, op
 from attnlang.compiler.ir.expr import Expr, Side
 
 STEP = Name("STEP")
@@ -29,36 +31,66 @@ class Span:
     end: X
 
 
-def span_walk(
-    block: Block,
-    lowering: Lowering,
-    found: tuple[Interval, ...],
-    step: Callable[[bool], Callable[[Block], None]],
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Of the moving side, the first token inside and that after the last: vectors of the standing
+    side where they vary. width: how many are inside, where the first varies."""
+
+    low: X
+    high: X
+    high_varies: bool
+    width: X | None
+
+
+def visit_spans(
+    block: Block, spans: list[Span], step: Callable[[bool], Callable[[Block], None]],
     steps: Callable[[X, X], X],
-) -> None:
-    """Visits every step that holds a token of an interval, once. steps: a run of them as a range.
+) -> None:  # fmt: skip
+    """Visits every step of the spans once. steps: a run of them as a range.
 
     Step 0 begins at ``anchor``: at the first token of the only span, at 0 where there are several,
     so that no step belongs to two.
     """
-    spans = spans_of(block, lowering, found)
-    block.remark("Steps where the predicate decides pair by pair.")
+    block.remark("Steps where each pair is asked.")
     pieces = [x for s in spans for x in ((s.begin, s.inner), (s.outer, s.end))]
     visit(block, pieces, step(True), steps)
     block.remark("Steps where every pair attends.")
     visit(block, [(s.inner, s.outer) for s in spans], step(False), steps)
 
 
-def spans_of(block: Block, lowering: Lowering, found: tuple[Interval, ...]) -> list[Span]:
-    """The spans of a tile of the standing side, disjoint and in ascending order."""
-    if len(found) != 1:
-        block.let("anchor", 0)
-        spans = [_span(block, lowering, one, f"_{i}") for i, one in enumerate(found)]
-        return _disjoint(block, spans)
-    return [_span(block, lowering, found[0], "")]
+def spans_of(
+    block: Block, lowering: Lowering, found: tuple[Interval, ...]
+) -> tuple[list[Span], list[Ends]]:
+    """The spans of a tile of the standing side, disjoint and in ascending order; and the intervals
+    of its tokens, of which a pair may be in several."""
+    if len(found) == 1:
+        span, ends = _span(block, lowering, found[0], "")
+        return [span], [ends]
+    block.let("anchor", 0)
+    both = [_span(block, lowering, one, f"_{i}") for i, one in enumerate(found)]
+    return _disjoint(block, [span for span, _ in both]), [ends for _, ends in both]
 
 
-def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> Span:
+def attended(ends: list[Ends], place: X) -> X:
+    """Which pairs ``[standing, moving]`` attend. place: of the moving tokens."""
+    moving = place[(NEW, ALL)]
+    found: X | None = None
+    for one in ends:
+        high = one.high[(ALL, NEW)] if one.high_varies else one.high
+        if one.width is not None:
+            # One comparison for both ends: what is before the first wraps round.
+            after = Attribute(moving - one.low[(ALL, NEW)], "to")(UINT32, bitcast=True)
+            inside = after < one.width[(ALL, NEW)]
+        elif one.low == Literal(0) or len(ends) == 1:
+            inside = moving < high
+        else:
+            inside = (moving >= one.low) & (moving < high)
+        found = inside if found is None else found | inside
+    assert found is not None
+    return found
+
+
+def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> tuple[Span, Ends]:
     length = Name(f"length_{lowering.moving}")
     low, low_varies = _place(lowering, interval.lower)
     high, high_varies = _place(lowering, interval.upper)
@@ -68,8 +100,9 @@ def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> 
     if not isinstance(live, Literal):
         # Tokens without an interval stretch no span, and leave none full.
         low, high = op("where")(live, low, length), op("where")(live, high, 0)
-    first, full_first = _extremes(block, "min", low, low_varies or live_varies, suffix)
-    full_last, last = _extremes(block, "max", high, high_varies or live_varies, suffix)
+    low_varies, high_varies = low_varies or live_varies, high_varies or live_varies
+    low, first, full_first = _extremes(block, "low", low, low_varies, suffix)
+    high, full_last, last = _extremes(block, "high", high, high_varies, suffix)
     if suffix:
         begin: X = block.let(f"begin{suffix}", first // STEP)
     else:
@@ -80,13 +113,14 @@ def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> 
     if suffix:
         # An empty span may lie within a step.
         end = block.let(end.text, op("where")(first < last, end, begin))
-    if not interval.whole:
-        return Span(begin, end, end, end)
     inner = (full_first - anchor + STEP - 1) // STEP
     inner = block.let(f"inner{suffix}", op("minimum")(op("maximum")(inner, begin), end))
     outer = (full_last - anchor) // STEP
     outer = block.let(f"outer{suffix}", op("minimum")(op("maximum")(outer, inner), end))
-    return Span(begin, inner, outer, end)
+    width = None
+    if low_varies:
+        width = block.let(f"width{suffix}", op("maximum")(high - low, 0).to(UINT32))
+    return Span(begin, inner, outer, end), Ends(low, high, high_varies, width)
 
 
 def _place(lowering: Lowering, bound: Expr | None) -> tuple[X | None, bool]:
@@ -99,16 +133,18 @@ def _place(lowering: Lowering, bound: Expr | None) -> tuple[X | None, bool]:
     return code, varies
 
 
-def _extremes(block: Block, first: str, ends: X, varies: bool, suffix: str) -> tuple[X, X]:
-    """The lowest and the highest of a tile's ends. first: which of them bounds the visit."""
-    kind = "first" if first == "min" else "last"
-    names = [f"{kind}{suffix}", f"full_{kind}{suffix}"]
+def _extremes(block: Block, name: str, ends: X, varies: bool, suffix: str) -> tuple[X, X, X]:
+    """A tile's ends, and the lowest and the highest of them. name: low or high."""
+    words = ("first", "full_first") if name == "low" else ("full_last", "last")
     if not varies:
-        one = block.let(names[0], ends)
-        return one, one
-    ends = block.let(f"{'low' if first == 'min' else 'high'}{suffix}", ends)
-    names = names if first == "min" else names[::-1]
-    return block.let(names[0], op("min")(ends, 0)), block.let(names[1], op("max")(ends, 0))
+        one = block.let(f"{'first' if name == 'low' else 'last'}{suffix}", ends)
+        return ends if isinstance(ends, Literal) else one, one, one
+    ends = block.let(f"{name}{suffix}", ends)
+    lowest, highest = (
+        block.let(f"{word}{suffix}", op(f)(ends, 0))
+        for word, f in zip(words, ("min", "max"), strict=True)
+    )
+    return ends, lowest, highest
 
 
 def _disjoint(block: Block, spans: list[Span]) -> list[Span]:

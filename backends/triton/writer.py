@@ -1,7 +1,7 @@
 """What all kernels are written with: tiles read and written, scores, and walks over a plan.
 
 A walk goes over runs of tiles: first those where the predicate has to be asked, then those that
-it fills. Scores are kept as logarithms to base 2.
+it fills. Scores of a softmax are kept as logarithms to base 2.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from attnlang.backends.triton.source.tree import (
     X,
     op,
 )
-from attnlang.backends.triton.spans import span_walk
+from attnlang.backends.triton.spans import Ends, attended, spans_of, visit_spans
+from attnlang.backends.triton.tops import tops
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import Attend, PatternIR
+from attnlang.compiler.ir.pattern import Attend, Normaliser, PatternIR
 
 LOG2_E = 1.4426950408889634
 LOWEST = -1.0e30
-POINTERS = a.TokenTensor | a.TableTensor | a.LeafSums
+POINTERS = a.TokenTensor | a.TableTensor | a.RowTop | a.LeafSums
 OTHER = {Side.Q: Side.K, Side.K: Side.Q}
 
 
@@ -87,7 +88,8 @@ class Writer:
     """One kernel being written. fixed: the side that stays while the other moves.
 
     split: do programs share the steps of a walk? packed: slots are the queries of all heads that
-    share a key head, one after another.
+    share a key head, one after another. ends: of the standing tokens, where the walk is worked out
+    from them.
     """
 
     pattern: PatternIR
@@ -99,6 +101,7 @@ class Writer:
     scalars: Scope = field(default_factory=lambda: Scope(Block()))
     standing: Scope = field(default_factory=lambda: Scope(Block()))
     used: dict[a.Argument, None] = field(default_factory=dict)
+    ends: list[Ends] = field(default_factory=list)
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
@@ -111,8 +114,9 @@ class Writer:
             OTHER[self.fixed]: Scope(moving),
         }
         return Lowering(
-            self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used
-        )
+            self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
+            tops(self.attend),
+        )  # fmt: skip
 
     @property
     def boxed(self) -> bool:
@@ -199,19 +203,22 @@ class Writer:
         return Name("place_q")
 
     def score(self, block: Block, dot: X, moving: Lowering) -> tuple[Name, X | None]:
-        """The score in base 2, and its slope where the pattern edits it."""
-        edit = self.attend.score
+        """The score, a softmax's in base 2, and its slope where the pattern edits it."""
+        edit, softmax = self.attend.score, self.attend.normaliser is Normaliser.SOFTMAX
         if edit is None:
-            return block.let("score", dot * Name("scale_log2")), None
+            return block.let("score", dot * Name("scale_log2" if softmax else "scale")), None
         moving.score = block.let("scaled", dot * Name("scale"))
         edited = moving.matrix(edit)
         steep = moving.matrix(slope(edit))
         shape = Listed((Name("ROWS"), Name("STEP")))
-        return block.let("score", op("broadcast_to")(edited, shape) * LOG2_E), steep
+        edited = op("broadcast_to")(edited, shape)
+        return block.let("score", edited * LOG2_E if softmax else edited), steep
 
     def seen(self, block: Block, moving: Lowering) -> X:
         """Which pairs of a partial tile attend."""
         other = OTHER[self.fixed]
+        if self.ends:
+            return block.let("seen", attended(self.ends, Name(f"place_{other}")))
         real = Name(f"real_{other}")[(NEW, ALL)]
         where = self.attend.where
         if isinstance(where, e.Bool):
@@ -229,6 +236,10 @@ class Writer:
             )
         return None
 
+    def along(self, side: Side, x: X) -> X:
+        """A vector of the tokens of one side, to be combined with matrices."""
+        return x[(ALL, NEW) if side is self.fixed else (NEW, ALL)]
+
     def row(self, block: Block) -> None:
         """Names the row of the tables that the standing tile has."""
         if self.fixed in self.form.closed:
@@ -240,7 +251,8 @@ class Writer:
         """Visits tiles of the moving side once each: ``step(True)`` is of those to be asked."""
         found = self.spans
         if found is not None:
-            span_walk(block, self.lowering(Block()), found, step, self.steps)
+            spans, self.ends = spans_of(block, self.lowering(Block()), found)
+            visit_spans(block, spans, step, self.steps)
             return
         runs = self.boxes if self.boxed else self.lists if self.form.listed else self.runs
         block.remark("Tiles where the predicate decides pair by pair.")

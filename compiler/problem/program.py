@@ -10,7 +10,15 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Side, SymbolName
 from attnlang.compiler.ir.intervals import Intervals
 from attnlang.compiler.ir.pattern import PatternIR, Segment, map_clauses
-from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recurrence, Select
+from attnlang.compiler.ir.program import (
+    Attention,
+    Branch,
+    Part,
+    Program,
+    Recurrence,
+    Select,
+    weights_of,
+)
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
@@ -42,6 +50,7 @@ class BoundProgram:
     spaces: dict[str, Space]
     origins: dict[str, tuple[int, int]] = field(default_factory=dict)
     _problems: dict[tuple[PatternIR, int, int, int], Problem] = field(default_factory=dict)
+    _numbers: dict[tuple[Expr, int], tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def program(self) -> Program:
@@ -62,6 +71,24 @@ class BoundProgram:
         if value is None:
             raise failure("AL406", x.span, what="an amount of this program", value="unknown")
         return value
+
+    def by_head(self, x: Expr, heads: int) -> tuple[float | None, ...]:
+        """The value for each head, counted from 0; None where only the call knows it."""
+        place = (x, heads)
+        if place not in self._numbers:
+            self._numbers[place] = tuple(self._at_head(x, head) for head in range(heads))
+        return self._numbers[place]
+
+    def _at_head(self, x: Expr, head: int) -> float | None:
+        kv_head = head // (self.frame.heads // self.frame.kv_heads)
+        numbers = {SymbolName.HEAD: head, SymbolName.KV_HEAD: kv_head}
+
+        def put(node: Expr) -> Expr | None:
+            mine = isinstance(node, e.Symbol) and node.name in numbers
+            return e.Int(numbers[node.name]) if mine else None  # type: ignore[union-attr,index]
+
+        value = value_of(self.close(rewrite(x, put)))
+        return None if value is None else float(value)
 
     def close(self, x: Expr) -> Expr:
         """An expression with parameters, lengths and counts put in."""
@@ -206,7 +233,8 @@ def bind_program(
                 known[e.Length(side, part.name)] = runs.count
     for step in pattern.program.steps:
         if isinstance(step, Select) and q_offset and _moves(spaces[step.query]):
-            made.origins[step.name] = (q_offset, int(step.by_head))
+            for name in (step.name, weights_of(step.name)):
+                made.origins[name] = (q_offset, int(step.by_head))
         for branch in step.branches if isinstance(step, Attention) else ():
             if isinstance(branch, Recurrence) and branch.decay is not None:
                 _check_decay(branch.decay, made)

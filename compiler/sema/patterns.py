@@ -33,6 +33,7 @@ from attnlang.compiler.sema.numbers import with_channel
 from attnlang.compiler.sema.parts import part, pool
 from attnlang.compiler.sema.programs import (
     assign,
+    declared_inputs,
     is_program,
     own_tensors,
     program,
@@ -114,7 +115,7 @@ def elaborate(
         q_axes,
         draft.axes[Side.K],
         draft.segments,
-        tuple(draft.inputs),
+        declared_inputs(draft, steps),
         tuple(draft.requirements),
         tuple(draft.groups),
         draft.meta,
@@ -126,22 +127,26 @@ def elaborate(
     return made if report.errors == before else None
 
 
+BOTH = (Side.Q, Side.K)
+
+
+def _sides(side: t.Name | None, expected: str, draft: Draft) -> tuple[Side, ...] | None:
+    """What a declaration is for: both sides, or the one it names; None once it is reported."""
+    if side is None:
+        return BOTH
+    if side.id in ("q", "k"):
+        return (Side(side.id),)
+    draft.ctx.error("AL010", side.span, "not a side", found=f"`{side.id}`", help=expected)
+    return None
+
+
 def _axes(draft: Draft) -> None:
     for node in (s for s in draft.pattern.body if isinstance(s, t.Over)):
         names = tuple(a.id for a in node.axes)
-        sides: tuple[Side, ...] = (Side.Q, Side.K)
-        if node.side is not None:
-            if node.side.id not in ("q", "k"):
-                draft.ctx.error(
-                    "AL010",
-                    node.side.span,
-                    "not a side",
-                    found=f"`{node.side.id}`",
-                    help="`over q: ...` or `over k: ...`",
-                )
-                draft.ctx = replace(draft.ctx, axes_known=False)
-                continue
-            sides = (Side(node.side.id),)
+        sides = _sides(node.side, "`over q: ...` or `over k: ...`", draft)
+        if sides is None:
+            draft.ctx = replace(draft.ctx, axes_known=False)
+            continue
         if len(names) > MAX_AXES:
             help = "the batch and the heads are not axes: every pattern has them"
             draft.ctx.error(
@@ -311,18 +316,7 @@ def _extra(node: t.Extra, draft: Draft) -> None:
         return
     if not draft.define(node.name):
         return
-    sides: tuple[Side, ...] = (Side.Q, Side.K)
-    if node.side is not None:
-        if node.side.id not in ("q", "k"):
-            draft.ctx.error(
-                "AL010",
-                node.side.span,
-                "not a side",
-                found=f"`{node.side.id}`",
-                help="`on q` or `on k`",
-            )
-        else:
-            sides = (Side(node.side.id),)
+    sides = _sides(node.side, "`on q` or `on k`", draft) or BOTH
     draft.ctx = replace(draft.ctx, segments={**draft.ctx.segments, node.name.id: sides})
     size: Expr | None = None
     if node.size is not None:

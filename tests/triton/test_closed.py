@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from attnlang.backends.triton.closed import intervals
 from attnlang.backends.triton.lowering import Lowering, Scope
 from attnlang.backends.triton.source.printer import function_text
 from attnlang.backends.triton.source.tree import Block, Function, Name
-from attnlang.backends.triton.spans import span_walk
+from attnlang.backends.triton.spans import attended, spans_of, visit_spans
 from attnlang.backends.triton.widths import closed_sides
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.values import closed_groups
@@ -39,36 +40,48 @@ BOTH = {
 }
 
 
+class Row(np.ndarray):
+    """Numbers that convert as Triton's do."""
+
+    def to(self, dtype: type, bitcast: bool = False) -> Row:
+        return self.astype(dtype).view(Row)
+
+
 def steps(
     where: str, side: Side, tile: int, rows: int, step: int, n: int, offset: int
-) -> list[tuple[int, bool]]:
-    """Places of the steps that a program of ``rows`` tokens visits, and whether unasked."""
+) -> list[tuple[int, np.ndarray | None]]:
+    """Places of the steps that a program of ``rows`` tokens visits, and which pairs of them are
+    found to attend; None where nothing is asked."""
     ir = attnlang.parse(TEXT.format(where)).ir
     found = intervals(ir, closed_groups(ir)[0].attend.where, side)
     assert found is not None
     block, standing, scalars = Block(), Scope(Block()), Scope(Block())
     moving = Side.K if side is Side.Q else Side.Q
     scopes: dict[Side | None, Scope] = {None: scalars, side: standing, moving: Scope(Block())}
-    lowering = Lowering(ir, side, False, frozenset(), scopes, {})
+    spans, ends = spans_of(block, Lowering(ir, side, False, frozenset(), scopes, {}), found)
 
-    def visited(partial: bool) -> object:
-        return lambda body: body.do(
-            Name("seen")(Name("anchor") + Name("step") * Name("STEP"), not partial)
-        )
+    def visited(partial: bool) -> Callable[[Block], None]:
+        def write(body: Block) -> None:
+            at = body.let("at", Name("anchor") + Name("step") * Name("STEP"))
+            place = body.let("place", at + Name("slots"))
+            body.do(Name("seen")(at, attended(ends, place) if partial else None))
 
-    span_walk(block, lowering, found, visited, Name("range"))  # type: ignore[arg-type]
+        return write
+
+    visit_spans(block, spans, visited, Name("range"))
     body = (*scalars.block.done(), *standing.block.done(), *block.done())
     text = function_text(Function("walk", "", (), (), body)).split("\n", 1)[1]
-    seen: list[tuple[int, bool]] = []
+    seen: list[tuple[int, np.ndarray | None]] = []
     tl = types.SimpleNamespace(
-        where=np.where, maximum=np.maximum, minimum=np.minimum,
-        min=lambda x, _: x.min(), max=lambda x, _: x.max(), int64=int,
+        where=lambda *x: np.where(*x).view(Row), maximum=np.maximum, minimum=np.minimum,
+        min=lambda x, _: x.min(), max=lambda x, _: x.max(), int64=int, uint32=np.uint32,
     )  # fmt: skip
-    place = np.minimum(np.arange(tile * rows, (tile + 1) * rows), n - 1)
+    place = np.minimum(np.arange(tile * rows, (tile + 1) * rows), n - 1).view(Row)
     values = {
         "tl": tl, f"place_{side}": place, "STEP": step, "head": 1, "origin_q": offset, "origin_k": 0,
         "start_q_grid": 0, "start_k_grid": 0, "length_q": n, "length_k": n, "len_k_n": n,
-        "floordiv": np.floor_divide, "seen": lambda at, full: seen.append((int(at), full)),
+        "slots": np.arange(step).view(Row), "floordiv": np.floor_divide,
+        "seen": lambda at, asked: seen.append((int(at), asked)),
     }  # fmt: skip
     exec(text, values)
     values["walk"]()  # type: ignore[operator]
@@ -78,7 +91,7 @@ def steps(
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("side", list(Side))
 @pytest.mark.parametrize("offset", [0, 40])
-def test_steps_hold_every_pair_once_and_full_ones_nothing_else(
+def test_steps_hold_every_pair_once_and_tell_it_from_others(
     name: str, side: Side, offset: int
 ) -> None:
     n, rows, step = 150, 32, 16
@@ -89,11 +102,17 @@ def test_steps_hold_every_pair_once_and_full_ones_nothing_else(
     for tile in range(-(-n // rows)):
         mine = mask[tile * rows : (tile + 1) * rows]
         covered = np.zeros(n, dtype=int)
-        for at, full in steps(where, side, tile, rows, step, n, offset):
+        for at, asked in steps(where, side, tile, rows, step, n, offset):
             covered[max(at, 0) : at + step] += 1
             some = mine[:, at : at + step]
             assert at < n
-            assert not full or (some.all() and some.shape[1] == step)
+            if asked is None:
+                assert some.all()
+                assert some.shape[1] == step
+            else:
+                every = np.broadcast_to(asked, (rows, step))
+                assert (every[: len(mine), : some.shape[1]] == some).all()
+                assert not every[:, some.shape[1] :].any()
         assert covered.max(initial=0) <= 1
         assert covered[mine.any(0)].all()
         # Nothing far from an attended key is visited.

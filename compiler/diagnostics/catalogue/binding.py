@@ -73,7 +73,7 @@ ENTRIES = (
         "Only declared inputs and axes can be given to a call.",
     ),
     Entry(
-        "AL413", "several attentions", "pattern `{pattern}` is a program of several attentions",
+        "AL413", "not one attention", "pattern `{pattern}` is a program, not one attention",
         "A plan, a mask and a picture are of one attention. Name the one that is meant: "
         "`stdlib:nsa.local`, or `pattern.steps` in Python.",
     ),

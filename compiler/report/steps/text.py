@@ -87,30 +87,40 @@ def _select(step: SelectStep) -> Iterator[Line]:
     found, members = step.candidates, step.members
     scored = "not counted" if found is None else f"{count(found.total)} pairs{_sampled(found)}"
     yield "candidates", scored
+    if step.asked is not None:
+        yield "asked", f"at most {count(step.asked)} of {count(step.of)} for a choice, by halving"
     if members is not None and step.query and step.key:
         more = f", {three(members.mean)} on average" if members.mean < members.most else ""
+        if step.least is not None:
+            more += f", at least {three(step.least)} on average: the scores decide"
         yield "chosen", f"at most {count(members.most)} of {count(step.of)} for a query{more}"
     elif members is not None:
         most = members.total / max(step.sets, 1)
         yield "chosen", f"at most {three(most)} of {count(step.of)}"
     if step.forward:
         yield "forward", f"{scaled(step.forward, 'FLOP')} of scores"
+    if step.gradient is not None:
+        yield "gradient", f"{step.gradient.replace('_', ' ')}, by the members' weights"
 
 
 def _attention(step: AttentionStep) -> Iterator[Line]:
     report = step.report
     if not step.sets or step.by_rule is None:
         yield from pair_lines(report.pairs, report.shape)
-        pairs = report.pairs.at_most
     else:
-        pairs, found = step.by_rule.total, step.by_rule
-        share = percent(pairs / max(report.shape.pairs, 1))
-        what = f"{count(pairs)} of {count(report.shape.pairs)} ({share})"
-        yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {' and '.join(step.sets)}"
-        yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
-        yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
+        found = step.by_rule
+        share = percent(found.total / max(report.shape.pairs, 1))
+        what = f"{count(found.total)} of {count(report.shape.pairs)} ({share})"
+        sets = " and ".join(step.sets)
+        if found.total < report.pairs.at_most:
+            yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {sets}"
+            yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
+            yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
+        else:
+            yield "pairs", f"at most {what}: the rule of {sets} bounds nothing"
+            yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
     word = "" if report.pairs.count is not None and not step.sets else "at most "
-    yield "forward", f"{word}{scaled(4 * report.shape.head_dim * pairs, 'FLOP')}"
+    yield "forward", f"{word}{scaled(step.forward - step.products, 'FLOP')}"
     if step.products:
         yield "products", f"{scaled(step.products, 'FLOP')} of tokens with vectors of tables"
     if not step.sets:
@@ -173,6 +183,5 @@ def _whole(report: ProgramReport) -> Iterator[Line]:
         yield "state", f"{scaled(report.state, 'B')} a sequence{place}"
     names = [s.name for s in report.steps if isinstance(s, AttentionStep) and not s.sets]
     if names and "." not in report.pattern:
-        full = ", ".join(f"{report.pattern}.{n}" for n in names)
-        yield "in full", f"by the names {full}" if len(names) > 1 else f"by the name {full}"
+        yield "one alone", "explain " + " or ".join(f"...:{report.pattern}.{n}" for n in names)
     yield from (("note", note) for note in report.notes)
