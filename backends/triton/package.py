@@ -14,6 +14,7 @@ from attnlang.backends.triton.choices import Shape, padded
 from attnlang.backends.triton.launch import number_of
 from attnlang.backends.triton.module import Kernels
 from attnlang.backends.triton.tables import Tables, arrays, build
+from attnlang.backends.triton.weights import is_softmax
 from attnlang.backends.triton.writer import Form, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import EmptyRule, InputDecl
@@ -65,7 +66,8 @@ def package(
 
 
 def _launched(made: Kernels) -> tuple[Kernel, ...]:
-    return (made.forward, made.split_forward, made.merge, made.query_gradient, made.key_gradient)
+    forward = (*made.row_maxes, made.forward, made.split_forward, made.merge)
+    return (*forward, *made.row_max_gradients, made.query_gradient, made.key_gradient)
 
 
 def _read(argument: a.Argument) -> str | None:
@@ -95,6 +97,8 @@ def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any
     return {
         "module": f"group{group.index}.py",
         "heads": [group.start, group.stop],
+        "softmax": is_softmax(group.attend),
+        "row_maxes": len(made.row_maxes),
         "scale": scale if group.attend.scale is None or scale is not None else 1.0,
         "kernels": {k.function.name: _kernel(k, tables) for k in _launched(made)},
         "arguments": {name: recipe for name, recipe in recipes.items() if recipe is not None},

@@ -36,7 +36,8 @@ def attend(
     sink: torch.Tensor | None = None,
     **inputs: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output ``[B, Hq, Nq, Dv]`` in q's dtype, and the lse ``[B, Hq, Nq]`` in float32.
+    """Output ``[B, Hq, Nq, Dv]`` in q's dtype, and the lse ``[B, Hq, Nq]`` in float32, 0 for heads
+    whose weights are no softmax.
 
     q ``[B, Hq, Nq, D]``, k ``[B, Hkv, Nk, D]``, v ``[B, Hkv, Nk, Dv]``. scale: factor of q.k,
     default ``D ** -0.5``, unless the pattern has its own. q_offset: coordinate of the first query.
@@ -126,41 +127,65 @@ class _Attention(torch.autograd.Function):
         scale: float, values: dict[str, Any],
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         out = q.new_empty((*q.shape[:3], v.shape[3]))
-        lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-        read = {"q": q, "k": k, "v": v, "sink": sink}
+        norm = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+        ctx.tops = []
         for group in LAUNCH["groups"]:
             first, last = group["heads"]
             heads = (last - first) * q.shape[0]
             splits = min(264 // heads, k.shape[2] // FEWEST_KEYS)
-            if q.shape[2] > FEW_QUERIES or splits < 2:
-                _run(group, "forward", {**read, "out": out, "lse": lse}, scale, values)
+            splits = splits if q.shape[2] <= FEW_QUERIES and splits > 1 else 1
+            tops: dict[str, torch.Tensor] = {}
+            read: dict[str, Any] = {"q": q, "k": k, "v": v, "sink": sink, "splits": splits}
+            for i in range(group["row_maxes"]):
+                part = norm.new_empty((splits, *norm.shape))
+                _run(group, f"row_max{i}", {**read, **tops, "part_top": part}, scale, values)
+                top = part.amax(0)
+                tops[f"top{i}"] = torch.where(top.isinf(), 0.0, top)
+            ctx.tops.append(tops)
+            made = {**read, **tops, "out": out, "lse": norm, "divisor": norm}
+            if splits == 1:
+                _run(group, "forward", made, scale, values)
                 continue
-            part_lse = lse.new_empty((splits, *lse.shape))
-            part_out = lse.new_empty((splits, *out.shape))
-            parts = {"part_out": part_out, "part_lse": part_lse, "splits": splits}
-            _run(group, "split_forward", {**read, **parts}, scale, values)
-            _run(group, "merge", {**read, **parts, "out": out, "lse": lse}, scale, values)
-        ctx.save_for_backward(q, k, v, sink, out, lse)
+            part = norm.new_empty((splits, *norm.shape))
+            made["part_out"] = norm.new_empty((splits, *out.shape))
+            made |= {"part_lse": part, "part_divisor": part}
+            _run(group, "split_forward", made, scale, values)
+            _run(group, "merge", made, scale, values)
+        ctx.save_for_backward(q, k, v, sink, out, norm)
         ctx.scale, ctx.values = scale, values
-        return out, lse
+        return out, _softmax_alone(norm)
 
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor, d_lse: torch.Tensor) -> tuple[Any, ...]:
-        q, k, v, sink, out, lse = ctx.saved_tensors
-        d_lse = torch.where(lse.isinf(), 0.0, d_lse)
+        q, k, v, sink, out, norm = ctx.saved_tensors
+        d_lse = torch.where(norm.isinf(), 0.0, _softmax_alone(d_lse))
         delta = (out.float() * d_out.float()).sum(-1) - d_lse
-        norm = torch.where(lse.isinf(), float("inf"), lse)
+        lse = torch.where(norm.isinf(), float("inf"), norm)
         d_out = d_out.contiguous()
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        read = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "delta": delta}
-        for group in LAUNCH["groups"]:
+        rows = {"lse": lse, "divisor": norm, "delta": delta}
+        for group, tops in zip(LAUNCH["groups"], ctx.tops, strict=True):
+            read = {"q": q, "k": k, "v": v, "d_out": d_out, **rows, **tops}
+            for i in reversed(range(group["row_maxes"])):
+                read[f"top_share{i}"] = torch.empty_like(norm)
+                for name in (f"top_first{i}", f"top_last{i}"):
+                    read[name] = torch.empty_like(norm, dtype=torch.int32)
+                _run(group, f"row_max_gradient{i}", read, ctx.scale, ctx.values)
             _run(group, "query_gradient", {**read, "d_q": d_q}, ctx.scale, ctx.values)
             own = {"d_k": torch.zeros_like(k), "d_v": torch.zeros_like(v)}
             _run(group, "key_gradient", {**read, **own}, ctx.scale, ctx.values)
             d_k += own["d_k"]
             d_v += own["d_v"]
-        d_sink = None if sink is None else -torch.exp(sink - norm) * delta
+        d_sink = None if sink is None else -torch.exp(sink - lse) * delta
         return d_q, d_k, d_v, d_sink, None, None
+
+
+def _softmax_alone(rows: torch.Tensor) -> torch.Tensor:
+    """The rows ``[B, H, Nq]`` of heads whose weights are a softmax, 0 for others."""
+    kept = torch.zeros_like(rows)
+    for first, last in (group["heads"] for group in LAUNCH["groups"] if group["softmax"]):
+        kept[:, first:last] = rows[:, first:last]
+    return kept
 
 
 def _run(
@@ -207,7 +232,8 @@ def _run(
     every = {**values, **numbers, **given}
     over_keys = kernel["packed"] or kernel["stands_on"] == "k"
     heads = numbers["launched_kv_heads" if over_keys else "launched_heads"]
-    grid = (tiles, q.shape[0] * heads, given["splits"] if name == "split_forward" else 1)
+    splits = 1 if name == "merge" else given.get("splits", 1)
+    grid = (tiles, q.shape[0] * heads, splits)
     chosen = {n: every[n] for n in wanted}
     function[grid](**chosen, num_warps=choice["warps"], num_stages=choice["stages"])
 

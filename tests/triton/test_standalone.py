@@ -35,7 +35,8 @@ if "sink" in more:
     leaves.append(more["sink"].requires_grad_())
 out, lse = attention.attend(*leaves[:3], q_offset=call["q_offset"], **more)
 weights = torch.linspace(-1, 1, out.numel()).view_as(out)
-grads = torch.autograd.grad((out * weights).sum() + lse.sum(), leaves)
+loss = (out * weights).sum() + (lse.sum() if call["lse"] else 0.0)
+grads = torch.autograd.grad(loss, leaves)
 torch.save([out.detach(), lse.detach(), *grads], sys.argv[3])
 assert "attnlang" not in sys.modules
 """
@@ -68,6 +69,18 @@ DOCUMENTS = """pattern documents:
     attend where causal(n) and q.doc == k.doc and (q.n - k.n) % 3 == 0
         score s + bias[head, min(q.n - k.n, 7)]
 """
+WEIGHTS = """pattern weights:
+    over n
+    input by: float[8]
+    heads[:1]:
+        attend where causal(n)
+            score exp(s - row_max(s)) * (1.0 + 0.5 * erf(s))
+            normalise sum
+    heads[1:]:
+        attend where causal(n)
+            score s + 0.1 * row_max(s - 0.2 * row_max(abs(s)))
+            gain by[k.n % 8]
+"""
 NEAR = """pattern near:
     over y, x
     attend where abs(q.y - k.y) <= 2 and abs(q.x - k.x) <= 1
@@ -90,6 +103,8 @@ CASES = {
         DOCUMENTS, ("--size", "n=50"), 50, 50, (2, 2),
         {"doc": torch.arange(50)[None] // 17, "bias": torch.randn(2, 8)},
     ),
+    "weights": Written(WEIGHTS, ONE, 70, 70, (2, 1), {"by": torch.randn(8)}),
+    "weights when decoding": Written(WEIGHTS, ONE, 3, 520, (2, 1), {"by": torch.randn(8)}),
     "boxes": Written(NEAR, ("--size", "y=9", "--size", "x=7"), 63, 63, (2, 2), {}),
 }  # fmt: skip
 
@@ -122,7 +137,9 @@ def test_the_directory_runs_by_itself(name: str, tmp_path: Path) -> None:
     own = {n: x for n, x in case.tensors.items() if case.sink is None}
     if case.sink is not None:
         own["sink"] = case.sink[:, None]
-    torch.save({"q": q, "k": k, "v": v, "more": own, "q_offset": offset}, tmp_path / "call.pt")
+    softmax = "normalise" not in case.text
+    call = {"q": q, "k": k, "v": v, "more": own, "q_offset": offset, "lse": softmax}
+    torch.save(call, tmp_path / "call.pt")
     (tmp_path / "run.py").write_text(RUN)
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(
@@ -139,9 +156,11 @@ def test_the_directory_runs_by_itself(name: str, tmp_path: Path) -> None:
         leaves.append(given["sinks"].requires_grad_())
     op = attnlang.parse(case.text).compile("reference")
     sizes = {"y": 9, "x": 7} if name == "boxes" else None
-    exact, lse = op(q, k, v, sizes, q_offset=offset, return_lse=True, **given)
+    made = op(q, k, v, sizes, q_offset=offset, return_lse=softmax, **given)
+    exact, lse = made if softmax else (made, found[1].double())
     weights = torch.linspace(-1, 1, exact.numel(), dtype=torch.float64).view_as(exact)
-    grads = torch.autograd.grad((exact * weights).sum() + lse.sum(), leaves)
+    loss = (exact * weights).sum()
+    grads = torch.autograd.grad(loss + lse.sum() if softmax else loss, leaves)
     for a, b in zip((exact, lse, *grads), found, strict=True):
         torch.testing.assert_close(b.double().view_as(a), a, atol=2e-4, rtol=1e-5)
 
