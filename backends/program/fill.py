@@ -32,9 +32,18 @@ from attnlang.backends.program.choose import (
     weights,
 )
 from attnlang.backends.reference.attend import mask
+from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
-from attnlang.compiler.ir.program import Gather, Gradient, Normalise, Select, SizeOf, Ties
-from attnlang.compiler.ir.vector import ONE, Space
+from attnlang.compiler.ir.program import (
+    Gather,
+    Gradient,
+    Normalise,
+    Select,
+    SizeOf,
+    Ties,
+    weights_of,
+)
+from attnlang.compiler.ir.vector import ONE, Space, lone
 
 if TYPE_CHECKING:
     from attnlang.backends.program.run import Runner
@@ -54,9 +63,9 @@ class Filled:
 
 def fill(step: Select, run: Runner) -> Filled:
     """Choose."""
-    stop = step.gradient is Gradient.STOP
+    stop = step.gradient is Gradient.STOP or not run.reads(weights_of(step.name))
     with torch.set_grad_enabled(torch.is_grad_enabled() and not stop):
-        found = _Filling(step, run).all()
+        found = _Filling(step, run, not stop).all()
     if ONE not in step.dims:
         return found
     one = 1 + step.dims.index(ONE)
@@ -66,12 +75,17 @@ def fill(step: Select, run: Runner) -> Filled:
 
 
 class _Filling:
-    """One set of one call. rows, runs: where its queries and its members lie."""
+    """One set of one call. weighed: with weights. rows, runs: where its queries and its members
+    lie."""
 
-    def __init__(self, step: Select, run: Runner) -> None:
-        self.step, self.run, self.bound = step, run, run.bound
+    def __init__(self, step: Select, run: Runner, weighed: bool) -> None:
+        self.step, self.run, self.bound, self.weighed = step, run, run.bound, weighed
         self.query, self.key = run.bound.spaces[step.query], run.bound.spaces[step.key]
         self.q, self.k = run.values[step.query].x, run.values[step.key].x
+        if step.key == lone(Side.K)[0]:  # as wide as what is chosen from
+            self.k = self.k.new_zeros((*self.k.shape[:3], self.q.shape[3]))
+        elif step.query == lone(Side.Q)[0]:
+            self.q = self.q.new_zeros((*self.q.shape[:3], self.k.shape[3]))
         self.rows, self.runs = _chosen_spaces(step, self.query, self.key)
         self.sets = set_heads(step, self.q.shape[1], run.bound.frame.kv_heads)
         self.lengths = run.bound.lengths(self.rows), run.bound.lengths(self.runs)
@@ -86,8 +100,8 @@ class _Filling:
         count = math.prod(q_lengths)
         if 0 in (*q_lengths, *k_lengths):
             none = self.q.new_zeros((*lead, *q_lengths, *k_lengths), dtype=torch.bool)
-            kept = self.step.gradient is not Gradient.STOP
-            return Filled(none, none.to(accumulation_dtype(self.q.dtype)) if kept else None)
+            wide = none.to(accumulation_dtype(self.q.dtype)) if self.weighed else None
+            return Filled(none, wide)
         size = count
         if self._by_query():
             scored = math.prod(self.bound.lengths(self.key))
@@ -140,7 +154,7 @@ class _Filling:
         with torch.no_grad():
             picked = chosen(rows, candidates, always, step, amount)
         members = choices.table(picked).reshape(scores.shape)
-        if step.gradient is Gradient.STOP:
+        if not self.weighed:
             return members, None
         given = choices.table(member_weights(rows, candidates, picked, step))
         return members, given.reshape(scores.shape)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Inputs, accumulation_dtype
@@ -15,7 +16,7 @@ from attnlang.backends.reference.linear import linear as by_definition
 from attnlang.backends.reference.linear import prefixes
 from attnlang.compiler.ir.expr import Expr, Symbol, SymbolName
 from attnlang.compiler.ir.expr import Float as Literally
-from attnlang.compiler.ir.pattern import Normaliser
+from attnlang.compiler.ir.pattern import Attend, Normaliser
 from attnlang.compiler.ir.program import Recurrence
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import rewrite
@@ -63,10 +64,12 @@ class Linear:
     ) -> tuple[Tensor, State | None]:
         """Output ``[B, H, N, V]`` and the state after the last token, if there is an order.
 
-        Keys may be more than queries where a state stands for the first of them. Raises
-        ArgumentError.
+        Keys may be more than queries where a state stands for the first of them, and any number
+        where nothing depends on the order. Raises ArgumentError.
         """
         n, given = q.shape[2], k.shape[2]
+        if n != given and self._unordered():
+            return self._across(q, k, v, scale), None
         if n != given and (state is None or n != given - self._first()):
             raise ArgumentError(
                 f"linear attention has a query for each key, not {n} for {given}: "
@@ -81,6 +84,22 @@ class Linear:
         run = self._by_definition if self.exact else self._by_engine
         out, left = run(self._scaled(q), k, v, numbers, state)
         return out, left if self.step.causal else None
+
+    def _unordered(self) -> bool:
+        """Does every query see one sum of all keys, wherever both stand?"""
+        documents = (self.step.segments, self.space.side) in self.inputs.tokens
+        return not (self.step.causal or self.step.decay is not None or documents)
+
+    def _across(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:
+        """Queries of another sequence: as many at a time as there are keys, piece by piece."""
+        batch, _, n, _ = q.shape
+        pieces = -(-n // k.shape[2])
+        q = F.pad(q, (0, 0, 0, pieces * k.shape[2] - n)).unflatten(2, (pieces, -1))
+        q = q.transpose(1, 2).flatten(0, 1)
+        k, v = (x.repeat_interleave(pieces, 0) for x in (k, v))
+        out, _ = self.run(q, k, v, scale, None)
+        found: Tensor = out.unflatten(0, (batch, pieces)).transpose(1, 2).flatten(2, 3)[:, :, :n]
+        return found
 
     def _by_engine(
         self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
@@ -103,7 +122,16 @@ class Linear:
             causal=self.step.causal,
             weights=None if plain else numbers.weights,
             engine=self.engine,
+            decays=self._known(numbers.decay),
         )
+
+    def _known(self, decay: Tensor | None) -> tuple[float, ...] | None:
+        """Constant decays of the pattern itself, one for each of the tensor's heads."""
+        if decay is None or self.step.decay is None or decay[0, 0].numel() != 1:
+            return None
+        given = self.bound.by_head(self.step.decay, self.heads.stop - self.heads.start)
+        found = tuple(x for x in given if x is not None)
+        return found if len(found) == len(given) else None
 
     def _by_definition(
         self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
@@ -181,7 +209,7 @@ class Linear:
         by_sum = self.attend.normaliser is Normaliser.SUM
         own = (self.step.decay, self.step.delta, self.step.logit)
         decay, delta, logit = (self._per_token(x, k, n) for x in own)
-        factor, weights = self._scale(scale, q), self._weights()
+        factor, weights = self._scale(scale, q), polynomial_of(self.bound, self.attend)
         return _Numbers(decay, delta, logit, segments, factor, weights, by_sum)
 
     def _per_token(self, x: Expr | None, k: Tensor, n: int) -> Tensor | None:
@@ -207,22 +235,23 @@ class Linear:
             return q
         return q * self._number(x, 1, q.device).to(q.dtype)
 
-    def _weights(self) -> tuple[float, float, float]:
-        """Coefficients of the score's polynomial, from its values at three points."""
-        if self.attend.score is None:
-            return 0.0, 1.0, 0.0
-        score = self.bound.close(self.attend.score)
 
-        def at(s: float) -> float:
-            def rule(x: Expr) -> Expr | None:
-                return Literally(s) if x == Symbol(SymbolName.SCORE) else None
+def polynomial_of(bound: BoundProgram, attend: Attend) -> tuple[float, float, float]:
+    """Coefficients of the score's polynomial, from its values at three points."""
+    if attend.score is None:
+        return 0.0, 1.0, 0.0
+    score = bound.close(attend.score)
 
-            value = value_of(rewrite(score, rule))
-            assert value is not None
-            return float(value)
+    def at(s: float) -> float:
+        def rule(x: Expr) -> Expr | None:
+            return Literally(s) if x == Symbol(SymbolName.SCORE) else None
 
-        low, middle, high = at(-1.0), at(0.0), at(1.0)
-        return middle, (high - low) / 2, (high + low) / 2 - middle
+        value = value_of(rewrite(score, rule))
+        assert value is not None
+        return float(value)
+
+    low, middle, high = at(-1.0), at(0.0), at(1.0)
+    return middle, (high - low) / 2, (high + low) / 2 - middle
 
 
 def _check_order(doc: Tensor, name: str) -> None:

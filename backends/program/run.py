@@ -35,7 +35,7 @@ from attnlang.compiler.ir.program import (
     Turn,
     weights_of,
 )
-from attnlang.compiler.ir.reads import names_in
+from attnlang.compiler.ir.reads import names_in, read_names
 from attnlang.compiler.ir.vector import (
     COUNTS,
     OF_KEYS,
@@ -88,6 +88,11 @@ class Runner:
     def reads_lists(self) -> bool:
         """Does the backend go by the places of a set's members? To others sets are tables."""
         return self.backend in ("auto", "blocked")
+
+    def reads(self, name: str) -> bool:
+        """Does any step read a table of that name?"""
+        program = self.bound.program
+        return name in read_names(program.steps, program.result)
 
     def start(self, states: Mapping[str, State]) -> None:
         """What linear attentions go on from. Raises ArgumentError for a name that is none's."""

@@ -72,9 +72,6 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
         said.add(kind)
     if not good or where is None:
         return None
-    for kind, nothing in (("score", e.Symbol(SymbolName.SCORE)), ("gain", e.Float(1.0))):
-        if clauses[kind] == nothing:  # a choice may leave nothing of it
-            clauses[kind] = None
     if not within_budget(where, node.where.span, ctx):
         return None
     _check_segments((where, clauses["score"], clauses["sink"], clauses["gain"]), draft)

@@ -147,8 +147,9 @@ def delta(q: Floats, k: Floats, v: Floats, x: Arrays, p: dict[str, Any]) -> Sums
     return Sums(q / math.sqrt(WIDTH), k, v, a, by_token(x["beta"]))
 
 
-def pavlov(q: Floats, k: Floats, v: Floats, _: Arrays, p: dict[str, Any]) -> Sums:
-    return Sums(q, k, v, causal=p.get("causal", True))
+def pavlov(q: Floats, k: Floats, v: Floats, x: Arrays, p: dict[str, Any]) -> Sums:
+    beta = by_token(x["beta"]) if "beta" in x else None
+    return Sums(q, k, v, beta=beta, causal=p.get("causal", True))
 
 
 def based(q: Floats, k: Floats, v: Floats, _: Arrays, p: dict[str, Any]) -> Sums:
@@ -219,6 +220,7 @@ CASES = (
     Case("based_taylor", based, {"feature_dim": WIDTH}, pairs=based_pairs),
     Case("pavlov_linear", pavlov),
     Case("pavlov_linear", pavlov, {"causal": False}),
+    Case("pavlov_linear", pavlov, {"rule": "delta"}, {"beta": BETA}),
     Case(
         "dsf_normalized",
         pavlov,

@@ -177,8 +177,38 @@ def test_no_query_of_a_token_matters() -> None:
 
 def test_cosines_reach_the_length_that_is_said() -> None:
     q = torch.rand(1, 1, 6, 4)
-    with pytest.raises(PatternError, match="length == 0 or length >= len"):
+    with pytest.raises(PatternError, match="length == 0 or length >= max"):
         attnlang.load("stdlib:cosformer", length=5).compile()(q, q, q)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("n", "m"), [(5, 9), (9, 5)])
+def test_cosines_of_another_sequence(backend: str, n: int, m: int) -> None:
+    """Places are counted in the longer of the two."""
+    q, k, v = (torch.rand(1, 2, x, 4, dtype=torch.float64) for x in (n, m, m))
+    away = torch.arange(n)[:, None] - torch.arange(m)
+    weights = (q @ k.mT) * torch.cos(math.pi / 2 * away / max(n, m))
+    op = attnlang.load("stdlib:cosformer", causal=False).compile(backend)
+    torch.testing.assert_close(op(q, k, v), weights / weights.sum(-1, keepdim=True) @ v)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("n", "m"), [(5, 9), (9, 4), (1, 6), (7, 1)])
+def test_random_features_of_another_sequence(backend: str, n: int, m: int) -> None:
+    """Every query sees all keys: the sums are the keys' alone. A state has no place in it."""
+    q, k, v = (torch.randn(2, 2, x, 4, dtype=torch.float64) for x in (n, m, m))
+    w = torch.randn(2, 6, 4, dtype=torch.float64)
+    op = attnlang.load("stdlib:performer", features=6).compile(backend)
+    phi = [torch.exp(x @ w.mT / 2**0.5 - x.square().sum(-1, keepdim=True) / 4) for x in (q, k)]
+    weights = phi[0] @ phi[1].mT
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    out = op(*leaves, w=w)
+    wanted = weights / weights.sum(-1, keepdim=True) @ v.detach()
+    torch.testing.assert_close(out, wanted)
+    slopes = torch.autograd.grad(out.square().sum(), leaves)
+    assert all(bool(x.isfinite().all()) for x in slopes)
+    with pytest.raises(ValueError, match="a query for each key"):
+        op(*leaves, w=w, doc=(torch.zeros(2, n).long(), torch.zeros(2, m).long()))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

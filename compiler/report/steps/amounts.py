@@ -86,6 +86,23 @@ def members(found: Chosen, made: BoundProgram, sets: int) -> Amount | None:
     return Amount(total, total / max(sets * found.q.size, 1), counted.most, counted.sample)
 
 
+def least(found: Chosen, made: BoundProgram, sets: int) -> float | None:
+    """Members that a query has for sure, on average: those that are forced, and of a `mass` one
+    more of the candidates. None for a rule that says how many, and where they were not counted."""
+    rule = found.select.rule
+    counts = _Counts()
+    relation = Relation((0,), found.may, (found.q,), (found.k,), Known())
+    forced, may = (counts.keys(relation, x, None) for x in (found.must, found.may))
+    if rule.kind == "top" or not found.exact or forced is None or may is None:
+        return None
+    total = int(forced.sum())
+    if rule.kind == "mass" and found.by_query:
+        total += int((may > forced).sum())
+    elif rule.kind == "mass" and int((may > forced).sum()):
+        total += max(choices(found, made) // max(sets, 1), 1)
+    return total / max(found.q.size, 1)
+
+
 def attending(problem: Problem, sets: Sets, known: Known, made: BoundProgram) -> Amount | None:
     """The pairs of a condition that reads sets, given how many members these have at most."""
     if len(problem.q) > 1:
@@ -128,6 +145,9 @@ def _of_clause(
         size = _keys_of_member(found, literal, relation.k)
         queries, _ = found.indices(literal)
         own = queries == tuple(e.Coord(Side.Q, a) for a in found.q.axes)
+        if own and _among_queries(found):
+            best = _largest(best, top(found.select.rule, made), found.q.size)
+            continue
         both = _members(found, made, places if own else None, counts) if found.by_query else None
         if size is None or both is None:
             continue
@@ -138,6 +158,26 @@ def _of_clause(
             more = both[0] - both[1]
             best = np.minimum(best, certain + (more if own else int(more.max(initial=0))) * size)
     return best
+
+
+def _among_queries(found: Chosen) -> bool:
+    """Does each choice take some of all queries, of a head or of all?"""
+    first = found.select.by_head
+    queries = {*range(first, first + len(found.q.axes))}
+    alone = found.k.size == 1 and found.select.force is None
+    return alone and not queries & {*found.select.rule.per}
+
+
+def _largest(keys: IntArray, count: int | None, queries: int) -> IntArray:
+    """The keys of as many queries as are chosen, those that have the most; 0 of the others: more
+    than that they cannot be. keys: of all queries, or of a sample."""
+    if count is None:
+        return keys
+    count = min(-(-count * len(keys) // max(queries, 1)), len(keys))
+    kept = np.argsort(-keys, kind="stable")[:count]
+    found: IntArray = np.zeros_like(keys)
+    found[kept] = keys[kept]
+    return found
 
 
 def _members(

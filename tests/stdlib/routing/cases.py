@@ -53,7 +53,7 @@ class Case:
         if self.ties:
             q, k = q.round(), k.round()
         params = self.pattern.params
-        if params.get("keys") == "shared":
+        if self.name == "routing_transformer" and params["keys"] == "shared":
             k = q.clone()
         made = Call(q, k, v, self.sizes, params, {}, n_k - n_q if self.n_q is not None else 0)
         return replace(made, inputs=self.inputs(made, generator))
@@ -90,12 +90,20 @@ def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
 
 def nsa_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     batch, heads = call.q.shape[:2]
-    return {"gate": draw((batch, heads, call.k.shape[2], 3), generator)}
+    made = {"gate": draw((batch, heads, call.k.shape[2], 3), generator)}
+    if call.params["keys"] == "own":
+        runs = len(sequences.nsa_runs(call))
+        for branch, count in (("coarse", runs), ("near", call.k.shape[2])):
+            for what in ("key", "value"):
+                shape = (batch, call.k.shape[1], count, call.k.shape[3])
+                made[f"{branch}_{what}"] = draw(shape, generator)
+    return made
 
 
 def seer_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     size = call.params["block"]
-    counts = (-(-call.q.shape[2] // size), -(-call.k.shape[2] // size))
+    rows = size if call.params["stage"] == "prefill" else 1
+    counts = (-(-call.q.shape[2] // rows), -(-call.k.shape[2] // size))
     return {"gate": draw((*call.q.shape[:2], *counts), generator)}
 
 
@@ -172,9 +180,22 @@ ALL: list[Case] = [
     Case("nsa", {"n": 19}, {"block": 4, "topk": 2, "window": 3}, heads=4, n_q=6),
     *(
         Case(
+            "nsa",
+            {"n": 29},
+            {"block": 8, "topk": 3, "window": 5, "form": form, "kernel": 4, "stride": 2}
+            | {"keys": "own"},
+            heads=4,
+            n_q=n_q,
+            values=4,
+        )
+        for form in ("code", "paper")
+        for n_q in (None, 5)
+    ),
+    *(
+        Case(
             "seer_attention",
             {"n": n},
-            {"block": b, "by": by, "threshold": t, "ratio": r, "dense": d},
+            {"stage": "prefill", "block": b, "by": by, "threshold": t, "ratio": r, "dense": d},
         )
         for d in (2, 0)
         for n, b, by, t, r in (
@@ -190,10 +211,26 @@ ALL: list[Case] = [
     Case("seer_attention", {"n": 22}, {"block": 4, "threshold": 0.3}, heads=4),
     *(
         Case(
+            "seer_attention",
+            {"n": n},
+            {"stage": "decode", "block": 4, "by": by, "threshold": t, "topk": k},
+            n_q=q,
+        )
+        for n, by, t, k, q in (
+            (1, "threshold", 0.2, 1, None),
+            (22, "threshold", 0.2, 1, 1),
+            (24, "threshold", 0.3, 1, 5),
+            (22, "top", 0.0, 1, 1),
+            (22, "top", 0.0, 3, 6),
+            (9, "top", 0.0, 99, None),
+        )
+    ),
+    *(
+        Case(
             "infllm_v2",
             {"n": n},
             {"topk": k, "block": 8, "kernel": 4, "stride": 2, "init": i, "local": near}
-            | {"normaliser": normaliser},
+            | {"normaliser": normaliser, "dense_len": 8 if n == 8 else 0},
             heads=h,
             n_q=q,
         )
@@ -212,12 +249,23 @@ ALL: list[Case] = [
         Case(
             "biformer_bra",
             {"y": y, "x": x},
-            {"regions": r, "topk": k, "routing": routing},
+            {"regions": r, "topk": k, "edge": edge, "routing": routing},
             heads=h,
             kv_heads=g,
         )
-        for routing in ("hard", "soft")
-        for y, x, r, k in ((4, 4, 1, 1), (6, 4, 2, 1), (6, 9, 3, 4), (4, 4, 2, 9))
+        for y, x, r, k, edge, routing in (
+            (4, 4, 1, 1, "fit", "hard"),
+            (6, 4, 2, 1, "fit", "hard"),
+            (6, 9, 3, 4, "fit", "hard"),
+            (4, 4, 2, 9, "fit", "hard"),
+            (5, 8, 2, 2, "zero", "hard"),
+            (5, 7, 3, 3, "zero", "hard"),
+            (4, 6, 2, 1, "zero", "hard"),
+            (4, 4, 1, 1, "fit", "soft"),
+            (6, 9, 3, 4, "fit", "soft"),
+            (4, 4, 2, 9, "fit", "soft"),
+            (5, 7, 3, 3, "zero", "soft"),
+        )
         for h, g in ((1, 1), (3, 3), (4, 2))
     ),
     *(

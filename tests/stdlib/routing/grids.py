@@ -18,7 +18,7 @@ Region = tuple[int, int]
 
 
 def bra_regions(call: Call) -> dict[Region, list[int]]:
-    """The tokens of every region."""
+    """The tokens of every region; the last ones of a row or column may have fewer."""
     regions = call.params["regions"]
     high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
     members: dict[Region, list[int]] = {}
@@ -42,36 +42,37 @@ def bra_scores(call: Call, b: int, region: Region) -> dict[Region, Tensor]:
 
 def bra_select(call: Call) -> Sets:
     """The best ``topk`` for each region."""
-    regions, topk = call.params["regions"], call.params["topk"]
-    names = sorted(bra_regions(call))
+    names, topk = sorted(bra_regions(call)), call.params["topk"]
+    counts = tuple(n + 1 for n in names[-1])
     batch = len(call.q)
-    chosen = torch.zeros((batch, *(regions,) * 4), dtype=torch.bool)
+    chosen = torch.zeros((batch, *counts, *counts), dtype=torch.bool)
     for b, r in itertools.product(range(batch), names):
         scores = {i: float(s) for i, s in enumerate(bra_scores(call, b, r).values())}
         for i in best(scores, topk):
             chosen[(b, *r, *names[i])] = True
-    return {"weighed" if call.params["routing"] == "soft" else "chosen": chosen}
+    return {"chosen": chosen}
 
 
 def bra_attend(call: Call, sets: Sets) -> Tensor:
-    regions = call.params["regions"]
-    high, wide = call.sizes["y"] // regions, call.sizes["x"] // regions
-    region = [(y // high, x // wide) for y, x in grid(call, "y", "x")]
+    """Tokens of the chosen regions, and zeros in place of those that lie beyond the image."""
+    members, regions = bra_regions(call), call.params["regions"]
+    area = (call.sizes["y"] // regions) * (call.sizes["x"] // regions)
+    region = {n: name for name, inside in members.items() for n in inside}
     scale = (call.q.shape[1] * call.q.shape[3]) ** -0.5
     (chosen,) = sets.values()
     out = []
     for b, h, i in call.rows():
-        keys = [j for j, r in enumerate(region) if chosen[(b, *region[i], *r)]]
-        k, v = (x[b, h // call.group] for x in (call.k, call.v))
+        seen = [r for r in members if chosen[(b, *region[i], *r)]]
+        keys = [j for r in seen for j in members[r]]
+        k, v = (x[b, h // call.group][keys] for x in (call.k, call.v))
         if call.params["routing"] == "soft":  # keys and values times the weights of their regions
             scores = bra_scores(call, b, region[i])
-            mine = [r for r in scores if chosen[(b, *region[i], *r)]]
-            soft = torch.softmax(torch.stack([scores[r] for r in mine]) * scale, 0)
-            weight = torch.stack([soft[mine.index(region[j])] for j in keys])[:, None]
-            some = range(len(keys))
-            out.append(row(call.q[b, h, i], weight * k[keys], weight * v[keys], some, scale))
-            continue
-        out.append(row(call.q[b, h, i], k, v, keys, scale))
+            soft = torch.softmax(torch.stack([scores[r] for r in seen]) * scale, 0)
+            weight = torch.stack([soft[seen.index(region[j])] for j in keys])[:, None]
+            k, v = weight * k, weight * v
+        zeros = area * len(seen) - len(keys)
+        k, v = (torch.cat([x, x.new_zeros(zeros, x.shape[1])]) for x in (k, v))
+        out.append(row(call.q[b, h, i], k, v, range(len(k)), scale))
     return torch.stack(out).view(*call.q.shape[:3], -1)
 
 

@@ -17,7 +17,7 @@ def moh_select(call: Call) -> Sets:
     for b, i in itertools.product(range(batch), range(n)):
         scores = {h: float(router[b, h, i]) for h in range(shared, heads)}
         chosen[b, list(best(scores, call.params["topk"])), i] = True
-    return {"paid" if call.params["gates"] == "weights" else "active": chosen}
+    return {"active": chosen}
 
 
 def moh_attend(call: Call, sets: Sets) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import torch
 
@@ -73,6 +74,13 @@ def nsa_importance(call: Call, weights: dict[int, float], count: int) -> dict[in
     return found
 
 
+def nsa_run(call: Call, what: str, b: int, u: int, c: int) -> Tensor:
+    """The key or value of a run: a mean, or what a compression of the branch's own made of it."""
+    if call.params["keys"] == "own":
+        return call.inputs[f"coarse_{what}"][b, u, c]
+    return mean_of((call.k if what == "key" else call.v)[b, u], *nsa_runs(call)[c])
+
+
 def nsa_select(call: Call) -> Sets:
     """Importance is the branch of means' softmax, summed over the group; forced blocks are first."""
     p, group = call.params, call.group
@@ -81,7 +89,7 @@ def nsa_select(call: Call) -> Sets:
     initial, local = (0, 1) if p["form"] == "code" else (p["initial"], p["local"])
     runs = nsa_runs(call)
     for b, u in itertools.product(range(len(call.q)), range(heads)):
-        means = [mean_of(call.k[b, u], *run) for run in runs]
+        means = [nsa_run(call, "key", b, u, c) for c in range(len(runs))]
         for i in range(call.q.shape[2]):
             own = (call.offset + i) // p["block"]
             total: dict[int, float] = {}
@@ -103,16 +111,19 @@ def nsa_select(call: Call) -> Sets:
 def nsa_attend(call: Call, sets: Sets) -> Tensor:
     fine = past_blocks(call, sets["chosen"], call.group)
     window, runs = call.params["window"], nsa_runs(call)
+    own = call.params["keys"] == "own"
+    last = replace(call, k=call.inputs["near_key"], v=call.inputs["near_value"]) if own else call
     near = every_row(
-        call,
+        last,
         lambda b, h, i: range(max(call.offset + i - window + 1, 0), call.offset + i + 1),
     )
     coarse = []
     for b, h, i in call.rows():
-        seen = [(s, t) for s, t in runs if t - 1 <= call.offset + i]
-        k, v = (x[b, h // call.group] for x in (call.k, call.v))
+        seen = [c for c, (_, stop) in enumerate(runs) if stop - 1 <= call.offset + i]
+        u = h // call.group
         means, values = (
-            torch.stack([mean_of(x, *run) for run in seen]) if seen else x[:0] for x in (k, v)
+            torch.stack([nsa_run(call, what, b, u, c) for c in seen]) if seen else x[b, u, :0]
+            for what, x in (("key", call.k), ("value", call.v))
         )
         coarse.append(row(call.q[b, h, i], means, values, range(len(seen)), call.scale))
     gate = call.inputs["gate"][:, :, call.offset :]
@@ -121,28 +132,30 @@ def nsa_attend(call: Call, sets: Sets) -> Tensor:
 
 
 def seer_select(call: Call) -> Sets:
-    """Blocks by blocks, in the lower triangle; the last rows see all of it."""
+    """Blocks by blocks in the lower triangle, the last rows whole; or blocks for each query."""
     gate, p = call.inputs["gate"], call.params
-    likely = torch.zeros(gate.shape, dtype=torch.bool)
-    top = torch.zeros(gate.shape, dtype=torch.bool)
     rows, count = gate.shape[2:]
-    keep = max(1, math.floor((1 - math.sqrt(1 - p["ratio"])) * count))
-    for b in range(gate.shape[0]):
-        for h in range(gate.shape[1]):
-            for i in range(rows):
-                logits = {c: float(gate[b, h, i, c]) for c in range(i + 1)}
-                if i >= rows - p["dense"]:
-                    likely[b, h, i, : i + 1] = top[b, h, i, : i + 1] = True
-                    continue
-                for c, x in softmax(logits).items():
-                    likely[b, h, i, c] = x > p["threshold"]
-                top[b, h, i, list(best(logits, keep))] = True
-    return {"likely": likely} if p["by"] == "threshold" else {"best": top}
+    chosen = torch.zeros(gate.shape, dtype=torch.bool)
+    for b, h, i in itertools.product(*map(range, gate.shape[:3])):
+        decoding = p["stage"] == "decode"
+        own = (call.offset + i) // p["block"] if decoding else i
+        logits = {c: float(gate[b, h, i, c]) for c in range(own + 1)}
+        forced = {own} if decoding else set(logits) if i >= rows - p["dense"] else set()
+        if p["by"] == "threshold":
+            likely = {c for c, x in softmax(logits).items() if x > p["threshold"]}
+            chosen[b, h, i, list(likely | forced)] = True
+        else:
+            share = max(1, math.floor((1 - math.sqrt(1 - p["ratio"])) * count))
+            keep = p["topk"] if decoding else share
+            chosen[b, h, i, list(best(logits, keep, forced))] = True
+    return {"decoded" if p["stage"] == "decode" else "prefilled": chosen}
 
 
 def seer_attend(call: Call, sets: Sets) -> Tensor:
     (chosen,) = sets.values()
-    return past_blocks(call, chosen.repeat_interleave(call.params["block"], 2))
+    if call.params["stage"] == "prefill":
+        chosen = chosen.repeat_interleave(call.params["block"], 2)
+    return past_blocks(call, chosen)
 
 
 def infllm_windows(call: Call, times: int) -> list[tuple[int, int]]:
@@ -191,13 +204,15 @@ def infllm_select(call: Call) -> Sets:
     return {"chosen": chosen}
 
 
-def by_key_head(call: Call, sets: Sets) -> Tensor:
-    return past_blocks(call, sets["chosen"], call.group)
+def infllm_attend(call: Call, sets: Sets) -> Tensor:
+    """The chosen blocks; short sequences in full."""
+    short = call.k.shape[2] <= call.params["dense_len"]
+    return past_blocks(call, sets["chosen"] | short, call.group)
 
 
 ORACLES = {
     "moba": Oracle(moba_select, lambda call, sets: past_blocks(call, sets["chosen"])),
     "nsa": Oracle(nsa_select, nsa_attend),
     "seer_attention": Oracle(seer_select, seer_attend),
-    "infllm_v2": Oracle(infllm_select, by_key_head),
+    "infllm_v2": Oracle(infllm_select, infllm_attend),
 }
