@@ -13,7 +13,7 @@ from attnlang.compiler.ir.traverse import rewrite
 
 EDITS = [
     "s", "-s", "2.0 * s + 1.0", "s * s", "s / 3.0", "1.5 / s", "tanh(s)", "sigmoid(0.5 * s)",
-    "exp(s)", "exp2(s)", "log(s)", "log2(s * s)", "sqrt(s)", "abs(s - 1.0)", "min(s, 0.3)",
+    "erf(s)", "exp(s)", "exp2(s)", "log(s)", "log2(s * s)", "sqrt(s)", "abs(s - 1.0)", "min(s, 0.3)",
     "max(s, 0.3, 2.0 * s)", "clamp(s, 0.0, 0.5)", "s if s > 0.2 else 3.0 * s", "3.0",
     "20.0 * tanh(s / 20.0)", "float(floor(s)) + s",
 ]  # fmt: skip
