@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -31,6 +32,7 @@ def chunkwise(
     causal: bool = True,
     weights: Weights | None = None,
     engine: Literal["torch", "triton"] = "torch",
+    decays: Sequence[float] | None = None,
 ) -> tuple[Tensor, State]:
     """Linear attention with decay, ``S = e^decay S + k v^T`` and ``out = scale q^T S`` per token.
 
@@ -52,6 +54,8 @@ def chunkwise(
     weights: (c0, c1, c2) weighs a pair by ``c0 + c1 x + c2 x^2`` of its score x = scale q.k
         instead of by x, with no decay or one per head or token.
     engine: "triton" runs kernels, with chunks of their own.
+    decays: the constant decays as numbers, where the caller has them: heads that forget fast are
+        then found without waiting for the device. Without them only on the CPU.
 
     Returns the output ``[B, H, N, V]`` in v's dtype and the state after the last token.
     Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that
@@ -77,6 +81,6 @@ def form_of(engine: Literal["torch", "triton"], chunk: int) -> Form:
             return launched(x, first, scale, weights, dtype)
         if x.beta is not None:
             return parts.run(x, first, chunk, Delta(scale))
-        return window.run(x, first, chunk, Additive(scale, weights), first.shape[2])
+        return window.run(x, first, chunk, Additive(scale, weights), first.shape[2], decays)
 
     return form

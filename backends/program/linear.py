@@ -122,7 +122,16 @@ class Linear:
             causal=self.step.causal,
             weights=None if plain else numbers.weights,
             engine=self.engine,
+            decays=self._known(numbers.decay),
         )
+
+    def _known(self, decay: Tensor | None) -> tuple[float, ...] | None:
+        """Constant decays of the pattern itself, one for each of the tensor's heads."""
+        if decay is None or self.step.decay is None or decay[0, 0].numel() != 1:
+            return None
+        given = self.bound.by_head(self.step.decay, self.heads.stop - self.heads.start)
+        found = tuple(x for x in given if x is not None)
+        return found if len(found) == len(given) else None
 
     def _by_definition(
         self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
