@@ -104,7 +104,8 @@ def write_attention(scope: Scope, shapes: Shapes, one: Branched) -> None:
         scope.write(f"given: dict[Any, torch.Tensor] = {{{given}}}")
         scope.write(f"groups = [{', '.join(text for text, *_ in groups)}]")
         scope.write("return launch.attend(")
-        scope.write(f"    {one.name!r}, {own}_q, {own}_k, values, given, groups, scale=scale,")
+        keys_of = f"t.repeated({own}_k, values.shape[1])"
+        scope.write(f"    {one.name!r}, {own}_q, {keys_of}, values, given, groups, scale=scale,")
         scope.write(f"    q_offset={origin},")
         scope.write(")  # fmt: skip")
     scope.write()
@@ -142,6 +143,8 @@ def _edit(
     if "j." in body:
         some = f"t.turned(t.at({written.key}, 3, rows))" if rule is EmptyRule.SELF else written.key
         scope.write(f"    j = {some}")
+    if "allowed" in body:
+        scope.write("    allowed = True")
     for text in texts:
         scope.write(f"    {text}")
     return f"edit_{name}"

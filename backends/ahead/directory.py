@@ -28,11 +28,8 @@ from attnlang.backends.triton.support import refuses
 from attnlang.backends.triton.tables import in_order
 from attnlang.backends.triton.target import Target, target
 from attnlang.compiler.diagnostics.model import Unsupported
-from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import Normaliser
 from attnlang.compiler.ir.program import Recurrence, recurrences
-from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.problem import Problem
@@ -53,9 +50,9 @@ LINEAR = tuple(
     f"{_OURS}.{name}"
     for name in (
         "precision", "linear.form", "linear.polynomial", "linear.normalise", "linear.bidirectional",
-        "linear.around", "linear.triton.tiles", "linear.triton.halves", "linear.triton.scans",
-        "linear.triton.chunks", "linear.triton.gradients", "linear.triton.launch",
-        "linear.triton.attend", "ahead.runtime.recurrence",
+        "linear.around", "linear.prefix", "linear.triton.tiles", "linear.triton.halves",
+        "linear.triton.scans", "linear.triton.chunks", "linear.triton.gradients",
+        "linear.triton.launch", "linear.triton.attend", "ahead.runtime.recurrence",
     )
 )  # fmt: skip
 """The kernels of linear attention and what runs them."""
@@ -85,7 +82,6 @@ def compile_pattern(
     made, shapes = Made(), Shapes(bound, bound.frame.head_dim)
     machines = [target(name) for name in targets]
     ready: dict[str, Branched] = {}
-    refused: str | None = None
     for one in branched(bound, shapes):
         if not program:
             assert isinstance(problem, Problem)
@@ -94,11 +90,10 @@ def compile_pattern(
         if reasons:
             made.without[one.name] = f"Triton does not run {reasons[0]}"
             continue
-        refused = refused or _not_launched(one.problem)
         ready[one.name] = _compiled(made, one, sizes, machines, dtype, step=program)
     for step in recurrences(bound.program):
         _recurrence(made, Scope(bound), shapes, step, machines, DTYPES[dtype])
-    refused = next(iter(made.without.values()), refused)
+    refused = next(iter(made.without.values()), None)
     try:
         if refused is None:
             made.files |= _python(bound, shapes, ready, about)
@@ -107,17 +102,6 @@ def compile_pattern(
     if refused is not None:
         made.launch = {"refused": refused}
     return made
-
-
-def _not_launched(problem: Problem) -> str | None:
-    """What `runtime.launch` does not run of an attention that has kernels."""
-    for group in problem.groups:
-        if group.attend.gain is not None or group.attend.normaliser is not Normaliser.SOFTMAX:
-            return "weights that are no softmax"
-        for x in walk(group.attend.score) if group.attend.score is not None else ():
-            if isinstance(x, e.Apply) and x.function == "row_max":
-                return "`row_max` in a score"
-    return None
 
 
 def compile_step(
@@ -177,9 +161,6 @@ def _recurrence(
     dtype: torch.dtype,
 ) -> None:  # fmt: skip
     name = step_name(step)
-    if step.logit is not None:
-        made.without[name] = "there are no kernels for weights that are a softmax over the past"
-        return
     of = class_of(scope, shapes, step, dtype)
     if of is None:  # one product of matrices, which torch has
         return

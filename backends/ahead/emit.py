@@ -10,14 +10,14 @@ from attnlang.backends.ahead.attentions import Branched, write_attention
 from attnlang.backends.ahead.linears import write_linear
 from attnlang.backends.ahead.numbers import safe, table_name
 from attnlang.backends.ahead.pools import write_pool
-from attnlang.backends.ahead.scope import Scope, local
+from attnlang.backends.ahead.scope import LONE, Scope, local
 from attnlang.backends.ahead.selections import write_count, write_selection
 from attnlang.backends.ahead.shapes import Shapes
 from attnlang.backends.ahead.vectors import Vectors
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import InputDecl
+from attnlang.compiler.ir.pattern import InputDecl, Normaliser
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
@@ -89,6 +89,15 @@ def attention_text(
             case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                 like = f"t.repeated({local(name)}_k, {bound.frame.heads})"
                 scope.write(f"{local(step.name)} = t.column_sum(run_{local(name)}, {like})")
+            case Assign(
+                value=Map(function="row_sum", arguments=(Tensor(name=name), Scalar(value=told)))
+            ):
+                branch = next(b.branch for b in branches.values() if b.name == name)
+                (key,) = branch.keys
+                closed = scope.closed(told)
+                written = scope.numbers(step.name, [closed], bound.spaces[key])
+                one = f"t.told({written(closed)}, {local(name)}_k, {bound.frame.heads})"
+                scope.write(f"{local(step.name)} = run_{local(name)}({one})[0]")
             case Assign(value=Map(function=kind, arguments=arguments)) if kind in COUNTS:
                 write_count(scope, step, arguments, of_keys=kind in OF_KEYS)
             case Assign(value=Map(function="rank", arguments=(Scalar(value=value),))):
@@ -135,7 +144,11 @@ def _has_lse(bound: BoundProgram) -> bool:
     step = next((s for s in bound.program.steps if s.name == result.name), None)
     if isinstance(step, Assign):
         return isinstance(step.value, Map) and step.value.function == "merge"
-    return isinstance(step, Attention) and all(isinstance(b, Branch) for b in step.branches)
+    return isinstance(step, Attention) and all(
+        isinstance(b, Branch)
+        and all(g.attend.normaliser is Normaliser.SOFTMAX for g in b.pattern.groups)
+        for b in step.branches
+    )
 
 
 def _attention(
@@ -251,6 +264,11 @@ def _prelude(scope: Scope) -> None:
         scope.write("state, left = state or {}, {}")
     for part in bound.program.parts:
         _part(scope, part)
+    selects = [s for s in steps if isinstance(s, Select)]
+    for name, x in LONE.items():
+        if any(name in (s.query, s.key) for s in selects):
+            like = "q" if x == "one_q" else "k"
+            scope.write(f"{x} = {like}.new_zeros((*{like}.shape[:2], 1, {like}.shape[3]))")
     given = dict(bound.program.given)
     for decl in pattern.inputs:
         if decl.name in given:

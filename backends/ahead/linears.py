@@ -38,11 +38,11 @@ def write_linear(scope: Scope, shapes: Shapes, step: Recurrence, name: str) -> N
     varying = scale is not None and value_of(bound.close(scale)) is None
     clauses = {
         n: None if x is None else scope.closed(x)
-        for n, x in (("decay", step.decay), ("delta", step.delta))
+        for n, x in (("decay", step.decay), ("delta", step.delta), ("logit", step.logit))
     }
     read = [*clauses.values(), *([scale] if varying else [])]
     written = scope.numbers(name, read, space, heads=(start, stop))
-    options = []
+    options, operands = [], f"{own}_q, {own}_k, {own}_v"
     for clause, said in clauses.items():
         if said is not None:
             text = _number(written, said, f"t.channel({own}_k.shape[3], device)")
@@ -56,7 +56,7 @@ def write_linear(scope: Scope, shapes: Shapes, step: Recurrence, name: str) -> N
         options.append(f"scale={float(value_of(bound.close(scale)) or 0.0)!r}")
     else:
         options.append(f"scale={own}_q.shape[3] ** -0.5 if scale is None else scale")
-    weights = polynomial_of(bound, attend)
+    weights = polynomial_of(bound, attend) if step.logit is None else PLAIN
     if weights != PLAIN:
         options.append(f"weights={weights!r}")
     if attend.normaliser is Normaliser.SUM:
@@ -64,8 +64,13 @@ def write_linear(scope: Scope, shapes: Shapes, step: Recurrence, name: str) -> N
     if step.segments is not None:
         options.append(f"documents=in_{space.side}_{step.segments}")
     options.append(f"causal={step.causal}")
-    scope.write(f"{own}, last = linear.attend(")
-    scope.write(f"    {own}_q, {own}_k, {own}_v, {', '.join(options)},")
+    name_of = "attend"
+    if step.logit is not None:
+        name_of = "attend_prefix"
+        kept = [x for x in options if x.startswith(("logit=", "documents="))]
+        options, operands = kept, f"{own}_q, {own}_v"
+    scope.write(f"{own}, last = linear.{name_of}(")
+    scope.write(f"    {operands}, {', '.join(options)},")
     scope.write(f"    state=state.get({name!r}), choices=launch.choices({name!r}, q),")
     scope.write(")  # fmt: skip")
     if step.causal:
@@ -87,6 +92,8 @@ def class_of(scope: Scope, shapes: Shapes, step: Recurrence, dtype: torch.dtype)
     attend = step.pattern.groups[0].attend
     if not step.causal and step.decay is None and step.segments is None and step.delta is None:
         return None
+    if step.logit is not None:  # keys of one channel, and sums beside the values
+        return Class(1, shapes.tensors[step.value].width + 1, torch.float32, False, False)
     width, values = shapes.tensors[step.key].width, shapes.tensors[step.value].width
     if polynomial_of(scope.bound, attend) != PLAIN:
         width, dtype = feature_count(width), torch.float32

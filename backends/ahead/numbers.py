@@ -96,6 +96,8 @@ class Written:
                 real = kind_of(x) is Kind.FLOAT
                 then, other = (self._real(y) if real else self(y) for y in (a, b))
                 return f"t.choose({self(c)}, {then}, {other})"
+            case e.Apply(function="row_max", arguments=(a,)):
+                return f"t.row_max({self._real(a)}, allowed)"
             case e.Apply(function="abs", arguments=(a,)):
                 return f"abs({self(a)})"
             case e.Apply(function=name, arguments=arguments):

@@ -17,7 +17,7 @@ from attnlang.backends.triton.tables import Tables, arrays, build
 from attnlang.backends.triton.writer import Form, Kernel
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import InputDecl
+from attnlang.compiler.ir.pattern import InputDecl, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.problem import BoundGroup, Problem
@@ -94,6 +94,8 @@ def _group(
     return {
         "module": f"{prefix}group{group.index}.py",
         "heads": [group.start, group.stop],
+        "softmax": group.attend.normaliser is Normaliser.SOFTMAX,
+        "row_maxes": len(made.row_maxes),
         "scale": scale if group.attend.scale is None or scale is not None else 1.0,
         "kernels": {k.function.name: _kernel(k, tables, shape) for k in made.all},
         "arguments": {name: recipe for name, recipe in recipes.items() if recipe is not None},

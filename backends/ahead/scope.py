@@ -14,7 +14,7 @@ from attnlang.compiler.ir.pattern import InputDecl, PatternIR
 from attnlang.compiler.ir.program import Attention, Recurrence
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.values import substitute_values
-from attnlang.compiler.ir.vector import CHANNEL, ONE, Space
+from attnlang.compiler.ir.vector import CHANNEL, ONE, Space, lone
 from attnlang.compiler.problem.program import BoundProgram
 
 RESERVED = frozenset(
@@ -23,8 +23,14 @@ RESERVED = frozenset(
 """Local names of `attention.py` that no tensor may take."""
 
 
+LONE = {lone(side)[0]: f"one_{side}" for side in Side}
+"""The one token that stands for all of a side."""
+
+
 def local(name: str) -> str:
     """The local name of a program's tensor."""
+    if name in LONE:
+        return LONE[name]
     name = re.sub(r"\W", "_", name)
     taken = name in RESERVED or name.startswith(("in_", "table_", "len_", "run_"))
     return f"{name}_" if taken else safe(name)

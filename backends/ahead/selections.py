@@ -54,7 +54,7 @@ def write_selection(scope: Scope, shapes: Shapes, step: Select) -> None:
             )
         if step.rows is not None:
             belongs = _belonging(scope, f"{name}_rows", step.rows, query, rows)
-            turned = ", ".join(f"{x}.T" for x in belongs.split(", "))
+            turned = ", ".join(f"{x}.T" for x in belongs)
             scope.write(
                 f'scores, allowed = t.gathered(scores.mT, allowed.mT, {turned}, "{step.rows.rule}")'
             )
@@ -107,8 +107,9 @@ def _scores(scope: Scope, shapes: Shapes, step: Select, query: Space, key: Space
         factor = f"({q}.shape[3] ** -0.5 if scale is None else scale)"
         factor = factor if attend.scale is None else f"({written(attend.scale)})"
         scope.write(f"s = t.head_products({q}, {k}, some) * {factor}")
+        scope.write(f"allowed = {written(attend.where)}")
         score = "s" if attend.score is None else written(attend.score)
-        scope.write(f"return t.scored({score}, {written(attend.where)}, s)")
+        scope.write(f"return t.scored({score}, allowed, s)")
     sets = set_heads(step, heads, scope.bound.frame.kv_heads)
     scope.write("scores, allowed = t.members(")
     scope.write(f'    scored_{name}, {heads}, {sets}, "{step.normalise}", "{step.share}", device')
@@ -143,7 +144,9 @@ def _pairs(
     return f"{name}_pairs"
 
 
-def _belonging(scope: Scope, name: str, gather: Gather, query: Space, key: Space) -> str:
+def _belonging(
+    scope: Scope, name: str, gather: Gather, query: Space, key: Space
+) -> tuple[str, str]:
     """Which keys belong to which queries, and with what weight."""
     pairs = _pairs(scope, name, gather.pattern, query, key, 1)
     score = closed_groups(gather.pattern)[0].attend.score
@@ -156,7 +159,7 @@ def _belonging(scope: Scope, name: str, gather: Gather, query: Space, key: Space
     tokens = f"{scope.tokens(query)}, {scope.tokens(key)}"
     cut = _cut(scope, query, key)
     scope.write(f"{name}_weight = t.mask({weight}, 1, {tokens}, device){cut}")
-    return f"{pairs}[0, 0], {name}_weight[0, 0]"
+    return f"{pairs}[0, 0]", f"{name}_weight[0, 0]"
 
 
 def write_count(

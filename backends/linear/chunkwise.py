@@ -9,7 +9,7 @@ import torch
 
 from attnlang.backends.linear import parts, window
 from attnlang.backends.linear.additive import Additive
-from attnlang.backends.linear.around import around
+from attnlang.backends.linear.around import Form, around
 from attnlang.backends.linear.delta import Delta
 from attnlang.backends.linear.form import State, Tokens, Weights
 
@@ -61,6 +61,14 @@ def chunkwise(
     Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that
     do not fit and for combinations that are not defined, Unsupported for what has no kernels.
     """
+    return around(
+        form_of(engine, chunk), q, k, v, decay=decay, beta=beta, scale=scale, segments=segments,
+        initial=initial, normalise=normalise, eps=eps, causal=causal, weights=weights,
+    )  # fmt: skip
+
+
+def form_of(engine: Literal["torch", "triton"], chunk: int) -> Form:
+    """What runs one causal pass."""
 
     def form(
         x: Tokens, first: Tensor, scale: float, weights: Weights | None, dtype: torch.dtype
@@ -71,11 +79,8 @@ def chunkwise(
 
             check_kernels(x)
             return launched(x, first, scale, weights, dtype)
-        if beta is not None:
+        if x.beta is not None:
             return parts.run(x, first, chunk, Delta(scale))
         return window.run(x, first, chunk, Additive(scale, weights), first.shape[2], decays)
 
-    return around(
-        form, q, k, v, decay=decay, beta=beta, scale=scale, segments=segments, initial=initial,
-        normalise=normalise, eps=eps, causal=causal, weights=weights,
-    )  # fmt: skip
+    return form

@@ -16,7 +16,7 @@ from attnlang.compiler.layout.tiling import ExtentTiling
 
 Kinds = NDArray[np.uint8]
 FEWEST = 8
-"""Tiles of an axis from which on its diagonals are worth it."""
+"""Tiles of an axis from which on its diagonals are worth it: more than its two ends."""
 
 
 def moving_axis(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> int | None:

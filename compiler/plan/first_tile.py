@@ -23,6 +23,8 @@ IntArray = NDArray[np.int64]
 LOOKED_AT = 1 << 28
 """Pairs that are evaluated, at most."""
 CHUNK = 1 << 21
+MOST_TRUTH = 1 << 24
+"""Pairs of one axis that may be laid out."""
 
 
 def first_tile_live(plan: Plan, group: HeadPlan) -> Finding:
@@ -103,7 +105,8 @@ def _live_by_axis(box: Box) -> NDArray[np.bool_]:
     live = np.ones(box.q.tiles, dtype=bool)
     shape = tuple(a.strips for a in box.q.axes)
     for i, (reach, strips) in enumerate(zip(box.reaches, box.q.axes, strict=True)):
-        if reach.truth is None:
+        size = strips.strips * strips.size * int(reach.counts.max(initial=0))
+        if size > MOST_TRUTH or reach.truth is None:
             return np.zeros_like(live)
         padding = np.arange(strips.size) >= strips.counts[:, None]
         some = (reach.truth[:, :, : box.k_tile[i]].any(axis=2) | padding).all(axis=1)

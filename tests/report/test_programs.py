@@ -292,7 +292,7 @@ def test_halving_asks_few() -> None:
 
 def test_what_the_scores_decide_has_two_bounds() -> None:
     found = attnlang.load("stdlib:seer_attention", block=4, dense=0).explain({"n": 32}, 2, 64)
-    likely = next(s for s in found.to_dict()["steps"] if s["name"] == "likely")
+    likely = next(s for s in found.to_dict()["steps"] if s["step"] == "select")
     assert (likely["least"], likely["members"]["mean"]) == (0.0, 4.5)
     found = attnlang.load("stdlib:vmoba", alone="own").explain({"t": 2, "y": 16, "x": 16}, 2, 64)
     boxes = next(s for s in found.to_dict()["steps"] if s["step"] == "select")

@@ -109,6 +109,6 @@ SPANS = (
         Case("bidir_or_causal", s, {"mask": mask}, heads, {"pad": pad})
         for s in lines(1, 9, 65)
         for mask in ("causal", "bidirectional")
-        for heads, pad in ((1, None), (2, [[i >= 5 for i in range(s["n"])]]))
+        for heads, pad in ((2, [[i >= 5 for i in range(s["n"])]]), (1, None))
     ),
 )

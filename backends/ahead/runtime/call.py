@@ -128,6 +128,13 @@ def mask(x: Tensor | bool, heads: int, queries: int, keys: int, device: torch.de
     return made.expand(made.shape[0], heads, queries, keys)
 
 
+def row_max(x: Tensor, allowed: Tensor | bool) -> Tensor:
+    """The largest value over the keys that are allowed; 0 for a query without any."""
+    there = torch.as_tensor(allowed, device=x.device)
+    top = torch.where(there, x, -torch.inf).amax(-1, keepdim=True)
+    return torch.where(top.isinf(), 0.0, top)
+
+
 def scored(scores: Tensor | float, allowed: Tensor | bool, like: Tensor) -> tuple[Tensor, Tensor]:
     """Edited scores and candidates, in the shape of the products ``[B, H, queries, keys]``."""
     wide = torch.as_tensor(scores, device=like.device).to(like.dtype)
@@ -164,3 +171,9 @@ def ranks(x: Tensor, axes: slice) -> Tensor:
     found = torch.zeros_like(x, dtype=torch.int64)
     found[:, :, axes] = torch.zeros_like(order).scatter(2, order, place.expand(order.shape))
     return found
+
+
+def told(x: Tensor | bool, k: Tensor, heads: int) -> Tensor:
+    """Values that are 1 where something holds of the key ``[B, H, Nk, 1]``, else 0."""
+    made = four(x, k.device).to(k.dtype)
+    return made.expand(k.shape[0], heads, k.shape[2], 1).contiguous()

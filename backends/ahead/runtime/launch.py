@@ -149,48 +149,67 @@ class _Attention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         out = q.new_zeros((*q.shape[:3], v.shape[3]))
         new = partial(torch.empty, dtype=torch.float32, device=q.device)
-        lse = new(q.shape[:3]).fill_(-math.inf)
+        norm = new(q.shape[:3]).fill_(-math.inf)
         met = torch.ones(q.shape[:3], dtype=torch.int8, device=q.device)
         ctx.mark_non_differentiable(met)
         ctx.call, sinks = call, extras[: len(call.groups)]
         sinks = tuple(None if s is None else s.detach().float().contiguous() for s in sinks)
+        ctx.tops = []
         for group, sink in zip(call.launch["groups"], sinks, strict=True):
-            read = {"q": q, "k": k, "v": v, "sink": sink}
-            rows = {"lse": lse, "met": met}
+            read: dict[str, Any] = {"q": q, "k": k, "v": v, "sink": sink}
+            rows = {"lse": norm, "divisor": norm, "met": met}
             first, last = group["heads"]
             heads = max(1, (last - first) * q.shape[0])
             splits = min(264 // heads, k.shape[2] // FEWEST_KEYS)
-            if 0 in (q.shape[2], k.shape[2]) or q.shape[2] > FEW_QUERIES or splits < 2:
+            shared = 0 not in (q.shape[2], k.shape[2]) and q.shape[2] <= FEW_QUERIES and splits > 1
+            tops: dict[str, Tensor] = {}
+            for i in range(group["row_maxes"]):
+                part = new((splits if shared else 1, *norm.shape)).fill_(-math.inf)
+                one = {"part_top": part, "splits": len(part)}
+                _run(call, group, f"row_max{i}", {**read, **tops, **one})
+                top = part.amax(0)
+                tops[f"top{i}"] = torch.where(top.isinf(), 0.0, top)
+            ctx.tops.append(tops)
+            read |= tops
+            if not shared:
                 _run(call, group, "forward", {**read, **rows, "out": out})
                 continue
             parts: dict[str, Any] = {
                 "part_out": new((splits, *out.shape)),
-                "part_lse": new((splits, *lse.shape)),
+                "part_lse": new((splits, *norm.shape)),
                 "part_met": met.new_empty((splits, *met.shape)), "splits": splits,
             }  # fmt: skip
+            parts["part_divisor"] = parts["part_lse"]
             _run(call, group, "split_forward", {**read, **parts})
             _run(call, group, "merge", {**read, **rows, **parts, "out": out})
-        ctx.save_for_backward(q, k, v, out, lse, *sinks)
+        ctx.save_for_backward(q, k, v, out, norm, *sinks)
         ctx.learned = extras[len(sinks) :]
-        return out, lse, met
+        return out, _softmax_alone(call, norm), met
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor, d_lse: Tensor, _: Tensor) -> tuple[Any, ...]:
-        q, k, v, out, lse, *sinks = ctx.saved_tensors
+        q, k, v, out, divisor, *sinks = ctx.saved_tensors
         call: Call = ctx.call
-        d_lse = torch.where(lse.isinf(), 0.0, d_lse)
+        d_lse = torch.where(divisor.isinf(), 0.0, _softmax_alone(call, d_lse))
         delta = (out.float() * d_out.float()).sum(-1) - d_lse
-        norm = torch.where(lse.isinf(), math.inf, lse)
+        norm = torch.where(divisor.isinf(), math.inf, divisor)
         d_out = d_out.contiguous()
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        read = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "delta": delta}
+        given = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "divisor": divisor}
+        given["delta"] = delta
         d_sinks: list[Tensor | None] = []
         learned: list[Any] = [None] * len(call.keys)
-        every = zip(call.launch["groups"], call.groups, sinks, strict=True)
-        for group, own, sink in every:
+        every = zip(call.launch["groups"], call.groups, sinks, ctx.tops, strict=True)
+        for group, own, sink, tops in every:
+            read = given | tops
             programs = _programs(call, group, q)
             sums = {leaf.number: _sums(call, leaf, programs, q) for leaf in own.leaves}
             read |= {f"d_leaf{i}": x for i, x in sums.items()}
+            for i in reversed(range(group["row_maxes"])):
+                read[f"top_share{i}"] = torch.empty_like(norm)
+                for name in ("first", "last"):
+                    read[f"top_{name}{i}"] = torch.empty_like(norm, dtype=torch.int32)
+                _run(call, group, f"row_max_gradient{i}", read)
             _run(call, group, "query_gradient", {**read, "d_q": d_q})
             mine = {"d_k": torch.zeros_like(k), "d_v": torch.zeros_like(v)}
             _run(call, group, "key_gradient", {**read, **mine})
@@ -210,6 +229,14 @@ class _Attention(torch.autograd.Function):
                 weight = torch.exp(sink - norm) * ((heads >= first) & (heads < last))
                 d_sinks[-1] = -weight * delta
         return None, d_q, d_k, d_v, *d_sinks, *learned
+
+
+def _softmax_alone(call: Call, rows: Tensor) -> Tensor:
+    """The rows ``[B, H, Nq]`` of heads that have an lse, 0 for others."""
+    for group in call.launch["groups"]:
+        if not group["softmax"]:
+            rows = rows.index_fill(1, torch.arange(*group["heads"], device=rows.device), 0.0)
+    return rows
 
 
 def _place(call: Call, leaf: Leaf) -> int:
@@ -296,7 +323,7 @@ def _run(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) ->
     every = {**values, **numbers, **given}
     over_keys = kernel["packed"] or kernel["stands_on"] == "k"
     heads = numbers["launched_kv_heads" if over_keys else "launched_heads"]
-    splits = given["splits"] if name == "split_forward" else 1
+    splits = given.get("splits", 1) if name != "merge" else 1
     grid = (given.get("programs", tiles), q.shape[0] * heads, splits)
     chosen = {n: every[n] for n in wanted}
     if all(grid):

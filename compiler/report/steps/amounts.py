@@ -38,6 +38,15 @@ class _Counts:
 
     def __init__(self) -> None:
         self._made: dict[object, IntArray | None] = {}
+        self._sizes: dict[object, int | None] = {}
+
+    def of_member(self, found: Chosen, read: e.Table, k: Sequence[Extent]) -> int | None:
+        """How many keys read the same member at most; None where that depends on the query."""
+        _, indices = found.indices(read)
+        key = found.select.name, indices, tuple(k)
+        if key not in self._sizes:
+            self._sizes[key] = _keys_of_member(found, indices, k)
+        return self._sizes[key]
 
     def keys(self, relation: Relation, where: Expr, places: Places) -> IntArray | None:
         """Keys of every query under a condition, or of those of a sample; at most so many where
@@ -142,7 +151,7 @@ def _of_clause(
         if not isinstance(literal, e.Table) or literal.name not in sets or best is None:
             continue
         found = sets[literal.name]
-        size = _keys_of_member(found, literal, relation.k)
+        size = counts.of_member(found, literal, relation.k)
         queries, _ = found.indices(literal)
         own = queries == tuple(e.Coord(Side.Q, a) for a in found.q.axes)
         if own and _among_queries(found):
@@ -218,9 +227,7 @@ def choices(found: Chosen, made: BoundProgram) -> int:
     return math.prod(dims[i] for i in found.select.rule.per)
 
 
-def _keys_of_member(found: Chosen, read: e.Table, k: Sequence[Extent]) -> int | None:
-    """How many keys read the same member at most; None where that depends on the query."""
-    _, indices = found.indices(read)
+def _keys_of_member(found: Chosen, indices: tuple[Expr, ...], k: Sequence[Extent]) -> int | None:
     grid = next(x for x in k if x.segment.is_grid)
     for index in indices:
         other = any(isinstance(n, e.TokenInput | e.Table | e.InSegment) for n in walk(index))
