@@ -134,6 +134,12 @@ def nested(sizes: Sizes) -> Inputs:
     return {"tree": np.concatenate([parents, np.arange(groups) // (8 if groups > 8 else 4)])[None]}
 
 
+def samples(sizes: Sizes) -> Inputs:
+    """Keys drawn a few at a time, of every eight the third."""
+    drawn = np.arange(sizes["n"]) % 8 == 2
+    return {"drawn": np.tile(drawn * 1, (1, sizes["heads"], 1))}
+
+
 def limbs(sizes: Sizes) -> Inputs:
     """Joints of four limbs, in every twelve slots one that is of none."""
     joints = np.arange(sizes["v"])
@@ -249,6 +255,20 @@ SHOWN: dict[str, Shown] = {
     ),
     "region_cross": Shown(
         small={"n": 64, "t": 20}, large={"n": 4096, "t": 77}, inputs=regions, tile=(8, 4)
+    ),
+    # What is chosen.
+    "biformer_bra": Shown({"regions": 4, "topk": 3}),
+    "seer_attention": Shown({"block": 8, "threshold": 0.2, "dense": 1}),
+    "infllm_v2": Shown({"block": 4, "kernel": 4, "stride": 2, "topk": 4, "local": 1}),
+    "hyper_attention": Shown({"block": 8, "samples": 8, "projections": 4}, inputs=samples),
+    "vmoba": Shown({"block_y": 2, "block_x": 2}),
+    "probsparse": Shown({"factor": 2}, {"n": 64, "m": 64}, {"n": 8192, "m": 8192}),
+    "acmil_stkim": Shown({"top": 16}, {"branch": 8, "n": 64}, {"branch": 5, "n": 8192}),
+    "adem_vl": Shown({"drop": 0.5}, {"n": 32, "m": 64}, {"n": 512, "m": 320}),
+    "bvr_keysample": Shown(
+        {"topk": 6},
+        {"y": 6, "x": 6, "kind": 2, "point": 16},
+        {"y": 50, "x": 68, "kind": 2, "point": 100},
     ),
     "hsa_tree": Shown({"groups": 8, "outers": 2}, inputs=nested),
     "mixformer_asym": Shown(
