@@ -62,12 +62,15 @@ def chunkwise(
     do not fit and for combinations that are not defined, Unsupported for what has no kernels.
     """
     return around(
-        form_of(engine, chunk), q, k, v, decay=decay, beta=beta, scale=scale, segments=segments,
-        initial=initial, normalise=normalise, eps=eps, causal=causal, weights=weights,
+        form_of(engine, chunk, decays), q, k, v, decay=decay, beta=beta, scale=scale,
+        segments=segments, initial=initial, normalise=normalise, eps=eps, causal=causal,
+        weights=weights,
     )  # fmt: skip
 
 
-def form_of(engine: Literal["torch", "triton"], chunk: int) -> Form:
+def form_of(
+    engine: Literal["torch", "triton"], chunk: int, decays: Sequence[float] | None = None
+) -> Form:
     """What runs one causal pass."""
 
     def form(

@@ -89,6 +89,18 @@ DOCUMENTS = """pattern documents:
         empty zero
         score s + bias[head, min(q.n - k.n, 7)] - q.depth * k.depth + slope[head] * k.depth
 """
+WEIGHTS = """pattern weights:
+    over n
+    input by: float[8]
+    heads[:1]:
+        attend where causal(n)
+            score exp(s - row_max(s)) * (1.0 + 0.5 * erf(s))
+            normalise sum
+    heads[1:]:
+        attend where causal(n)
+            score s + 0.1 * row_max(s - 0.2 * row_max(abs(s)))
+            gain by[k.n % 8]
+"""
 NEAR = """pattern near:
     over y, x
     attend where abs(q.y - k.y) <= 2 and abs(q.x - k.x) <= 1
@@ -160,6 +172,10 @@ CASES = {
             "doc": torch.arange(50)[None] // 17, "bias": torch.linspace(-1, 1, 16).view(2, 8),
             "depth": torch.linspace(0, 1, 50)[None],
         },
+    ),
+    "weights": Written(WEIGHTS, ONE, 70, 70, (2, 1), {"by": torch.linspace(-1, 1, 8)}),
+    "weights when decoding": Written(
+        WEIGHTS, ONE, 3, 520, (2, 1), {"by": torch.linspace(-1, 1, 8)}
     ),
     "optional inputs": Written(
         DOCUMENTS, ("--size", "n=50"), 50, 50, (2, 2),
