@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import product
 from typing import Any
 
 from attnlang.cli.failures import UsageError
@@ -30,7 +31,7 @@ def kernels(
     from attnlang.backends.triton.boxes import box_walk
     from attnlang.backends.triton.choices import Shape
     from attnlang.backends.triton.module import write
-    from attnlang.backends.triton.package import package
+    from attnlang.backends.triton.package import module_name, package
     from attnlang.backends.triton.tables import in_order
     from attnlang.backends.triton.target import target
     from attnlang.compiler.ir.expr import Kind, Side
@@ -50,22 +51,29 @@ def kernels(
     files: dict[str, bytes] = {}
     parts = []
     prefix = f"{step}." if step else ""
-    for group in plan.problem.groups:
-        form = form_of(plan.problem, group, gathered, frozenset(), learned, boxed=walk is not None)
+    machines = [target(name) for name in args.machines]
+    variants = (False, True) if any(to.describes for to in machines) else (False,)
+    for group, described in product(plan.problem.groups, variants):
+        form = form_of(
+            plan.problem, group, gathered, frozenset(), learned, boxed=walk is not None,
+            described=described,
+        )  # fmt: skip
         made = write(pattern.ir, group.index, form)
+        if described and not any(kernel.described for kernel in made.all):
+            continue
         parts.append((group, form, made))
-        module = f"{prefix}group{group.index}.py"
+        own = replace(shape, described=described)
+        module = prefix + module_name(group, form)
         files[module] = made.text.encode()
-        for name in args.machines:
-            to = target(name)
+        for to in (x for x in machines if x.describes or not described):
             suffixes = ("ptx", "cubin") if to.backend == "cuda" else ("amdgcn", "hsaco")
             for one in compile_kernels(made, to, shape, walk):
-                stem = f"{prefix}group{group.index}.{one.kernel}.{to.label}"
+                stem = f"{module.removesuffix('.py')}.{one.kernel}.{to.label}"
                 names = [f"{stem}.{s}" for s in suffixes]
                 files[names[0]], files[names[1]] = one.text.encode(), one.binary
                 report = {k: v for k, v in asdict(one).items() if k not in ("text", "binary")}
                 report["dropped"] = [{**asdict(c), "why": why} for c, why in one.dropped]
-                entries.append({"module": module, **report, **asdict(shape), "files": names})
+                entries.append({"module": module, **report, **asdict(own), "files": names})
     if step:
         return {"kernels": entries}, files
     launch, more = package(plan, sizes, parts, shape)

@@ -11,11 +11,18 @@ from pathlib import Path
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.boxes import BoxWalk
-from attnlang.backends.triton.choices import LARGEST_TILE, Choice, Shape, choices, constants
+from attnlang.backends.triton.choices import (
+    LARGEST_TILE,
+    Choice,
+    Shape,
+    choices,
+    constants,
+    padded,
+)
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.target import Target
-from attnlang.backends.triton.writer import Kernel
-from attnlang.compiler.ir.expr import Kind
+from attnlang.backends.triton.writer import READ, Kernel
+from attnlang.compiler.ir.expr import Kind, Side
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
 _FLOAT32 = ("lse", "delta", "sink", "d_leaf", "part_out", "part_lse")
@@ -54,6 +61,7 @@ def compile_kernels(
 
 
 def _shape(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
+    shape = replace(shape, described=kernel.walk_described)
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     if kernel.boxed and boxes is not None:
@@ -86,7 +94,7 @@ def _compile(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    signature, aligned = _signature(kernel, shape)
+    signature, aligned = _signature(kernel, shape, choice)
     fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
     fixed = {p.name: fixed[p.name] for p in kernel.function.parameters if p.constant}
     arch = int(target.arch) if target.backend == "cuda" else target.arch
@@ -117,7 +125,7 @@ def _compile(
 
 
 def _signature(
-    kernel: Kernel, shape: Shape
+    kernel: Kernel, shape: Shape, choice: Choice
 ) -> tuple[dict[str, str], dict[tuple[int], list[list[object]]]]:
     """Triton's types of the parameters, and which of them are multiples of 16."""
     tensors = {x.name: x for x in kernel.extra if isinstance(x, a.TokenTensor | a.TableTensor)}
@@ -130,6 +138,11 @@ def _signature(
             kind = "constexpr"
         elif name in tensors:
             kind = _POINTERS[tensors[name].kind]
+        elif name in kernel.described:
+            stands = (READ[name] is Side.K) == kernel.stands_on_keys
+            width = padded(shape.head_dim if name in ("q", "k") else shape.value_dim)
+            tile = [1, 1, choice.rows if stands else choice.step, width]
+            kind = f"tensordesc<{DTYPES[shape.dtype]}{tile}>"
         elif name.startswith(_FLOAT32):
             kind = "*fp32"
         elif name in ("met", "part_met"):

@@ -26,8 +26,7 @@ from attnlang.backends.triton.writer import (
     across,
     dims,
     dot,
-    element,
-    head_pointer,
+    dtype,
     row_pointer,
 )
 from attnlang.compiler.ir.expr import Side
@@ -40,14 +39,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin, w.packed)
     w.row(begin)
-    for tensor, head in (
-        ("q", "head"),
-        ("k", "kv_head"),
-        ("v", "kv_head"),
-        ("d_out", "head"),
-        ("d_q", "head"),
-    ):
-        head_pointer(begin, tensor, Name(head))
+    w.pointers(begin, "q", "k", "v", "d_out", "d_q")
     for tensor in ("lse", "delta"):
         row_pointer(begin, tensor)
     dims(begin)
@@ -67,7 +59,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             block.let("slope_s", masked(Name("flow"), steep, seen))
             block.let(
                 "slope_q",
-                dot(Name("slope_s").to(element("k")), Name("key"), Name("slope_q")),
+                dot(Name("slope_s").to(dtype("key")), Name("key"), Name("slope_q")),
             )
 
         return write
@@ -117,8 +109,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin, loops, end = Block(), Block(), Block()
     begin.let("tile_k", op("program_id")(0))
     key_head(begin)
-    for tensor in ("k", "v", "d_k", "d_v"):
-        head_pointer(begin, tensor, Name("kv_head"))
+    w.pointers(begin, "k", "v", "d_k", "d_v")
     dims(begin)
     w.places(begin, Side.K, Name("tile_k"))
     begin.let("key", w.read("k", Side.K, "D"))
@@ -150,7 +141,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
                 seen = Name("real_q")[(NEW, ALL)]
             block.let(
                 "slope_v",
-                dot(Name("weight").to(element("d_out")), Name("d_result"), Name("slope_v")),
+                dot(Name("weight").to(dtype("d_result")), Name("d_result"), Name("slope_v")),
             )
             block.let(
                 "slope_p",
@@ -161,7 +152,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             block.let("slope_s", masked(Name("flow"), steep, None if steep is None else seen))
             block.let(
                 "slope_k",
-                dot(Name("slope_s").to(element("q")), Name("query"), Name("slope_k")),
+                dot(Name("slope_s").to(dtype("query")), Name("query"), Name("slope_k")),
             )
 
         return write
@@ -172,8 +163,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     head_begin = Block()
     head_begin.let("head", Name("begin_head") + Name("member"))
     w.row(head_begin)
-    for tensor in ("q", "d_out"):
-        head_pointer(head_begin, tensor, Name("head"))
+    w.pointers(head_begin, "q", "d_out")
     for tensor in ("lse", "delta"):
         row_pointer(head_begin, tensor)
     begin_leaves(w, head_begin, mine)

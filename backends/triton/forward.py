@@ -1,6 +1,11 @@
 """The forward kernels: online softmax over the tiles a query tile visits.
 
 The running maximum starts at a finite number, so that no step asks whether anything was seen.
+
+Where values are read by descriptors, a step first multiplies the weights of the step before it with
+their values: the product has been asked for before the softmax begins, so that matrix units work
+on it meanwhile. Read by pointers, a tile of values takes too many registers for that; walks that
+are shared wait for memory, not for matrix units.
 """
 
 from __future__ import annotations
@@ -19,8 +24,7 @@ from attnlang.backends.triton.writer import (
     across,
     dims,
     dot,
-    element,
-    head_pointer,
+    dtype,
     row_pointer,
 )
 from attnlang.compiler.ir.expr import Side
@@ -33,7 +37,7 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin, w.packed)
     w.row(begin)
-    head_pointer(begin, "out", Name("head"))
+    w.pointers(begin, "out")
     names = row_pointers(begin, form)
     walk(w, begin, loops)
     finish(w, end)
@@ -64,12 +68,16 @@ def finish(w: Writer, end: Block) -> None:
 def walk(w: Writer, begin: Block, loops: Block) -> None:
     """Names ``highest``, ``total`` and ``result``: of the scores seen in the walk the largest, the
     sum of their exponentials by it, and that of the values they weigh. ``keys``: are there any?"""
-    for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head")):
-        head_pointer(begin, tensor, Name(head))
+    w.pointers(begin, "q", "k", "v")
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
     nothing_seen(begin, w.form.marks)
+    delayed = w.described("v") and not w.split
+    if delayed:
+        # Before the first step stand tokens that are not there, whose values read as zeros.
+        begin.let("before", -Name("STEP"))
+        begin.let("given", op("zeros")(Listed((Name("ROWS"), Name("STEP"))), dtype("query")))
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
@@ -78,6 +86,9 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
             block.let("key", w.read("k", Side.K, "D", whole=whole))
             moving = w.lowering(block)
             block.let("dots", dot(Name("query"), across(Name("key"))))
+            if delayed:
+                give(block)
+                block.let("before", Name("at_k"))
             w.score(block, Name("dots"), moving)
             seen = w.let_in(block, moving, partial)
             if seen is not None:
@@ -89,15 +100,26 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
             block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))
             block.let("fade", op("exp2")(Name("highest") - Name("higher")))
             block.let("total", Name("total") * Name("fade") + op("sum")(Name("weight"), 1))
-            block.let("value", w.read("v", Side.K, "DV", whole=whole))
             faded = Name("result") * Name("fade")[(ALL, NEW)]
-            weight = Name("weight").to(element("v"))
-            block.let("result", dot(weight, Name("value"), faded))
+            if delayed:
+                block.let("given", Name("weight").to(dtype("query")))
+                block.let("result", faded)
+            else:
+                block.let("value", w.read("v", Side.K, "DV", whole=whole))
+                weight = Name("weight").to(dtype("value"))
+                block.let("result", dot(weight, Name("value"), faded))
             block.let("highest", Name("higher"))
 
         return write
 
+    def give(block: Block) -> None:
+        """What the weights of the step before give."""
+        block.let("value", w.read("v", Side.K, "DV", at=Name("before")))
+        block.let("result", dot(Name("given"), Name("value"), Name("result")))
+
     w.walk(loops, step)
+    if delayed:
+        give(loops)
 
 
 def nothing_seen(block: Block, marks: bool) -> None:

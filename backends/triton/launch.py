@@ -12,13 +12,21 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import LARGEST_TILE, Shape, choices, constants, open_blocks
+from attnlang.backends.triton.choices import (
+    LARGEST_TILE,
+    Shape,
+    choices,
+    constants,
+    open_blocks,
+    padded,
+)
+from attnlang.backends.triton.descriptors import descriptor
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.tables import Tables, arrays
 from attnlang.backends.triton.widths import reach
-from attnlang.backends.triton.writer import LOG2_E, Kernel
+from attnlang.backends.triton.writer import LOG2_E, READ, Kernel
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
 from attnlang.compiler.problem.problem import Problem
@@ -192,7 +200,7 @@ class Launch:
             "splits": splits,
             "batches": call.q.shape[0],
         }
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole)
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, kernel.walk_described)
         choice = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
         fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
         given |= fixed
@@ -203,6 +211,10 @@ class Launch:
             tiles = given["rows"] * fixed["PARTS"]
         given["tiles"] = tiles
         function = getattr(load(self.kernels.text), kernel.function.name)
+        for name in kernel.described:
+            stands = (READ[name] is Side.K) == kernel.stands_on_keys
+            x = tensors[name]
+            given[name] = descriptor(x, choice.rows if stands else choice.step, padded(x.shape[3]))
         wanted = {p.name for p in kernel.function.parameters}
         chosen = {n: v for n, v in given.items() if n in wanted}
         shared = kernel.stands_on_keys or kernel.packed

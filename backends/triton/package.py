@@ -24,6 +24,7 @@ from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
 LAUNCHER = Path(__file__).with_name("standalone.py")
+DESCRIPTORS = Path(__file__).with_name("descriptors.py")
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 LONG = (1 << 26, 1 << 22, 1 << 18)
 """Lengths that a kernel without tables is asked to hold for, the longest first."""
@@ -35,8 +36,11 @@ def package(
     plan: Plan, sizes: Mapping[str, int], parts: Sequence[Part], shape: Shape
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest's "launch", and the files that go with it; only why not, where the launcher
-    cannot run the pattern. plan: made without run-time tensors, for any."""
+    cannot run the pattern. plan: made without run-time tensors, for any. parts: of each group, one
+    that reads by pointers, and maybe one that reads by descriptors."""
     problem = plan.problem
+    described = {group.index: (group, form, made) for group, form, made in parts if form.described}
+    parts = [part for part in parts if not part[1].described]
     if any(group.attend.empty is not EmptyRule.ZERO for group, _, _ in parts):
         return {"refused": "rows without keys have a rule"}, {}
     used = (x for _, _, made in parts for kernel in _launched(made) for x in kernel.extra)
@@ -46,22 +50,34 @@ def package(
     tabled = any(not k.closed for _, _, made in parts for k in _launched(made))
     tables = build(plan, torch.device("cpu")) if tabled else None
     stored = _stored(tables) if tables is not None else {}
-    described = {
+    launch = {
         "dtype": DTYPES[shape.dtype],
         "padded": padded(shape.head_dim),
         "longest": _longest(problem, sizes if tables is None else {}, parts),
         "sink": any(form.sink for _, form, _ in parts),
         "inputs": [_declared(i) for i in problem.pattern.inputs if i.name in read],
         "values": _values(problem),
-        "groups": [_group(problem, part, tables) for part in parts],
+        "groups": [
+            {
+                **_group(problem, part, tables),
+                "described": _group(problem, described[part[0].index], tables)
+                if part[0].index in described
+                else None,
+            }
+            for part in parts
+        ],
         "tables": {name: x.numel() for name, x in stored.items()},
     }
-    files = {"attention.py": LAUNCHER.read_bytes()}
+    files = {"attention.py": LAUNCHER.read_bytes(), "descriptors.py": DESCRIPTORS.read_bytes()}
     if stored:
         files["tables.bin"] = (
             torch.cat([x.ravel() for x in stored.values()]).numpy().astype("<i4").tobytes()
         )
-    return described, files
+    return launch, files
+
+
+def module_name(group: BoundGroup, form: Form) -> str:
+    return f"group{group.index}{'.descriptors' if form.described else ''}.py"
 
 
 def _launched(made: Kernels) -> tuple[Kernel, ...]:
@@ -88,12 +104,12 @@ def _stored(tables: Tables) -> dict[str, torch.Tensor]:
 
 
 def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any]:
-    group, _, made = part
+    group, form, made = part
     scale = None if group.attend.scale is None else value_of(group.attend.scale)
     used = dict.fromkeys(x for kernel in _launched(made) for x in kernel.extra)
     recipes = {x.name: _recipe(x, problem) for x in used}
     return {
-        "module": f"group{group.index}.py",
+        "module": module_name(group, form),
         "heads": [group.start, group.stop],
         "scale": scale if group.attend.scale is None or scale is not None else 1.0,
         "kernels": {k.function.name: _kernel(k, tables) for k in _launched(made)},
@@ -106,7 +122,10 @@ def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any
 
 def _kernel(kernel: Kernel, tables: Tables | None) -> dict[str, Any]:
     standing, moving = (Side.K, Side.Q) if kernel.stands_on_keys else (Side.Q, Side.K)
-    known: dict[str, Any] = {"stands_on": str(standing), "packed": kernel.packed, "tables": None}
+    known: dict[str, Any] = {
+        "stands_on": str(standing), "packed": kernel.packed, "tables": None,
+        "described": list(kernel.described),
+    }  # fmt: skip
     if not kernel.closed and tables is not None:
         known["tables"] = f"by_{standing}"
         known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]

@@ -128,7 +128,7 @@ class _Attention(torch.autograd.Function):
         out = q.new_empty((*q.shape[:3], v.shape[3]))
         lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
         read = {"q": q, "k": k, "v": v, "sink": sink}
-        for group in LAUNCH["groups"]:
+        for group in _groups(q, k, v):
             first, last = group["heads"]
             heads = (last - first) * q.shape[0]
             splits = min(264 // heads, k.shape[2] // FEWEST_KEYS)
@@ -150,10 +150,10 @@ class _Attention(torch.autograd.Function):
         d_lse = torch.where(lse.isinf(), 0.0, d_lse)
         delta = (out.float() * d_out.float()).sum(-1) - d_lse
         norm = torch.where(lse.isinf(), float("inf"), lse)
-        d_out = d_out.contiguous()
+        d_out = _module("descriptors.py").aligned(d_out.contiguous())
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         read = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "delta": delta}
-        for group in LAUNCH["groups"]:
+        for group in _groups(q, k, v):
             _run(group, "query_gradient", {**read, "d_q": d_q}, ctx.scale, ctx.values)
             own = {"d_k": torch.zeros_like(k), "d_v": torch.zeros_like(v)}
             _run(group, "key_gradient", {**read, **own}, ctx.scale, ctx.values)
@@ -161,6 +161,13 @@ class _Attention(torch.autograd.Function):
             d_v += own["d_v"]
         d_sink = None if sink is None else -torch.exp(sink - norm) * delta
         return d_q, d_k, d_v, d_sink, None, None
+
+
+def _groups(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> list[dict[str, Any]]:
+    """What is launched: kernels that read by descriptors where machine and tensors have them."""
+    own = _module("descriptors.py")
+    can = own.machine_describes(q.device) and own.describable(q, k, v)
+    return [(can and group["described"]) or group for group in LAUNCH["groups"]]
 
 
 def _run(
@@ -192,6 +199,10 @@ def _run(
         numbers |= {"PARTS": block[0] // rows, "STEPS": block[1] // step, "rows": kernel["rows"]}
         numbers["WHOLE"] = kernel["whole"]
         tiles = kernel["rows"] * numbers["PARTS"]
+    for tensor in kernel["described"]:
+        stands = (tensor in ("k", "v")) == (kernel["stands_on"] == "k")
+        tile = (rows if stands else step, LAUNCH["padded"])
+        given = {**given, tensor: _module("descriptors.py").descriptor(given[tensor], *tile)}
     for tensor, x in given.items():
         if isinstance(x, torch.Tensor) and x.dim() == 4:
             for i, dimension in enumerate(("batch", "head", "token")):

@@ -43,7 +43,7 @@ assert "attnlang" not in sys.modules
 
 @dataclass(frozen=True)
 class Written:
-    """A pattern, how it is compiled, and tensors that it is then called with."""
+    """A pattern, how it is compiled, and tensors that it is then called with. spacing: of tokens."""
 
     text: str
     options: tuple[str, ...]
@@ -52,6 +52,7 @@ class Written:
     heads: tuple[int, int]
     tensors: dict[str, torch.Tensor]
     sink: torch.Tensor | None = None
+    spacing: int = 16
 
 
 WINDOW = """pattern window:
@@ -83,6 +84,7 @@ SINKS = torch.tensor([0.3, -0.2])
 ONE = ("--size", "n=64", "--kv-heads", "1")
 CASES = {
     "other lengths": Written(WINDOW, ONE, 90, 90, (2, 1), {"sinks": SINKS}, SINKS),
+    "not aligned": Written(WINDOW, ONE, 64, 64, (2, 1), {"sinks": SINKS}, SINKS, 17),
     "decoding": Written(
         WINDOW.replace("40", "900"), ONE, 3, 520, (2, 1), {"sinks": SINKS}, SINKS
     ),
@@ -116,8 +118,8 @@ def test_the_directory_runs_by_itself(name: str, tmp_path: Path) -> None:
     heads, kv_heads = case.heads
     out = compiled(case.text, case.options, heads, tmp_path)
     generator = torch.Generator().manual_seed(0)
-    q = torch.randn(1, heads, case.queries, 16, generator=generator)
-    k, v = (torch.randn(1, kv_heads, case.keys, 16, generator=generator) for _ in range(2))
+    counts = ((heads, case.queries), (kv_heads, case.keys), (kv_heads, case.keys))
+    q, k, v = (torch.randn(1, *n, case.spacing, generator=generator)[..., :16] for n in counts)
     offset = case.keys - case.queries
     own = {n: x for n, x in case.tensors.items() if case.sink is None}
     if case.sink is not None:
@@ -155,8 +157,10 @@ def test_the_manifest_says_what_there_is(tmp_path: Path) -> None:
     assert launch["dtype"] == "float32"
     assert launch["longest"] >= 1 << 20
     for group in launch["groups"]:
-        compiled_ones = {x["kernel"] for x in manifest["kernels"] if x["module"] == group["module"]}
-        assert set(group["kernels"]) == compiled_ones
+        for one in (group, group["described"]):
+            of_module = {x["kernel"] for x in manifest["kernels"] if x["module"] == one["module"]}
+            assert set(one["kernels"]) == of_module
+        assert "q" in group["described"]["kernels"]["forward"]["described"]
 
 
 def test_what_the_launcher_cannot_run_is_said(tmp_path: Path) -> None:
