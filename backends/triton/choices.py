@@ -7,7 +7,8 @@ The order is that of registers and shared memory needed on Hopper for these loop
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeAlias
 
 LARGEST_TILE = 128
@@ -102,6 +103,18 @@ def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]
         # Half a tile is for half the warps: matrix instructions of four take 64 rows.
         warps = c.warps if stands <= rows else max(4, c.warps // 2)
         yield Choice(min(stands, rows), min(c.step // half, step), warps, c.stages)
+
+
+@lru_cache(maxsize=256)
+def candidates(kernel: str, shape: Shape, stands_on_keys: bool) -> tuple[Choice, ...]:
+    """What to measure: those choices, then the same with a stage more and a stage less, and those
+    of narrower heads. The likeliest first, none twice."""
+    first = list(choices(kernel, shape, stands_on_keys))
+    least = 2 if shape.described else 1
+    stages = [replace(c, stages=n) for c in first for n in (c.stages + 1, c.stages - 1)]
+    narrow = replace(shape, head_dim=min(shape.head_dim, 64), value_dim=min(shape.value_dim, 64))
+    more = [c for c in stages if c.stages >= least]
+    return tuple(dict.fromkeys((*first, *more, *choices(kernel, narrow, stands_on_keys))))
 
 
 def padded(dims: int) -> int:
