@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from attnlang.backends.listed import Listed
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.problem.problem import Problem
 
@@ -17,20 +18,29 @@ class Inputs:
 
     tokens: ``[B or 1, H or 1, tokens of the side's grid]`` by name and side.
     tables: ``[B or 1, ...declared dims without batch]`` by name; absent optional inputs are
-    missing here, and read as 0.
+    missing here, and read as 0. lists: tables that come as the places of what is true.
     """
 
     tokens: Mapping[tuple[str, Side], torch.Tensor] = field(default_factory=dict)
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    lists: Mapping[str, Listed] = field(default_factory=dict)
 
     def with_table(self, name: str, table: torch.Tensor) -> Inputs:
         """The same tensors and one more table."""
-        return Inputs(self.tokens, {**self.tables, name: table})
+        return Inputs(self.tokens, {**self.tables, name: table}, self.lists)
+
+    def dense(self) -> Inputs:
+        """The same, lists as tables."""
+        if not self.lists:
+            return self
+        made = {name: x.table() for name, x in self.lists.items()}
+        return Inputs(self.tokens, {**self.tables, **made})
 
     @property
     def batch(self) -> int:
         """The largest batch among the tensors: 1 when none varies by batch."""
         sizes = [t.shape[0] for t in (*self.tokens.values(), *self.tables.values())]
+        sizes += [x.index.shape[0] for x in self.lists.values()]
         return max(sizes, default=1)
 
 
@@ -49,6 +59,10 @@ class Call:
     inputs: Inputs
     scale: float | None = None
     need_lse: bool = True
+
+    def dense(self) -> Call:
+        """The same call, lists as tables."""
+        return replace(self, inputs=self.inputs.dense()) if self.inputs.lists else self
 
 
 def rowed(x: torch.Tensor) -> torch.Tensor:

@@ -262,6 +262,7 @@ def _operations(device: torch.device) -> Ops:
         truth=lambda x: x.to(torch.int8) if isinstance(x, Tensor) else int(x),
         # Binding has proved that no divisor is 0, for any value an input may have.
         some=lambda x: False if isinstance(x, Tensor) else bool(x),
+        surely=lambda x: not isinstance(x, Tensor) and bool(x),
     )
 
 

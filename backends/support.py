@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from attnlang.backends.blocked import support as blocked
 from attnlang.backends.triton import support as triton
 from attnlang.compiler.ir.pattern import PatternIR
-from attnlang.compiler.ir.program import attentions, recurrences
+from attnlang.compiler.ir.program import attentions
 
 
 def _nothing(pattern: PatternIR) -> tuple[str, ...]:
@@ -25,15 +25,11 @@ REFUSES: Mapping[str, Callable[[PatternIR], tuple[str, ...]]] = {
 def refusals(backend: str, pattern: PatternIR) -> tuple[str, ...]:
     """Why a backend cannot run a pattern, or an attention of its program; empty when it can.
 
-    Linear attention runs on every backend, unless its weights are a softmax over the past: for
-    that there are no kernels.
+    Linear attention runs on every backend.
     """
     if pattern.program is None:
         return REFUSES[backend](pattern)
-    found = [reason for a in attentions(pattern.program) for reason in REFUSES[backend](a)]
-    if backend == "triton" and any(r.logit is not None for r in recurrences(pattern.program)):
-        found.append("`attend linear` whose weights are a softmax")
-    return tuple(found)
+    return tuple(reason for a in attentions(pattern.program) for reason in REFUSES[backend](a))
 
 
 def supporting(pattern: PatternIR) -> tuple[str, ...]:

@@ -33,8 +33,8 @@ def arrays_of(plan: Plan) -> Arrays:
     ``group0.heads``: heads that share a table. ``group0.offsets``, ``.starts``, ``.stops``,
     ``.full``: runs of key tiles by query tile. ``group0.box0.y.starts``, ``.counts``,
     ``.full_starts``, ``.full_counts``, ``.step``: a box of keys by strip, in plans of boxes;
-    without these the box is all keys of a segment. ``group0.box0.first_query``, ``.first_key``:
-    where its segments begin.
+    without these the box is all keys of a segment. With ``.period`` and ``.times`` its keys come
+    back so often. ``group0.box0.first_query``, ``.first_key``: where its segments begin.
     """
     arrays: Arrays = {}
     for name, side in (("q", plan.layout.q), ("k", plan.layout.k)):
@@ -82,6 +82,10 @@ def _box(name: str, box: Box | Everything) -> Arrays:
             for field in ("starts", "counts", "full_starts", "full_counts"):
                 arrays[f"{name}.{axis}.{field}"] = getattr(reach, field)
             arrays[f"{name}.{axis}.step"] = np.asarray(reach.step, dtype=np.int64)
+            if reach.repeats is not None:
+                period = np.asarray(reach.repeats.period, dtype=np.int64)
+                arrays[f"{name}.{axis}.period"] = period
+                arrays[f"{name}.{axis}.times"] = reach.repeats.times
     return arrays
 
 

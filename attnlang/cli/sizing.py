@@ -22,6 +22,9 @@ from attnlang.pattern import Pattern
 MODERATE = {1: (1024,), 2: (24, 24), 3: (6, 10, 10)}
 """Lengths at which two patterns are compared, by number of axes."""
 
+USUAL = {1: (4096,), 2: (64, 64), 3: (16, 32, 32)}
+"""Lengths that kernels are compiled beside: they serve others too."""
+
 ROOMY = {1: (64,), 2: (12, 12), 3: (4, 6, 6)}
 NARROW = {1: (64,), 2: (8, 8), 3: (4, 4, 4)}
 """Lengths of a picture by number of axes: in a file, and in 80 columns of a terminal."""
@@ -160,15 +163,17 @@ def _grown(wanted: Mapping[str, int], patterns: Sequence[PatternIR]) -> Iterator
             }
 
 
-def to_compare(
+def filled_in(
     patterns: Sequence[PatternIR],
     sizes: Mapping[str, int],
     heads: int,
+    lengths: Mapping[int, tuple[int, ...]],
     *,
     kv_heads: int | None = None,
     head_dim: int = 64,
 ) -> dict[str, int]:
-    """Lengths for patterns over the same axes: those given, moderate ones for the rest.
+    """Lengths for patterns over the same axes: those given, and ``lengths`` by number of axes for
+    the rest.
 
     Grown where a pattern requires it. Raises UsageError for a name that neither has, and
     PatternError when nothing fits.
@@ -180,14 +185,14 @@ def to_compare(
             raise UsageError(
                 f"no axis or segment `{name}`", did_you_mean(name, _names(lengths_of[0]))
             )
-    wanted = {**_default(lengths_of[0], MODERATE), **sizes}
-    for lengths in () if sizes else _grown(wanted, patterns):
+    wanted = {**_default(lengths_of[0], lengths), **sizes}
+    for grown in () if sizes else _grown(wanted, patterns):
         try:
             for ir in patterns:
-                problem_of(ir, lengths, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
+                problem_of(ir, grown, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
         except PatternError:
             continue
-        return lengths
+        return grown
     for ir in patterns:
         problem_of(ir, wanted, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
     return wanted

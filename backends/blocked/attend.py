@@ -44,6 +44,7 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     read = set_read(call)
     if read is not None:
         return attend_set(call, read)
+    call = call.dense()
     if not reads_runtime(call):
         return _element(call, None)
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1

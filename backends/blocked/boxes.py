@@ -80,9 +80,10 @@ def _spans(plan: Plan, group: HeadPlan, part: Part, top: int) -> list[BoxBatch]:
     """Batches of query tiles that read spans of a sequence. top: the part's first query tile."""
     if not part.boxes:
         return []
-    starts = np.stack([_first_keys(b) for b in part.boxes], axis=1)
-    counts = np.stack([b.volumes for b in part.boxes], axis=1)
-    full = np.stack([_fully(b) for b in part.boxes], axis=1)
+    boxes = [x for b in part.boxes for x in b.unrolled()]
+    starts = np.stack([_first_keys(b) for b in boxes], axis=1)
+    counts = np.stack([b.volumes for b in boxes], axis=1)
+    full = np.stack([_fully(b) for b in boxes], axis=1)
     whole = np.where((full | (counts == 0)).all(axis=1), counts.sum(axis=1), -1)
     made = []
     for batch in schedule_spans(starts, counts, plan.problem.k_len):

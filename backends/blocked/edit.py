@@ -52,13 +52,20 @@ def edit(
             here = mask if mask is None or mask.shape[0] == 1 else mask[rows]
             return Places(call.problem, inputs, heads, q_at[rows], k_at[rows], dtype, seen, here)
 
+        def seen(rows: slice) -> torch.Tensor:
+            if mask is None:
+                return torch.ones((1, 1, 1), dtype=torch.bool, device=q.device)
+            return mask[rows] if mask.shape[0] > 1 else mask
+
         def scored(s: torch.Tensor, rows: slice) -> torch.Tensor:
             assert score is not None
-            seen = None
-            if guarded and torch.is_grad_enabled():
-                every = torch.ones((1, 1, 1), dtype=torch.bool, device=s.device)
-                seen = every if mask is None else mask[rows] if mask.shape[0] > 1 else mask
-            return torch.as_tensor(places(rows, seen).value(score, s))
+            hides = guarded and torch.is_grad_enabled()
+            return torch.as_tensor(places(rows, seen(rows) if hides else None).value(score, s))
+
+        def gained(rows: slice) -> torch.Tensor:
+            assert gain is not None
+            inside = seen(rows)
+            return torch.where(inside, torch.as_tensor(places(rows, inside).value(gain)), 0.0)
 
         def scale() -> Any:
             constant = attend.scale is None or (
@@ -71,7 +78,7 @@ def edit(
             None if score is None else scored,
             None if sink is None else lambda rows: column(places(rows).value(sink), q, dtype),
             attend.normaliser,
-            None if gain is None else lambda rows: torch.as_tensor(places(rows).value(gain)),
+            None if gain is None else gained,
         )
 
     out, lse = edited(q, k, v, mask, edits, tensors)

@@ -1,8 +1,9 @@
 """Attention over the pairs of a set: chunk by chunk, rows merged by their running maximum.
 
 A query meets its key blocks in different chunks. Each chunk's weights are made against the largest
-score so far, and what was summed before is scaled to it; the backward pass makes the weights
-again from the log-sum-exp. Memory is that of the output and one batch of chunks.
+score so far, and what was summed before is scaled to it, unless a chunk holds all keys of its rows;
+the backward pass makes the weights again from the log-sum-exp. Memory is that of the output and one
+batch of chunks.
 """
 
 from __future__ import annotations
@@ -14,15 +15,12 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from attnlang.backends.blocked.places import Places
-from attnlang.backends.blocked.set_chunks import Chunks, chunks
+from attnlang.backends.blocked.set_chunks import Chunks, Gathered, chunks
 from attnlang.backends.blocked.sets import SetRead
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.problem.problem import Problem
-
-BATCH_BYTES = 64 << 20
-"""Scores of one batch of chunks."""
 
 
 def attend_set(call: Call, made: SetRead) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,16 +39,14 @@ def attend_set(call: Call, made: SetRead) -> tuple[torch.Tensor, torch.Tensor]:
 class _Work:
     """What forward and backward both go through."""
 
-    def __init__(self, problem: Problem, rest: Expr, scale: float, lists: list[Chunks]) -> None:
+    def __init__(
+        self, problem: Problem, rest: Expr, scale: float, lists: list[Chunks] | list[Gathered]
+    ) -> None:
         self.problem, self.rest, self.scale, self.lists = problem, rest, scale, lists
 
-    def batches(self) -> Iterator[Chunks]:
+    def batches(self, width: int) -> Iterator[Chunks]:
         for x in self.lists:
-            size = max(1, BATCH_BYTES // (4 * x.rows.shape[1] * x.columns.shape[1]))
-            for i in range(0, len(x.rows), size):
-                cut = slice(i, i + size)
-                places = (None if t is None else t[cut] for t in (x.q_tokens, x.k_tokens))
-                yield Chunks(x.rows[cut], x.columns[cut], *places)
+            yield from x.batches(width)
 
     def scores(self, x: Chunks, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         """``[chunks, R, T]``, -inf where a pair does not attend. q and k: the chunk's rows."""
@@ -75,10 +71,16 @@ class _SetAttention(torch.autograd.Function):
         top = torch.full((rows + 1,), -torch.inf, dtype=dtype, device=q.device)
         total, out = torch.zeros_like(top), top.new_zeros((rows + 1, v.shape[3]))
         flat = [x.flatten(0, 2) for x in (q, k, v)]
-        for x in work.batches():
+        for x in work.batches(max(q.shape[3], v.shape[3])):
             q_rows, k_rows, v_rows = _read(x, flat, dtype)
             s = work.scores(x, q_rows, k_rows)
             at = torch.where(x.rows < 0, rows, x.rows).flatten()
+            if x.whole:
+                best = s.amax(-1)
+                weights = torch.exp(s - torch.where(best.isinf(), 0.0, best)[..., None])
+                top[at], total[at] = best.flatten(), weights.sum(-1).flatten()
+                out[at] = (weights @ v_rows).flatten(0, 1)
+                continue
             new = top.scatter_reduce(0, at, s.amax(-1).flatten(), "amax")
             base = torch.where(new.isinf(), 0.0, new)
             kept = torch.exp(top - base)
@@ -108,7 +110,7 @@ class _SetAttention(torch.autograd.Function):
         slack = (d_out * out).sum(-1) - torch.where(lse.isinf(), 0.0, d_lse.to(dtype))
         slack, norm, d_flat = slack.flatten(), lse.flatten(), d_out.flatten(0, 2)
         grads = [torch.zeros(x.shape, dtype=dtype, device=x.device) for x in flat]
-        for x in work.batches():
+        for x in work.batches(max(q.shape[3], v.shape[3])):
             q_rows, k_rows, v_rows = _read(x, flat, dtype)
             at, columns = x.rows.clamp(min=0), x.columns.clamp(min=0)
             s = work.scores(x, q_rows, k_rows)

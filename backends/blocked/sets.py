@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnlang.backends.call import Call
+from attnlang.backends.listed import Listed
 from attnlang.compiler.analysis.boxes import ARRAYS
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side, SymbolName
@@ -72,12 +73,24 @@ def set_read(call: Call) -> SetRead | None:
     if attend.scale is not None and value_of(attend.scale) is None:
         return None
     parts = attend.where.operands if isinstance(attend.where, e.And) else (attend.where,)
-    reads = [x for x in parts if isinstance(x, e.Table) and x.name in call.inputs.tables]
+    given = {*call.inputs.tables, *call.inputs.lists}
+    reads = [x for x in parts if isinstance(x, e.Table) and x.name in given]
     others = tuple(x for x in parts if x not in reads)
     if len(reads) != 1 or any(_varies(x) for other in others for x in walk(other)):
         return None
     rest = others[0] if len(others) == 1 else e.And(others) if others else e.TRUE
-    return _matched(reads[0], rest, problem)
+    made = _matched(reads[0], rest, problem)
+    return made if made is not None and _has_heads(made, call) else None
+
+
+def _has_heads(made: SetRead, call: Call) -> bool:
+    """Is there a set for every head that is named? Sets of heads may be read by key heads."""
+    listed = call.inputs.lists.get(made.table)
+    sets = call.inputs.tables[made.table] if listed is None else listed.index
+    problem = call.problem
+    return made.heads == "all" or sets.shape[1] == (
+        problem.heads if made.heads == "head" else problem.kv_heads
+    )
 
 
 def _varies(x: Expr) -> bool:
@@ -164,9 +177,15 @@ def _granules(extent: Extent, sizes: list[int]) -> Granules:
     return Granules(tokens, tuple(first), tuple(last), shape)
 
 
-def may_and_must(made: SetRead, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+def may_and_must(
+    made: SetRead, problem: Problem, pairs: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each pair of granules: may the rest of the condition hold somewhere, must it everywhere?
-    bool ``[query granules, key granules]``. Sound interval arithmetic."""
+    bool ``[query granules, key granules]``, or of some ``pairs`` alone. Sound interval arithmetic.
+    """
+    at = (slice(None), None), (None, slice(None))
+    if pairs is not None:
+        at = tuple((x.cpu().numpy(),) for x in pairs)  # type: ignore[assignment]
 
     def leaf(x: Expr) -> Range:
         assert isinstance(x, e.Coord | e.Index)
@@ -178,14 +197,31 @@ def may_and_must(made: SetRead, problem: Problem) -> tuple[torch.Tensor, torch.T
             tokens = granules.tokens
             low = np.where(tokens >= 0, tokens, np.iinfo(np.int64).max).min(1)
             high = tokens.max(1)
-        lay = (slice(None), None) if x.side is Side.Q else (None, slice(None))
+        lay = at[0] if x.side is Side.Q else at[1]
         return low[lay], high[lay]
 
     with np.errstate(all="ignore"):
         must, may = Intervals(ARRAYS, leaf).of(made.rest)
-    shape = (math.prod(made.q.shape), math.prod(made.k.shape))
+    shape: tuple[int, ...] = (math.prod(made.q.shape), math.prod(made.k.shape))
+    if pairs is not None:
+        shape = tuple(pairs[0].shape)
     return tuple(  # type: ignore[return-value]
         torch.from_numpy(np.broadcast_to(np.asarray(x) > 0, shape).copy()) for x in (may, must)
+    )
+
+
+def fits(made: SetRead, sets: Listed) -> bool:
+    """Do the places of a list count the granules of the read, in its order?"""
+    order = [(Side.Q, i) for i in range(len(made.q.shape))]
+    order += [(Side.K, i) for i in range(len(made.k.shape))]
+    counts = dict(zip(order, (*made.q.shape, *made.k.shape), strict=True))
+    lengths = (*sets.q_lengths, *sets.k_lengths)
+    present = [d for d in order if d in made.dims]
+    queries = sum(side is Side.Q for side, _ in present)
+    return (
+        list(made.dims) == present
+        and queries == len(sets.q_lengths)
+        and [counts[d] for d in present] == [*lengths]
     )
 
 

@@ -8,11 +8,9 @@ import torch
 
 from attnlang.backends.linear import parts, window
 from attnlang.backends.linear.additive import Additive
-from attnlang.backends.linear.bidirectional import all_pairs, both_ways
+from attnlang.backends.linear.around import around
 from attnlang.backends.linear.delta import Delta
-from attnlang.backends.linear.form import State, Weights, initial_state, tokens
-from attnlang.backends.linear.normalise import divided, split, with_ones
-from attnlang.backends.linear.polynomial import check, feature_count
+from attnlang.backends.linear.form import State, Tokens, Weights
 
 Tensor = torch.Tensor
 
@@ -59,26 +57,21 @@ def chunkwise(
     Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that
     do not fit and for combinations that are not defined, Unsupported for what has no kernels.
     """
-    v, start = with_ones(v, initial, normalise)
 
-    def forward(q: Tensor, k: Tensor, v: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = tokens(q, k, v, decay, beta, segments)
-        check(x, weights)
-        width = k.shape[3] if weights is None else feature_count(k.shape[3])
-        first = initial_state(start, x, (q.shape[0], x.heads, width, v.shape[3]))
+    def form(
+        x: Tokens, first: Tensor, scale: float, weights: Weights | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         if engine == "triton":
             from attnlang.backends.linear.triton.attend import run as launched
+            from attnlang.backends.linear.triton.support import check_kernels
 
-            plain = normalise == "none" and causal
-            return launched(x, first, scale, weights, v.dtype if plain else x.dtype)
+            check_kernels(x)
+            return launched(x, first, scale, weights, dtype)
         if beta is not None:
             return parts.run(x, first, chunk, Delta(scale))
-        return window.run(x, first, chunk, Additive(scale, weights), width)
+        return window.run(x, first, chunk, Additive(scale, weights), first.shape[2])
 
-    if causal:
-        out, final = forward(q, k, v, segments)
-    elif decay is None and segments is None and beta is None and initial is None:
-        out, final = all_pairs(tokens(q, k, v, None, None, None), scale, weights)
-    else:
-        out, final = both_ways(forward, q, k, v, decay, beta, scale, segments, initial, weights)
-    return divided(out, normalise, eps, v.dtype), split(final, normalise)
+    return around(
+        form, q, k, v, decay=decay, beta=beta, scale=scale, segments=segments, initial=initial,
+        normalise=normalise, eps=eps, causal=causal, weights=weights,
+    )  # fmt: skip

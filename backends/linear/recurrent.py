@@ -6,9 +6,8 @@ from typing import Literal
 
 import torch
 
-from attnlang.backends.linear.bidirectional import both_ways
-from attnlang.backends.linear.form import State, Tokens, Weights, initial_state, tokens
-from attnlang.backends.linear.normalise import divided, split, with_ones
+from attnlang.backends.linear.around import around
+from attnlang.backends.linear.form import State, Tokens, Weights
 from attnlang.backends.linear.polynomial import lifted
 
 Tensor = torch.Tensor
@@ -30,22 +29,21 @@ def recurrent(
     weights: Weights | None = None,
 ) -> tuple[Tensor, State]:
     """A loop over tokens; arguments and results as in :func:`chunkwise`."""
-    v, start = with_ones(v, initial, normalise)
 
-    def forward(q: Tensor, k: Tensor, v: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor]:
-        given = lifted(tokens(q, k, v, decay, beta, segments).widened(), scale, weights)
-        s = initial_state(start, given, (*given.k.shape[:2], given.k.shape[3], given.v.shape[3]))
+    def form(
+        x: Tokens, s: Tensor, scale: float, weights: Weights | None, _: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        given = lifted(x.widened(), scale, weights)
         outs = []
-        for t in range(q.shape[2]):
+        for t in range(x.q.shape[2]):
             out, s = _token(given, t, s)
             outs.append(out)
         return (torch.stack(outs, 2) if outs else given.v), s
 
-    if causal:
-        out, final = forward(q, k, v, segments)
-    else:
-        out, final = both_ways(forward, q, k, v, decay, beta, scale, segments, initial, weights)
-    return divided(out, normalise, eps, v.dtype), split(final, normalise)
+    return around(
+        form, q, k, v, decay=decay, beta=beta, scale=scale, segments=segments, initial=initial,
+        normalise=normalise, eps=eps, causal=causal, weights=weights,
+    )  # fmt: skip
 
 
 def step(

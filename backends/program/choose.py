@@ -6,6 +6,7 @@ Scores are made in float32 or better. Equal scores: the key that comes first is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -13,7 +14,15 @@ import torch
 from attnlang.backends.call import Inputs, accumulation_dtype
 from attnlang.backends.program.search import halved
 from attnlang.backends.reference.evaluate import Pairs
-from attnlang.compiler.ir.program import Normalise, Search, Select, Share, SizeOf, Ties
+from attnlang.compiler.ir.program import (
+    Gradient,
+    Normalise,
+    Search,
+    Select,
+    Share,
+    Ties,
+    Weigh,
+)
 from attnlang.compiler.problem.problem import Problem
 
 Scores: TypeAlias = tuple[torch.Tensor, torch.Tensor]
@@ -26,16 +35,17 @@ def candidate_scores(
     inputs: Inputs,
     scale: float | None,
     heads: torch.Tensor,
+    rows: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores ``[B, heads, Nq, U]`` of all pairs, and which of them are candidates.
+    """Scores ``[B, heads, R, U]`` of pairs, and which of them are candidates.
 
-    heads: those of ``q`` that are asked for.
+    heads, rows: the heads and the queries of ``q`` that are asked for.
     """
     dtype = accumulation_dtype(q.dtype)
     own = heads // (q.shape[1] // k.shape[1])
-    raw = q[:, heads].to(dtype) @ k[:, own].to(dtype).mT
+    raw = q[:, heads][:, :, rows].to(dtype) @ k[:, own].to(dtype).mT
     tokens = {n: x[:, heads] if x.shape[1] > 1 else x for n, x in inputs.tokens.items()}
-    pairs = Pairs(problem, Inputs(tokens, inputs.tables), q.device)
+    pairs = Pairs(problem, Inputs(tokens, inputs.tables), q.device, rows)
     pairs.head = heads.view(1, -1, 1, 1)
     attend = problem.groups[0].attend
     allowed = pairs.value(attend.where).expand(raw.shape)
@@ -115,49 +125,84 @@ def gathered(
     return total, some
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Tables ``[B, (Hs,) *lengths]`` as rows of choices ``[B, those of per, members of one]``.
+
+    per: the dimensions behind the batch that each choice is made for.
+    """
+
+    shape: tuple[int, ...]
+    per: tuple[int, ...]
+
+    @property
+    def _order(self) -> list[int]:
+        among = [i for i in range(1, len(self.shape)) if i - 1 not in self.per]
+        return [*(i for i in range(len(self.shape)) if i not in among), *among]
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        """``[..., members]`` of a table, or of scores ``[B, Hs, Nq, R]``."""
+        kept = 1 + len(self.per)
+        return x.reshape(self.shape).permute(self._order).flatten(kept)
+
+    def table(self, rows: torch.Tensor) -> torch.Tensor:
+        order = self._order
+        x = rows.view([self.shape[i] for i in order])
+        return x.permute([order.index(i) for i in range(len(order))])
+
+
 def chosen(
-    scores: torch.Tensor,
-    allowed: torch.Tensor,
-    forced: torch.Tensor | None,
+    rows: torch.Tensor,
+    candidates: torch.Tensor,
+    always: torch.Tensor | None,
     step: Select,
     amount: float | torch.Tensor,
-    lengths: tuple[int, ...],
 ) -> torch.Tensor:
-    """The set, bool ``[B, (Hs,) *lengths]``, of scores ``[B, Hs, Nq, R]``.
+    """The members of every choice, bool like its scores ``[..., members]``.
 
-    forced: members whatever their score, counted first. amount: how many, how much; or the set that
-    says how many. lengths: of the queries' and keys' axes.
+    always: members whatever their score, counted first. amount: how many, how much; of each choice,
+    where that is a tensor.
     """
-    shape = (*scores.shape[: 1 + step.by_head], *lengths)
-    among = [i for i in range(1, len(shape)) if i - 1 not in step.rule.per]
-    kept = [i for i in range(len(shape)) if i not in among]
-    order = [*kept, *among]
-    if forced is None:
-        forced = torch.zeros_like(allowed)
-    rows, candidates, always = (
-        x.expand(scores.shape).reshape(shape).permute(order).flatten(len(kept))
-        for x in (scores, allowed, forced)
-    )
-    if step.normalise is Normalise.MINMAX:
-        rows = _minmax(rows, candidates | always)
-    if isinstance(step.rule.amount, SizeOf):
-        assert isinstance(amount, torch.Tensor)
-        amount = amount.permute(order).flatten(len(kept)).sum(-1, keepdim=True)
-        if step.rule.amount.largest:
-            amount = amount.amax([*range(1, amount.dim())], keepdim=True)
     match step.rule.kind:
         case "top" if step.search is Search.HALVING:
             picked = halved(rows, candidates, int(amount))
         case "top":
             picked = _top(rows, candidates, always, amount)
             if step.ties is Ties.ALL:
-                picked = picked | _ties(rows, candidates & ~always, picked)
+                free = candidates if always is None else candidates & ~always
+                picked = picked | _ties(rows, free, picked)
         case "above":
             picked = candidates & (rows > amount)
         case "mass":
-            picked = _mass(rows, candidates, always, float(amount))
-    picked = (picked | always).view([shape[i] for i in order])
-    return picked.permute([order.index(i) for i in range(len(shape))])
+            forced = torch.zeros_like(candidates) if always is None else always
+            picked = _mass(rows, candidates, forced, float(amount))
+    return picked if always is None else picked | always
+
+
+def member_weights(
+    rows: torch.Tensor, candidates: torch.Tensor, picked: torch.Tensor, step: Select
+) -> torch.Tensor:
+    """The weights of the members of every choice, 0 for others, with the slope of the scores.
+
+    A forced member that is no candidate has the score 1. Straight through, the weights are 1 and
+    the slopes stay: those of all candidates, unless the weights are of the members among them.
+    """
+    scores = torch.where(candidates, rows, 1.0)
+    match step.weigh:
+        case Weigh.NONE:
+            weights = scores
+        case Weigh.SUM:
+            total = torch.where(picked, scores, 0.0).sum(-1, keepdim=True)
+            weights = scores / torch.where(total == 0, 1.0, total)
+        case Weigh.SOFTMAX:
+            shown = torch.where(picked, scores, -torch.inf)
+            some = picked.any(-1, keepdim=True)
+            weights = torch.where(some, shown, 0.0).softmax(-1)
+    if step.gradient is Gradient.STRAIGHT_THROUGH:
+        seen = candidates if step.weigh is Weigh.NONE else picked
+        slope = torch.where(seen, weights, 0.0)
+        return picked.to(weights.dtype) + (slope - slope.detach())
+    return torch.where(picked, weights, 0.0)
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
@@ -168,16 +213,29 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 def _top(
     rows: torch.Tensor,
     candidates: torch.Tensor,
-    always: torch.Tensor,
+    always: torch.Tensor | None,
     amount: float | torch.Tensor,
 ) -> torch.Tensor:
-    largest = torch.finfo(rows.dtype).max  # no candidate comes before what is forced
-    ranked = torch.where(candidates, rows.clamp(max=largest), -torch.inf)
-    ranked = torch.where(always, torch.inf, ranked)
-    index = _ranks(ranked)
-    taken = torch.arange(index.shape[-1], device=index.device) < amount
-    picked = torch.zeros_like(candidates).scatter(-1, index, taken.expand(index.shape))
-    return picked & (candidates | always)
+    numbers = torch.finfo(rows.dtype)  # a candidate comes behind what is forced, before all others
+    ranked = torch.where(candidates, rows.clamp(numbers.min, numbers.max), -torch.inf)
+    seen = candidates
+    if always is not None:
+        ranked, seen = torch.where(always, torch.inf, ranked), candidates | always
+    if isinstance(amount, torch.Tensor):
+        index = _ranks(ranked)
+        taken = torch.arange(index.shape[-1], device=index.device) < amount
+        return torch.zeros_like(seen).scatter(-1, index, taken.expand(index.shape)) & seen
+    count = min(int(amount), rows.shape[-1])
+    if count <= 0:
+        return torch.zeros_like(seen)
+    best = ranked.topk(min(count + 1, rows.shape[-1]), -1).values
+    last = best[..., count - 1 : count]
+    tied = (best[..., count:] == last) & ~last.isinf()
+    if not ranked.is_cuda and not bool(tied.any()):
+        return (ranked >= last) & seen
+    better, equal = ranked > last, ranked == last
+    left = count - better.sum(-1, keepdim=True)
+    return (better | (equal & (equal.cumsum(-1, dtype=torch.int32) <= left))) & seen
 
 
 def _ties(rows: torch.Tensor, free: torch.Tensor, picked: torch.Tensor) -> torch.Tensor:
@@ -186,7 +244,7 @@ def _ties(rows: torch.Tensor, free: torch.Tensor, picked: torch.Tensor) -> torch
     return free & (rows == last)
 
 
-def _minmax(rows: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+def minmax(rows: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
     low = torch.where(counted, rows, torch.inf).amin(-1, keepdim=True)
     high = torch.where(counted, rows, -torch.inf).amax(-1, keepdim=True)
     spread = high - low

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Inputs, accumulation_dtype
@@ -63,10 +64,12 @@ class Linear:
     ) -> tuple[Tensor, State | None]:
         """Output ``[B, H, N, V]`` and the state after the last token, if there is an order.
 
-        Keys may be more than queries where a state stands for the first of them. Raises
-        ArgumentError.
+        Keys may be more than queries where a state stands for the first of them, and any number
+        where nothing depends on the order. Raises ArgumentError.
         """
         n, given = q.shape[2], k.shape[2]
+        if n != given and self._unordered():
+            return self._across(q, k, v, scale), None
         if n != given and (state is None or n != given - self._first()):
             raise ArgumentError(
                 f"linear attention has a query for each key, not {n} for {given}: "
@@ -81,6 +84,22 @@ class Linear:
         run = self._by_definition if self.exact else self._by_engine
         out, left = run(self._scaled(q), k, v, numbers, state)
         return out, left if self.step.causal else None
+
+    def _unordered(self) -> bool:
+        """Does every query see one sum of all keys, wherever both stand?"""
+        documents = (self.step.segments, self.space.side) in self.inputs.tokens
+        return not (self.step.causal or self.step.decay is not None or documents)
+
+    def _across(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:
+        """Queries of another sequence: as many at a time as there are keys, piece by piece."""
+        batch, _, n, _ = q.shape
+        pieces = -(-n // k.shape[2])
+        q = F.pad(q, (0, 0, 0, pieces * k.shape[2] - n)).unflatten(2, (pieces, -1))
+        q = q.transpose(1, 2).flatten(0, 1)
+        k, v = (x.repeat_interleave(pieces, 0) for x in (k, v))
+        out, _ = self.run(q, k, v, scale, None)
+        found: Tensor = out.unflatten(0, (batch, pieces)).transpose(1, 2).flatten(2, 3)[:, :, :n]
+        return found
 
     def _by_engine(
         self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None

@@ -1,4 +1,4 @@
-"""Numbers of an attention or a set: for each query or key, without a gradient."""
+"""Numbers of an attention or a set, for each query or key; sums over keys alone have a gradient."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnlang.backends.call import Call, Inputs
+from attnlang.backends.linear.form import repeated
+from attnlang.backends.listed import Listed
 from attnlang.backends.program.vectors import Value
 from attnlang.backends.recording import recording
 from attnlang.backends.reference.evaluate import Pairs
@@ -31,11 +33,21 @@ def column_sum(run: Runner, name: str) -> torch.Tensor:
         ones = k.new_zeros((k.shape[0], heads, k.shape[2], 1)).requires_grad_()
         given = run.values
         run.values = {n: Value(v.x.detach()) for n, v in given.items()}
-        run.values[branch.values[0]] = Value(ones)
-        out = run.branch(branch).x
+        out = run.branch(branch, ones).x
         run.values = given
         (found,) = torch.autograd.grad(out.sum(), ones)
     return found
+
+
+def row_sum(run: Runner, name: str, told: Scalar) -> torch.Tensor:
+    """For every query the weights it gave the keys that are told ``[B, Hq, Nq, 1]``: the output of
+    values that are 1 there and else 0."""
+    branch = _only_branch(run, name)
+    (key,) = branch.keys
+    k, space = run.values[key].x, replace(run.bound.spaces[key], heads=Side.Q)
+    one = run.vectors(space, told).number(told.value)
+    one = one.to(k.dtype).expand(k.shape[0], -1, k.shape[2], 1)
+    return run.branch(branch, one).x
 
 
 def ranks(x: torch.Tensor, axes: slice) -> torch.Tensor:
@@ -55,7 +67,11 @@ def count(run: Runner, arguments: Sequence[Vector], space: Space, of_keys: bool)
     name = arguments[0].name
     if name not in run.sets:
         return _attended(run, _only_branch(run, name), of_keys)
-    chosen, by_head = run.sets[name].long(), space.heads is Side.Q
+    made, by_head = run.sets.made[name], space.heads is Side.Q
+    if isinstance(made, Listed) and len(arguments) == 1:
+        counts = made.counts() if by_head else made.counts().unsqueeze(1)
+        return repeated(counts.flatten(2), run.bound.frame.heads if by_head else 1)[..., None]
+    chosen = run.sets[name].long()
     chosen = (chosen if by_head else chosen.unsqueeze(1)).flatten(2 + len(space.axes))
     for weight in arguments[1:]:
         assert isinstance(weight, Scalar)

@@ -13,12 +13,13 @@ from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
 from attnlang.backends.linear import State
 from attnlang.backends.linear.form import repeated
+from attnlang.backends.listed import Listed, Sets
 from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.moves import moved
 from attnlang.backends.program.pools import grid_tokens, pooled
 from attnlang.backends.program.products import product_table
-from attnlang.backends.program.readouts import column_sum, count, ranks
+from attnlang.backends.program.readouts import column_sum, count, ranks, row_sum
 from attnlang.backends.program.regions import regions
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask
@@ -32,7 +33,9 @@ from attnlang.compiler.ir.program import (
     Recurrence,
     Select,
     Turn,
+    weights_of,
 )
+from attnlang.compiler.ir.reads import names_in, read_names
 from attnlang.compiler.ir.vector import (
     COUNTS,
     OF_KEYS,
@@ -40,6 +43,7 @@ from attnlang.compiler.ir.vector import (
     Scalar,
     Space,
     Tensor,
+    Vector,
     is_number,
     lone,
 )
@@ -76,9 +80,19 @@ class Runner:
         for side, like in ((Side.Q, call.q), (Side.K, call.k)):
             given[lone(side)[0]] = like.new_zeros((*like.shape[:2], 1, like.shape[3]))
         self.values = {name: Value(x) for name, x in given.items()}
-        self.sets: dict[str, torch.Tensor] = {}
+        self.sets = Sets()
         for name, space in bound.program.given:
             self.values[name] = Value(vectors_of(call.inputs.tables[name], space, call.q.shape[0]))
+
+    @property
+    def reads_lists(self) -> bool:
+        """Does the backend go by the places of a set's members? To others sets are tables."""
+        return self.backend in ("auto", "blocked")
+
+    def reads(self, name: str) -> bool:
+        """Does any step read a table of that name?"""
+        program = self.bound.program
+        return name in read_names(program.steps, program.result)
 
     def start(self, states: Mapping[str, State]) -> None:
         """What linear attentions go on from. Raises ArgumentError for a name that is none's."""
@@ -103,29 +117,33 @@ class Runner:
                     self.values[step.name] = Value(self._pool(step))
                 case Assign(value=Map(function="column_sum", arguments=(Tensor(name=name),))):
                     self.values[step.name] = Value(column_sum(self, name))
+                case Assign(
+                    value=Map(function="row_sum", arguments=(Tensor(name=name), Scalar() as told))
+                ):
+                    self.values[step.name] = Value(row_sum(self, name, told))
                 case Assign(value=Map(function=kind, arguments=arguments)) if kind in COUNTS:
                     found = count(self, arguments, step.space, kind in OF_KEYS)
                     self.values[step.name] = Value(found)
                 case Assign(value=Map(function="rank", arguments=(Scalar(value=value),))):
-                    vectors = Vectors(self.bound, step.space, self.values, self._visible())
-                    numbers = vectors.number(value)
+                    numbers = self.vectors(step.space, step.value).number(value)
                     self.values[step.name] = Value(ranks(numbers, self._axes_of(step.space)))
                 case Assign():
-                    vectors = Vectors(self.bound, step.space, self.values, self._visible())
-                    made = vectors.value(step.value)
+                    made = self.vectors(step.space, step.value).value(step.value)
                     if not is_number(step.value):  # exponents come of these: as accumulated
                         made = Value(made.x.to(self.values["q"].x.dtype), made.lse)
                     self.values[step.name] = made
                 case Turn():
-                    vectors = Vectors(self.bound, step.made, self.values, self._visible())
-                    x = vectors.value(step.value).x.transpose(-1, -2)
+                    made = self.vectors(step.made, step.value).value(step.value)
+                    x = made.x.transpose(-1, -2)
                     self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
                     self._check_turned(step, x)
                 case Attention():
                     self.values[step.name] = self._attention(step)
                 case Select():
-                    with torch.no_grad():
-                        self.sets[step.name] = fill(step, self)
+                    filled = fill(step, self)
+                    self.sets.made[step.name] = filled.members
+                    if filled.weights is not None:
+                        self.inputs = self.inputs.with_table(weights_of(step.name), filled.weights)
                 case _:
                     assert_never(step)
             if isinstance(step, Assign) and is_number(step.value):
@@ -144,8 +162,8 @@ class Runner:
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output ``[B, Hq, Nq, Dv]`` and, where it is one softmax, its lse."""
-        vectors = Vectors(self.bound, self.bound.spaces["q"], self.values, self._visible())
-        made = vectors.value(self.bound.program.result)
+        result = self.bound.program.result
+        made = self.vectors(self.bound.spaces["q"], result).value(result)
         return made.x.to(self.values["q"].x.dtype), made.lse
 
     def _attention(self, step: Attention) -> Value:
@@ -199,13 +217,14 @@ class Runner:
             self.states[name] = state
         return Value(out)
 
-    def branch(self, branch: Branch) -> Value:
+    def branch(self, branch: Branch, values: torch.Tensor | None = None) -> Value:
+        """The attention, or what it gives with others' ``values`` ``[B, H, Nk, Dv]``."""
         start, stop = self.bound.heads_of(branch)
         q = self._queries(branch.query, start, stop)
         keys = {name: self.bound.spaces[name] for name in branch.keys}
         query = self.bound.spaces[branch.query]
         k = self._joined(branch.keys, start, stop)
-        v = self._joined(branch.values, start, stop)
+        v = self._joined(branch.values, start, stop) if values is None else values
         check_tokens(v, k.shape[2], ", ".join(branch.values))
         heads = max(k.shape[1], v.shape[1])
         k, v = (x.to(q.dtype).repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
@@ -218,7 +237,7 @@ class Runner:
             none = torch.full(q.shape[:3], -math.inf, dtype=wide, device=q.device)
             return Value(q.new_zeros((*q.shape[:3], v.shape[3])), none)
         problem = self.bound.bound(branch.pattern, query, keys, stop - start, heads, q.shape[3])
-        inputs = self.inputs_of(branch.pattern, query, keys, start, stop)
+        inputs = self.inputs_of(branch.pattern, query, keys, start, stop, listed=True)
         for made in branch.products:
             table = self.inputs.tables.get(made.table)
             if table is not None:
@@ -242,13 +261,22 @@ class Runner:
         return x[:, start // repeat : stop // repeat]
 
     def inputs_of(
-        self, pattern: PatternIR, query: Space, keys: dict[str, Space], start: int, stop: int
+        self,
+        pattern: PatternIR,
+        query: Space,
+        keys: dict[str, Space],
+        start: int,
+        stop: int,
+        listed: bool = False,
     ) -> Inputs:
-        """The call's tensors as a step's tokens see them."""
+        """The call's tensors as a step's tokens see them. listed: sets may stay lists."""
         key = next((s for s in keys.values() if s.whole), list(keys.values())[-1])
-        tokens, tables = {}, {}
+        tokens, tables, lists = {}, {}, {}
         for decl in pattern.inputs:
-            if decl.name in self.sets:
+            made = self.sets.made.get(decl.name)
+            if listed and isinstance(made, Listed):
+                lists[decl.name] = made
+            elif made is not None:
                 tables[decl.name] = self.sets[decl.name]
             for side, space in ((Side.Q, query), (Side.K, key)):
                 x = self.inputs.tokens.get((decl.name, space.side))
@@ -256,17 +284,19 @@ class Runner:
                     tokens[decl.name, side] = x[:, start:stop] if x.shape[1] > 1 else x
             if not decl.sides and decl.name in self.inputs.tables:
                 tables[decl.name] = self.inputs.tables[decl.name]
-            elif not decl.sides and decl.name not in tables:
+            elif not decl.sides and decl.name not in tables and decl.name not in lists:
                 found = self._as_table(decl.name)
                 if found is not None:
                     tables[decl.name] = found
-        return Inputs(tokens, tables)
+        return Inputs(tokens, tables, lists)
 
-    def _visible(self) -> Inputs:
-        """What expressions beside tensors read: the call's tensors, and the sets made so far."""
+    def vectors(self, space: Space, value: Vector) -> Vectors:
+        """What evaluates a vector. Numbers beside its tensors read the call's tensors, and sets."""
         own = {i.name: self._as_table(i.name) for i in self.bound.frame.pattern.inputs if i.sides}
         tables = {name: x for name, x in own.items() if x is not None}
-        return Inputs(self.inputs.tokens, {**tables, **self.inputs.tables, **self.sets})
+        tables |= {**self.inputs.tables}
+        tables |= {name: self.sets[name] for name in {*names_in(value)} & {*self.sets}}
+        return Vectors(self.bound, space, self.values, Inputs(self.inputs.tokens, tables))
 
     def _as_table(self, name: str) -> torch.Tensor | None:
         """A token input of the whole pattern, read as a table where its tokens are others."""

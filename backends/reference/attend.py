@@ -85,7 +85,7 @@ def attend(call: Call, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, 
         edited = pairs.score if attended.score is None else pairs.value(attended.score).to(dtype)
         scores = torch.where(heads, edited, scores)
         if attended.gain is not None:
-            gains = torch.where(heads, pairs.value(attended.gain).to(dtype), gains)
+            gains = torch.where(pairs.whole, pairs.value(attended.gain).to(dtype), gains)
         if attended.normaliser is not Normaliser.SOFTMAX:
             plain = plain | heads
             weights = torch.where(heads, _weights(edited, allowed, attended.normaliser), 0.0)

@@ -6,8 +6,10 @@ import re
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.boxes import BoxWalk
@@ -25,7 +27,11 @@ from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
-_FLOAT32 = ("lse", "delta", "sink", "d_leaf", "part_out", "part_lse")
+_FLOAT32 = (
+    "lse", "divisor", "delta", "sink", "d_leaf", "part_out", "part_lse", "part_divisor", "part_top",
+    "top",
+)  # fmt: skip
+_INT32 = ("classes", "partial_", "full_", "tokens_", "top_first", "top_last")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -90,38 +96,51 @@ def _compile(
     text: str, kernel: Kernel, target: Target, shape: Shape, choice: Choice,
     dropped: tuple[tuple[Choice, str], ...],
 ) -> Compiled:  # fmt: skip
+    signature, aligned = _signature(kernel, shape, choice)
+    fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
+    fixed = {p.name: fixed[p.name] for p in kernel.function.parameters if p.constant}
+    options = {"num_warps": choice.warps, "num_stages": choice.stages, "enable_fp_fusion": True}
+    name = kernel.function.name
+    made = built(getattr(load(text), name), signature, fixed, aligned, options, target)
+    return Compiled(
+        name, target.name, choice, made.shared, made.registers, made.spills, made.tensor_cores,
+        dropped, made.text, made.binary,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the compiler made of one kernel: `Compiled` says what is what."""
+
+    shared: int
+    registers: int
+    spills: int
+    tensor_cores: bool
+    text: str
+    binary: bytes
+
+
+def built(
+    kernel: Any, signature: dict[str, str], fixed: Mapping[str, Any],
+    aligned: dict[tuple[int], list[list[object]]], options: Mapping[str, Any], target: Target,
+) -> Built:  # fmt: skip
+    """A Triton function compiled. signature: types of its parameters. fixed: the constants.
+    aligned: which of them are multiples of 16."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    signature, aligned = _signature(kernel, shape, choice)
-    fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
-    fixed = {p.name: fixed[p.name] for p in kernel.function.parameters if p.constant}
-    arch = int(target.arch) if target.backend == "cuda" else target.arch
-    source = ASTSource(
-        getattr(load(text), kernel.function.name), signature, constexprs=fixed, attrs=aligned
-    )
-    options = {
-        "num_warps": choice.warps,
-        "num_stages": choice.stages,
-        "enable_fp_fusion": True,
-    }
+    cuda = target.backend == "cuda"
+    machine = GPUTarget(target.backend, int(target.arch) if cuda else target.arch, target.warp)
+    source = ASTSource(kernel, signature, constexprs=dict(fixed), attrs=aligned)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = triton.compile(
-            source, target=GPUTarget(target.backend, arch, target.warp), options=options
-        )
-    cuda = target.backend == "cuda"
-    assembly, binary = (made.asm["ptx"], made.asm["cubin"]) if cuda else (
-        made.asm["amdgcn"], made.asm["hsaco"]
-    )  # fmt: skip
+        made = triton.compile(source, target=machine, options=dict(options))
+    kinds = ("ptx", "cubin") if cuda else ("amdgcn", "hsaco")
+    assembly, binary = (made.asm[kind] for kind in kinds)
     registers, spills = cuda_resources(binary) if cuda else hip_resources(assembly)
     matrix = re.search(r"\bwgmma|\bmma\.sync|\btcgen05\.mma|\bv_mfma", assembly)
-    name = kernel.function.name
-    return Compiled(
-        name, target.name, choice, made.metadata.shared, registers, spills, matrix is not None,
-        dropped, assembly, binary,
-    )  # fmt: skip
+    return Built(made.metadata.shared, registers, spills, matrix is not None, assembly, binary)
 
 
 def _signature(
@@ -143,7 +162,7 @@ def _signature(
             width = padded(shape.head_dim if name in ("q", "k") else shape.value_dim)
             tile = [1, 1, choice.rows if stands else choice.step, width]
             kind = f"tensordesc<{DTYPES[shape.dtype]}{tile}>"
-        elif name.startswith(_FLOAT32):
+        elif name.startswith(_FLOAT32) and not name.startswith(_INT32):
             kind = "*fp32"
         elif name in ("met", "part_met"):
             kind = "*i8"
@@ -151,7 +170,7 @@ def _signature(
             kind = "fp32"
         elif name in fixed or name.endswith(("_batch", "_head", "_token")):
             kind = "i32"
-        elif name.startswith(("classes", "partial_", "full_", "tokens_")):
+        elif name.startswith(_INT32):
             kind = "*i32"
         else:
             kind = f"*{DTYPES[shape.dtype]}"

@@ -131,6 +131,17 @@ class TableSize:
 
 
 @dataclass(frozen=True, slots=True)
+class RowTop:
+    """The largest values of every row ``[B, H, Nq]``, float32: of ``row_max`` with that number."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"top{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class LeafSums:
     """Of the score's learned leaf ``number``: sums of slopes by token or by entry, float32."""
 
@@ -164,6 +175,7 @@ Argument: TypeAlias = (
     | TableTensor
     | TableStride
     | TableSize
+    | RowTop
     | LeafSums
     | LeafEntries
 )

@@ -21,6 +21,7 @@ from attnlang.backends.triton.lists import prepared
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
 from attnlang.backends.triton.told import told
+from attnlang.backends.triton.weights import is_softmax
 from attnlang.backends.triton.widths import closed_sides, largest
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
@@ -169,9 +170,11 @@ def reads_head(problem: Problem, group: BoundGroup) -> bool:
     if group.start % shared or group.stop % shared:
         return True
     by_head = {i.name for i in problem.pattern.inputs if "head" in i.dims and i.sides}
-    read = (group.attend.where, group.attend.score, group.attend.scale)
+    attend = group.attend
+    read = (attend.where, attend.score, attend.scale, attend.gain)
     return any(
         (isinstance(x, e.Symbol) and x.name is e.SymbolName.HEAD)
+        or (isinstance(x, e.Apply) and x.function == "row_max")
         or (isinstance(x, e.TokenInput) and x.name in by_head)
         for root in read
         if root is not None
@@ -192,30 +195,31 @@ class _Attention(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         sinks = extras[: len(launches)]
         out = q.new_empty((*q.shape[:3], v.shape[3]))
-        lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+        norm = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
         met = torch.ones(q.shape[:3], dtype=torch.int8, device=q.device)
         ctx.mark_non_differentiable(met)
-        for launch, sink in zip(launches, sinks, strict=True):
-            launch.forward(out, lse, met, None if sink is None else sink.contiguous())
+        ctx.tops = [
+            launch.forward(out, norm, met, None if sink is None else sink.contiguous())
+            for launch, sink in zip(launches, sinks, strict=True)
+        ]
         ctx.launches, ctx.keys = launches, keys
-        ctx.save_for_backward(q, k, v, out, lse, *sinks)
-        return out, lse, met
+        ctx.save_for_backward(q, k, v, out, norm, *sinks)
+        return out, _softmax_alone(launches, norm), met
 
     @staticmethod
     def backward(
         ctx: Any, d_out: torch.Tensor, d_lse: torch.Tensor, _: torch.Tensor
     ) -> tuple[Any, ...]:
-        q, k, v, out, lse, *sinks = ctx.saved_tensors
-        d_lse = torch.where(lse.isinf(), 0.0, d_lse)
+        q, k, v, out, norm, *sinks = ctx.saved_tensors
+        d_lse = torch.where(norm.isinf(), 0.0, _softmax_alone(ctx.launches, d_lse))
         delta = (out.float() * d_out.float()).sum(-1) - d_lse
         d_out = aligned(d_out.contiguous())
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        norm = finite(lse)
         learned: dict[Key, Any] = {}
-        for launch in ctx.launches:
+        for launch, tops in zip(ctx.launches, ctx.tops, strict=True):
             alone = len(ctx.launches) == 1
             parts = (d_k, d_v) if alone else (torch.zeros_like(k), torch.zeros_like(v))
-            for key, x in launch.backward(d_out, norm, delta, d_q, *parts).items():
+            for key, x in launch.backward(d_out, norm, delta, tops, d_q, *parts).items():
                 learned[key] = learned.get(key, 0.0) + x
             if not alone:
                 d_k += parts[0]
@@ -227,10 +231,19 @@ class _Attention(torch.autograd.Function):
                 continue
             heads = torch.arange(q.shape[1], device=q.device)
             mine = (heads >= launch.first) & (heads < launch.first + launch.count)
-            weight = torch.exp(sink - norm) * mine[:, None]
+            weight = torch.exp(sink - finite(norm)) * mine[:, None]
             d_sinks.append(-weight * delta)
         d_learned = (learned[key].to(given(ctx.launches[0].call, key).dtype) for key in ctx.keys)
         return (None, None, d_q, d_k, d_v, *d_sinks, *d_learned)
+
+
+def _softmax_alone(launches: Sequence[Launch], rows: torch.Tensor) -> torch.Tensor:
+    """The rows ``[B, H, Nq]`` of heads that have an lse, 0 for others."""
+    for one in launches:
+        if not is_softmax(one.bound.attend):
+            heads = torch.arange(one.first, one.first + one.count, device=rows.device)
+            rows = rows.index_fill(1, heads, 0.0)
+    return rows
 
 
 def _sink(call: Call, group: BoundGroup) -> torch.Tensor | None:

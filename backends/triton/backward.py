@@ -13,13 +13,22 @@ from attnlang.backends.triton.leaves import (
     add_leaves,
     begin_leaves,
     end_leaves,
-    masked,
     standing_leaves,
 )
 from attnlang.backends.triton.lowering import Lowering, Scope
-from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
+from attnlang.backends.triton.shares import read_shares, share_pointers, share_tops
+from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Name, X, op
+from attnlang.backends.triton.weights import (
+    by_score,
+    flow,
+    gained,
+    is_softmax,
+    kept_of_rows,
+    let_gain,
+    read_rows,
+    weigh,
+)
 from attnlang.backends.triton.writer import (
-    LOG2_E,
     Form,
     Kernel,
     Writer,
@@ -30,7 +39,7 @@ from attnlang.backends.triton.writer import (
     row_pointer,
 )
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import Attend, PatternIR
+from attnlang.compiler.ir.pattern import Attend, Normaliser, PatternIR
 
 
 def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
@@ -40,13 +49,13 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     tile_of_queries(begin, w.packed)
     w.row(begin)
     w.pointers(begin, "q", "k", "v", "d_out", "d_q")
-    for tensor in ("lse", "delta"):
-        row_pointer(begin, tensor)
+    of_rows = [*backward_rows(w, begin), *share_pointers(w, begin)]
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
     begin.let("d_result", w.read("d_out", Side.Q, "DV"))
-    row_values(w, begin)
+    read_rows(w, begin)
+    read_shares(w, begin)
     begin.let("slope_q", op("zeros")(Listed((Name("ROWS"), Name("PADDED_D"))), FLOAT32))
     mine = standing_leaves(w, Side.Q)
     begin_leaves(w, begin, mine)
@@ -55,8 +64,8 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
         def write(block: Block) -> None:
             moving, steep = query_step(w, block, w.whole(partial))
             seen = w.let_in(block, moving, partial)
-            add_leaves(block, mine, moving, seen)
-            block.let("slope_s", masked(Name("flow"), steep, seen))
+            add_leaves(w, block, mine, moving, seen)
+            block.let("slope_s", by_score(w, moving, steep, seen))
             block.let(
                 "slope_q",
                 dot(Name("slope_s").to(dtype("key")), Name("key"), Name("slope_q")),
@@ -67,14 +76,15 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w.walk(loops, step)
     w.write(end, "d_q", Side.Q, "D", Name("slope_q") * Name("scale"))
     end_leaves(end, mine, Side.Q)
-    names = ["q", "k", "v", "d_out", "lse", "delta", "d_q"]
+    names = ["q", "k", "v", "d_out", *of_rows, "d_q"]
     tensors = ("q", "k", "v", "d_out", "d_q")
     doc = "The gradient of one tile of queries."
     return kernel(w, "query_gradient", doc, names, tensors, begin, loops, end)
 
 
-def query_step(w: Writer, block: Block, whole: bool) -> tuple[Lowering, X | None]:
-    """Names ``flow``, the slope of the loss by the edited score, of a step of the query walk.
+def query_step(w: Writer, block: Block, whole: bool, after: int = -1) -> tuple[Lowering, X | None]:
+    """Names ``flow``, the slope of the loss by the edited score, of a step of the query walk, and
+    what pairs take of the slope of ``row_max`` with numbers above ``after``.
 
     Gives the step's expressions, and the slope of the edit by the score.
     """
@@ -84,23 +94,23 @@ def query_step(w: Writer, block: Block, whole: bool) -> tuple[Lowering, X | None
     moving = w.lowering(block)
     block.let("dots", dot(Name("query"), across(Name("key"))))
     _, steep = w.score(block, Name("dots"), moving)
-    block.let("weight", op("exp2")(Name("score") - Name("norm")[(ALL, NEW)]))
+    let_gain(w, block, moving)
+    if is_softmax(w.attend) or w.attend.gain is not None:
+        weigh(w, block)
     block.let("slope_p", dot(Name("d_result"), across(Name("value"))))
-    block.let("flow", Name("weight") * (Name("slope_p") - Name("shift")[(ALL, NEW)]))
+    flow(w, block)
+    share_tops(w, block, moving, after)
     return moving, steep
 
 
-def row_values(w: Writer, block: Block, *, whole: bool = False) -> None:
-    """What is read of each query: its lse in base 2, and the shift of its slopes."""
-    at, real = w.at, Name("real_q")
-
-    def read(rows: str, nothing: float) -> X:
-        if whole:
-            return op("load")(Name(rows) + at)
-        return op("load")(Name(rows) + at, mask=real, other=Literal(nothing))
-
-    block.let("norm", read("lse_head", float("inf")) * LOG2_E)
-    block.let("shift", read("delta_head", 0.0))
+def backward_rows(w: Writer, block: Block) -> list[str]:
+    """Pointers to what is read of each query beside its vectors. Gives their names."""
+    softmax_or_sum = w.attend.normaliser in (Normaliser.SOFTMAX, Normaliser.SUM)
+    given = (kept_of_rows(w.attend), "delta" if softmax_or_sum else None)
+    names = [name for name in given if name is not None]
+    for name in names:
+        row_pointer(block, name)
+    return names
 
 
 def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
@@ -124,32 +134,38 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             whole = w.whole(partial)
             block.let("query", w.read("q", Side.Q, "D", whole=whole))
             block.let("d_result", w.read("d_out", Side.Q, "DV", whole=whole))
-            row_values(w, block, whole=whole)
+            read_rows(w, block, whole=whole)
+            read_shares(w, block, whole=whole)
             moving = w.lowering(block)
             block.let(
                 "dots",
                 dot(Name("key"), across(Name("query"))),
             )
             _, steep = w.score(block, Name("dots"), moving)
-            block.let("weight", op("exp2")(Name("score") - Name("norm")[(NEW, ALL)]))
+            weigh(w, block)
             seen: X | None = None
             if partial:
                 seen = w.seen(block, moving)
                 block.let("weight", op("where")(seen, Name("weight"), 0.0))
-            elif steep is not None and not whole:
+            elif edited and not whole:
                 # A slope may be infinite where padding stands for a query.
                 seen = Name("real_q")[(NEW, ALL)]
+                if not is_softmax(attend):
+                    block.let("weight", op("where")(seen, Name("weight"), 0.0))
+            let_gain(w, block, moving)
+            weight = gained(w, block, seen)
             block.let(
                 "slope_v",
-                dot(Name("weight").to(dtype("d_result")), Name("d_result"), Name("slope_v")),
+                dot(weight.to(dtype("d_result")), Name("d_result"), Name("slope_v")),
             )
             block.let(
                 "slope_p",
                 dot(Name("value"), across(Name("d_result"))),
             )
-            block.let("flow", Name("weight") * (Name("slope_p") - Name("shift")[(NEW, ALL)]))
-            add_leaves(block, mine, moving, seen)
-            block.let("slope_s", masked(Name("flow"), steep, None if steep is None else seen))
+            flow(w, block)
+            share_tops(w, block, moving)
+            add_leaves(w, block, mine, moving, seen)
+            block.let("slope_s", by_score(w, moving, steep, seen if edited else None))
             block.let(
                 "slope_k",
                 dot(Name("slope_s").to(dtype("query")), Name("query"), Name("slope_k")),
@@ -158,14 +174,15 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
         return write
 
     mine = standing_leaves(w, Side.K)
+    # Weights of a plain softmax are 0 where nothing attends, and so are their slopes.
+    edited = attend.score is not None or attend.gain is not None or not is_softmax(attend)
     # Scalars and vectors of keys may depend on the head: they are worked out anew for each.
     heads = Block()
     head_begin = Block()
     head_begin.let("head", Name("begin_head") + Name("member"))
     w.row(head_begin)
     w.pointers(head_begin, "q", "d_out")
-    for tensor in ("lse", "delta"):
-        row_pointer(head_begin, tensor)
+    of_rows = [*backward_rows(w, head_begin), *share_pointers(w, head_begin)]
     begin_leaves(w, head_begin, mine)
     w.walk(heads, step)
     end_leaves(heads, mine, Side.K)
@@ -181,7 +198,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w.scalars, w.standing = Scope(Block()), Scope(Block())
     w.write(end, "d_k", Side.K, "D", Name("slope_k") * Name("scale"))
     w.write(end, "d_v", Side.K, "DV", Name("slope_v"))
-    names = ["q", "k", "v", "d_out", "lse", "delta", "d_k", "d_v"]
+    names = ["q", "k", "v", "d_out", *of_rows, "d_k", "d_v"]
     tensors = ("q", "k", "v", "d_out", "d_k", "d_v")
     doc = "The gradients of one tile of keys and values."
     return kernel(w, "key_gradient", doc, names, tensors, begin, loops, end)

@@ -56,7 +56,7 @@ def box_walk(tables: Sequence[BoxTable], device: torch.device) -> BoxWalk:
     top = 0
     for table in tables:
         for part in table.parts:
-            for box in part.boxes:
+            for box in (x for b in part.boxes for x in b.unrolled()):
                 for full, spans in _pieces(box):
                     found[full].append(_records(box, spans, top, axes))
             top += part.q.tiles

@@ -78,7 +78,7 @@ _DESCRIBED: Table = {
     },
     "key_gradient": {
         64: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 2)),
-        128: (Choice(128, 32, 8, 2), Choice(64, 32, 8, 2), Choice(64, 32, 4, 2)),
+        128: (Choice(64, 32, 8, 2), Choice(128, 32, 8, 2), Choice(64, 32, 4, 2)),
         256: (Choice(64, 16, 8, 2), Choice(64, 32, 8, 2), Choice(16, 16, 4, 2)),
     },
 }
@@ -89,13 +89,14 @@ for _table in (_POINTERS, _DESCRIBED):
         256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
     }
     _table["merge"] = {256: (Choice(16, 16, 4, 1),)}
-    _table["table_gradient"] = _table["query_gradient"]
+    _table["table_gradient"] = _table["row_max_gradient"] = _table["query_gradient"]
+    _table["row_max"] = _table["forward"]
 
 
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
     """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
-    by_width = (_DESCRIBED if shape.described else _POINTERS)[kernel]
+    by_width = (_DESCRIBED if shape.described else _POINTERS)[kernel.rstrip("0123456789")]
     width = next((w for w in by_width if shape.widest <= w), 256)
     half = 2 if shape.dtype == "fp32" else 1
     for c in by_width[width]:

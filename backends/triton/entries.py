@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.assemble import kernel
-from attnlang.backends.triton.backward import query_step, row_values
+from attnlang.backends.triton.backward import backward_rows, query_step
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.learned import Leaf, leaves
-from attnlang.backends.triton.leaves import masked
 from attnlang.backends.triton.lowering import Lowering
+from attnlang.backends.triton.shares import read_shares, share_pointers
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Literal, Name, X, op
+from attnlang.backends.triton.weights import by_leaf, read_rows
 from attnlang.backends.triton.writer import (
     Form,
     Kernel,
     Writer,
     dims,
-    row_pointer,
 )
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
@@ -41,8 +41,7 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
     begin.let("batch", op("program_id")(1) // Name("launched_heads"))
     begin.let("kv_head", Name("head") // Name("group"))
     w.pointers(begin, "q", "k", "v", "d_out")
-    for tensor in ("lse", "delta"):
-        row_pointer(begin, tensor)
+    rows = [*backward_rows(w, begin), *share_pointers(w, begin)]
     batches = op("num_programs")(1) // Name("launched_heads")
     begin.let("part", op("program_id")(0).to(INT64) * batches + Name("batch"))
     for leaf in mine:
@@ -56,7 +55,8 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
     w.places(tile, Side.Q, Name("tile_q"))
     tile.let("query", w.read("q", Side.Q, "D"))
     tile.let("d_result", w.read("d_out", Side.Q, "DV"))
-    row_values(w, tile)
+    read_rows(w, tile)
+    read_shares(w, tile)
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
@@ -65,7 +65,7 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
             asked = w.let_in(block, moving, partial)
             seen = real if asked is None else real & asked
             for leaf in mine:
-                _add_by_entry(block, leaf, moving, seen)
+                _add_by_entry(w, block, leaf, moving, seen)
 
         return write
 
@@ -76,19 +76,19 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
     w.standing.block = Block()
     every = op("num_programs")(0)
     loops.loop("tile_q", Name("range")(op("program_id")(0), Name("tiles"), every), tile)
-    names = ["q", "k", "v", "d_out", "lse", "delta"]
+    names = ["q", "k", "v", "d_out", *rows]
     doc = "The gradients of tables, by entry."
     return kernel(
         w, "table_gradient", doc, names, ("q", "k", "v", "d_out"), begin, loops, Block(), ("tiles",)
     )
 
 
-def _add_by_entry(block: Block, leaf: Leaf, moving: Lowering, seen: X) -> None:
+def _add_by_entry(w: Writer, block: Block, leaf: Leaf, moving: Lowering, seen: X) -> None:
     assert isinstance(leaf.node, e.Table)
     entry, inside = moving.entry(leaf.node)
     chosen = block.let("chosen", seen & inside)
     which = block.let("which", op("where")(chosen, entry, NO_ENTRY))
-    value = block.let("by_pair", masked(Name("flow"), moving.matrix(leaf.slope), chosen))
+    value = block.let("by_pair", by_leaf(w, moving, leaf, chosen))
     entry = block.let("entry", op("min")(which))
     body = Block()
     at = body.let("at", Name(f"d_leaf{leaf.number}_head") + entry)

@@ -1,4 +1,4 @@
-"""The forward kernels: online softmax over the tiles a query tile visits.
+"""The forward kernels: online softmax over the tiles a query tile visits, or plain sums.
 
 The running maximum starts at a finite number, so that no step asks whether anything was seen.
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from attnlang.backends.triton.assemble import kernel, tile_of_queries
 from attnlang.backends.triton.functions import FLOAT32, INT32
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
+from attnlang.backends.triton.weights import add_up, gained, is_softmax, kept_of_rows, let_gain
 from attnlang.backends.triton.writer import (
     LOG2_E,
     LOWEST,
@@ -38,41 +39,47 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     tile_of_queries(begin, w.packed)
     w.row(begin)
     w.pointers(begin, "out")
-    names = row_pointers(begin, form)
+    names = row_pointers(w, begin)
     walk(w, begin, loops)
     finish(w, end)
-    doc = "Output and lse of one tile of queries."
+    doc = "Output of one tile of queries, and what its weights are divided by."
     pointers = ["q", "k", "v", "out", *names]
     return kernel(w, "forward", doc, pointers, ("q", "k", "v", "out"), begin, loops, end)
 
 
-def row_pointers(begin: Block, form: Form) -> list[str]:
+def row_pointers(w: Writer, begin: Block) -> list[str]:
     """Of what :func:`finish` reads and writes for each row. Gives their names."""
-    given = (("lse", True), ("sink", form.sink), ("met", form.marks))
-    names = [name for name, there in given if there]
+    given = (
+        kept_of_rows(w.attend),
+        "sink" if w.form.sink else None,
+        "met" if w.form.marks else None,
+    )
+    names = [name for name in given if name is not None]
     for name in names:
         row_pointer(begin, name)
     return names
 
 
 def finish(w: Writer, end: Block) -> None:
-    """Output and lse stored, a sink beside what the walk has seen."""
+    """Output and lse or divisor stored, a sink beside what the walk has seen."""
     if w.form.sink:
         at = Name("sink_head") + w.at
         join(end, op("load")(at, mask=Name("real_q"), other=0.0) * LOG2_E, None)
-    norm = divide(end)
+    norm = divide(w, end)
     w.write(end, "out", Side.Q, "DV", Name("result"))
     store_rows(end, w, norm)
 
 
 def walk(w: Writer, begin: Block, loops: Block) -> None:
     """Names ``highest``, ``total`` and ``result``: of the scores seen in the walk the largest, the
-    sum of their exponentials by it, and that of the values they weigh. ``keys``: are there any?"""
+    sum of their exponentials by it, and that of the values they weigh. ``keys``: are there any?
+    Where scores are weights there is no ``highest``, and ``total`` is of what divides them."""
+    softmax = is_softmax(w.attend)
     w.pointers(begin, "q", "k", "v")
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
-    nothing_seen(begin, w.form.marks)
+    nothing_seen(w, begin)
     delayed = w.described("v") and not w.split
     if delayed:
         # Before the first step stand tokens that are not there, whose values read as zeros.
@@ -91,24 +98,30 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
                 block.let("before", Name("at_k"))
             w.score(block, Name("dots"), moving)
             seen = w.let_in(block, moving, partial)
-            if seen is not None:
+            if softmax and seen is not None:
                 block.let("score", op("where")(seen, Name("score"), Literal(float("-inf"))))
             if w.form.marks:
                 here = op("max")(seen.to(INT32), 1) if seen is not None and partial else Literal(1)
                 block.let("keys", Name("keys") | here)
-            block.let("higher", op("maximum")(Name("highest"), op("max")(Name("score"), 1)))
-            block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))
-            block.let("fade", op("exp2")(Name("highest") - Name("higher")))
-            block.let("total", Name("total") * Name("fade") + op("sum")(Name("weight"), 1))
-            faded = Name("result") * Name("fade")[(ALL, NEW)]
+            result: X = Name("result")
+            if softmax:
+                block.let("higher", op("maximum")(Name("highest"), op("max")(Name("score"), 1)))
+                block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))
+                block.let("fade", op("exp2")(Name("highest") - Name("higher")))
+                block.let("total", Name("total") * Name("fade") + op("sum")(Name("weight"), 1))
+                result = result * Name("fade")[(ALL, NEW)]
+            else:
+                add_up(block, w.attend.normaliser, seen)
+            let_gain(w, block, moving)
+            weight = gained(w, block, seen)
             if delayed:
-                block.let("given", Name("weight").to(dtype("query")))
-                block.let("result", faded)
+                block.let("given", weight.to(dtype("query")))
+                block.let("result", result)
             else:
                 block.let("value", w.read("v", Side.K, "DV", whole=whole))
-                weight = Name("weight").to(dtype("value"))
-                block.let("result", dot(weight, Name("value"), faded))
-            block.let("highest", Name("higher"))
+                block.let("result", dot(weight.to(dtype("value")), Name("value"), result))
+            if softmax:
+                block.let("highest", Name("higher"))
 
         return write
 
@@ -122,12 +135,14 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
         give(loops)
 
 
-def nothing_seen(block: Block, marks: bool) -> None:
+def nothing_seen(w: Writer, block: Block) -> None:
     rows = Name("ROWS")
-    block.let("highest", op("full")(Listed((rows,)), LOWEST, FLOAT32))
-    block.let("total", op("zeros")(Listed((rows,)), FLOAT32))
+    if is_softmax(w.attend):
+        block.let("highest", op("full")(Listed((rows,)), LOWEST, FLOAT32))
+    if kept_of_rows(w.attend) is not None:
+        block.let("total", op("zeros")(Listed((rows,)), FLOAT32))
     block.let("result", op("zeros")(Listed((rows, Name("PADDED_DV"))), FLOAT32))
-    if marks:
+    if w.form.marks:
         block.let("keys", op("zeros")(Listed((rows,)), INT32))
 
 
@@ -145,8 +160,16 @@ def join(block: Block, logit: X, value: X | None) -> None:
     block.let("highest", Name("higher"))
 
 
-def divide(block: Block) -> Name:
-    """``result`` becomes the mean. Gives the lse."""
+def divide(w: Writer, block: Block) -> X | None:
+    """``result`` becomes the mean. Gives the lse or divisor of each row, if there is one."""
+    if kept_of_rows(w.attend) is None:
+        return None
+    if not is_softmax(w.attend):
+        block.remark("Where the divisor is 0, so is the output.")
+        some = block.let("fed", Name("total").differs(0.0))
+        divisor = op("where")(some, Name("total"), float("inf"))
+        block.let("result", Name("result") / divisor[(ALL, NEW)])
+        return Name("total")
     block.remark("Rows without keys: output 0, lse -inf.")
     block.let("fed", Name("total") > 0.0)
     block.let("divisor", op("where")(Name("fed"), Name("total"), 1.0))
@@ -155,8 +178,8 @@ def divide(block: Block) -> Name:
     return block.let("norm", op("where")(Name("fed"), natural, Literal(float("-inf"))))
 
 
-def store_rows(block: Block, w: Writer, norm: X, prefix: str = "") -> None:
-    """The lse of every row and, where it is asked for, whether it has a key."""
-    kept = [("lse", norm), *([("met", Name("keys"))] if w.form.marks else [])]
-    for name, value in ((prefix + n, x) for n, x in kept):
+def store_rows(block: Block, w: Writer, norm: X | None, prefix: str = "") -> None:
+    """The lse or divisor of every row and, where it is asked for, whether it has a key."""
+    kept = {kept_of_rows(w.attend): norm, "met" if w.form.marks else None: Name("keys")}
+    for name, value in ((f"{prefix}{n}", x) for n, x in kept.items() if n is not None):
         block.do(op("store")(Name(f"{name}_head") + w.at, value, mask=Name("real_q")))

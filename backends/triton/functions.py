@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnlang.backends.triton.source.tree import Binary, Name, X, op
+from attnlang.backends.triton.source.tree import Binary, Literal, Name, X, op
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind
 
@@ -16,6 +16,12 @@ NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
 
 def both(one: X | None, other: X) -> X:
     return other if one is None else one & other
+
+
+def masked(value: X, factor: X | None, seen: X | None) -> X:
+    """A value times a factor, 0 where nothing attends: either may be infinite there."""
+    made = value if factor is None or factor == Literal(1.0) else value * factor
+    return made if seen is None else op("where")(seen, made, 0.0)
 
 
 def compare(symbol: e.CompareOp, one: X, two: X) -> X:
@@ -49,7 +55,7 @@ def function(name: str, codes: list[X], floats: bool, double: bool) -> X:
             return first.to(INT32)
         case "float":
             return first if floats else first.to(FLOAT64 if double else FLOAT32)
-        case "exp" | "exp2" | "sigmoid":
+        case "exp" | "exp2" | "sigmoid" | "erf":
             return op(name)(first)
         case "log" | "log2" | "sqrt" | "tanh" | "ilog2" | "pow2":
             return Name(f"safe_{name}")(first)

@@ -24,14 +24,17 @@ from attnlang.backends.triton.descriptors import descriptor
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
+from attnlang.backends.triton.shares import SHARES, row_of
 from attnlang.backends.triton.tables import Tables, arrays
 from attnlang.backends.triton.tune import chosen
 from attnlang.backends.triton.widths import reach
 from attnlang.backends.triton.writer import LOG2_E, READ, Kernel
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import BoundGroup, Problem
 
+MADE = a.LeafSums | a.RowTop
+"""What a pass makes itself."""
 _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float32}
 
 SUMS = 1 << 24
@@ -68,28 +71,43 @@ class Launch:
     def kv_heads(self) -> range:
         return range(self.first // self.group, (self.first + self.count - 1) // self.group + 1)
 
+    @property
+    def bound(self) -> BoundGroup:
+        return next(g for g in self.call.problem.groups if g.start == self.first)
+
     def forward(
-        self, out: torch.Tensor, lse: torch.Tensor, met: torch.Tensor, sink: torch.Tensor | None
-    ) -> None:
-        """Writes the heads' part of out ``[B, H, Nq, Dv]`` and lse ``[B, H, Nq]``.
+        self, out: torch.Tensor, norm: torch.Tensor, met: torch.Tensor, sink: torch.Tensor | None
+    ) -> Mapping[str, torch.Tensor]:
+        """Writes the heads' part of out ``[B, H, Nq, Dv]`` and norm ``[B, H, Nq]``: of the lse, or
+        of the divisor where the weights are no softmax and have one.
 
         And, where the rule for empty rows asks, of met ``[B, H, Nq]``: has the row a key?
+        Gives the largest values of rows, by name, for the backward pass.
         """
         call = self.call
         tensors = {"q": call.q, "k": call.k, "v": call.v, "out": out}
-        rows = {"lse": lse, "met": met} | ({} if sink is None else {"sink": sink})
         splits = self._splits()
+        like = (splits, *norm.shape)
+        new = partial(torch.empty, dtype=torch.float32, device=norm.device)
+        tops: dict[str, torch.Tensor] = {}
+        for i, kernel in enumerate(self.kernels.row_maxes):
+            part = new(like)
+            self._run(kernel, tensors, {**tops, "part_top": part}, splits=splits)
+            top = part.amax(0)
+            tops[f"top{i}"] = torch.where(top.isinf(), 0.0, top)
+        rows = {"lse": norm, "divisor": norm, "met": met, **tops}
+        rows |= {} if sink is None else {"sink": sink}
         if splits == 1:
             self._run(self.kernels.forward, tensors, rows)
-            return
-        like = (splits, *lse.shape)
-        new = partial(torch.empty, dtype=torch.float32, device=lse.device)
+            return tops
         parts = {
             "part_out": new((*like, out.shape[3])), "part_lse": new(like),
             "part_met": torch.empty(like, dtype=met.dtype, device=met.device),
         }  # fmt: skip
-        self._run(self.kernels.split_forward, tensors, parts, splits=splits)
+        parts["part_divisor"] = parts["part_lse"]
+        self._run(self.kernels.split_forward, tensors, {**parts, **tops}, splits=splits)
         self._run(self.kernels.merge, {"out": out}, {**rows, **parts}, splits=splits)
+        return tops
 
     def _splits(self) -> int:
         """How many programs share a walk: several where few queries would leave a machine idle."""
@@ -101,29 +119,38 @@ class Launch:
         units = IDLE
         if device.type == "cuda":
             units = torch.cuda.get_device_properties(device).multi_processor_count
-        group = next(g for g in problem.groups if g.start == self.first)
         wanted = 2 * units // (self.call.q.shape[0] * heads)
-        return max(1, min(wanted, reach(problem, group) // FEWEST_KEYS))
+        return max(1, min(wanted, reach(problem, self.bound) // FEWEST_KEYS))
 
     def backward(
         self,
         d_out: torch.Tensor,
-        lse: torch.Tensor,
+        norm: torch.Tensor,
         delta: torch.Tensor,
+        tops: Mapping[str, torch.Tensor],
         d_q: torch.Tensor,
         d_k: torch.Tensor,
         d_v: torch.Tensor,
     ) -> dict[Key, torch.Tensor]:
         """Writes the heads' part of d_q, and the part of d_k and d_v that flows through them.
 
+        norm, tops: what :meth:`forward` left. delta ``[B, H, Nq]``: the sum of out * d_out, less
+        the lse's gradient.
         Gives their part of the gradients of the score's learned tensors.
         """
         call = self.call
         read = {"q": call.q, "k": call.k, "v": call.v, "d_out": d_out}
         programs = self._programs()
         sums = {leaf.number: self._sums(leaf, programs) for leaf in self.kernels.leaves}
-        rows = {"lse": lse, "delta": delta} | {f"d_leaf{i}": x for i, x in sums.items()}
+        rows = {"lse": finite(norm), "divisor": norm, "delta": delta, **tops}
+        rows |= {f"d_leaf{i}": x for i, x in sums.items()}
         k = self.kernels
+        for i in reversed(range(len(k.row_max_gradients))):
+            # What is taken of an earlier row_max is done when its own slope is added up.
+            for name in SHARES:
+                dtype = torch.float32 if name == "share" else torch.int32
+                rows[row_of(name, i)] = torch.empty_like(norm, dtype=dtype)
+            self._run(k.row_max_gradients[i], read, rows)
         self._run(k.query_gradient, {**read, "d_q": d_q}, rows)
         self._run(k.key_gradient, {**read, "d_k": d_k, "d_v": d_v}, rows)
         if k.table_gradient is not None:
@@ -186,7 +213,7 @@ class Launch:
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
                 given[f"{name}_stride_{dimension}"] = x.stride(i)
-        given |= {x.name: value_of(x, call) for x in kernel.extra if not isinstance(x, a.LeafSums)}
+        given |= {x.name: value_of(x, call) for x in kernel.extra if not isinstance(x, MADE)}
         d, dv = call.q.shape[3], call.v.shape[3]
         given |= {
             "scale": self.scale,
@@ -205,7 +232,7 @@ class Launch:
         function = getattr(load(self.kernels.text), kernel.function.name)
         shared = kernel.stands_on_keys or kernel.packed
         across = call.q.shape[0] * (len(self.kv_heads) if shared else self.count)
-        split = splits if kernel is self.kernels.split_forward else 1
+        shares = splits if kernel is not self.kernels.merge else 1
         standing = call.problem.k_len if kernel.stands_on_keys else queries
 
         def run(choice: Choice) -> Any:
@@ -220,7 +247,7 @@ class Launch:
                 rows, x = choice.rows if stands else choice.step, tensors[name]
                 every[name] = descriptor(x, rows, padded(x.shape[3]))
             wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
-            grid = (every["tiles"] if programs is None else programs, across, split)
+            grid = (every["tiles"] if programs is None else programs, across, shares)
             return function[grid](**wanted, num_warps=choice.warps, num_stages=choice.stages)
 
         lengths = (call.problem.q_len, call.problem.k_len)
@@ -276,8 +303,8 @@ def value_of(argument: a.Argument, call: Call) -> object:
             return problem.heads if name in dict(problem.pattern.values) else 0
         case a.LeafEntries(node=node):
             return entries(call, node)
-        case a.LeafSums():
-            raise AssertionError("made for each backward pass")
+        case a.LeafSums() | a.RowTop():
+            raise AssertionError("made for each pass")
         case _:
             assert_never(argument)
 

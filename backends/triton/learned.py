@@ -1,4 +1,4 @@
-"""Which tensors of a score are learned, and what their gradients are sums of.
+"""Which tensors of a score or gain are learned, and what their gradients are sums of.
 
 An entry's gradient is the sum, over the pairs that read it, of the slope of the loss by the edited
 score times the slope of the edit by the entry. Where one token decides which entry is read, sums
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attnlang.backends.triton.slope import SCORE, slope
+from attnlang.backends.triton.slope import SCORE, ZERO, slope
 from attnlang.compiler.analysis.normal import reads
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
@@ -21,12 +21,14 @@ from attnlang.compiler.ir.traverse import walk
 class Leaf:
     """One way of reading a learned tensor.
 
-    slope: of the score by what is read. sides: tokens that decide which entry that is.
+    slope, gain: of the score and of the gain by what is read. sides: tokens that decide which entry
+    that is.
     """
 
     number: int
     node: e.Table | e.TokenInput
     slope: Expr
+    gain: Expr
     sides: frozenset[Side]
 
     @property
@@ -38,16 +40,23 @@ class Leaf:
 
 
 def leaves(attend: Attend, learned: frozenset[str]) -> tuple[Leaf, ...]:
-    """The leaves of an attention's score that read a tensor in ``learned``, in reading order."""
-    if attend.score is None or not learned:
-        return ()
+    """The leaves of an attention's score and gain that read a tensor in ``learned``, in reading
+    order."""
+    roots = [x for x in (attend.score, attend.gain) if x is not None]
     nodes = dict.fromkeys(
         x
-        for x in walk(attend.score)
+        for root in roots
+        for x in walk(root)
         if isinstance(x, e.Table | e.TokenInput) and x.kind is Kind.FLOAT and x.name in learned
     )
     return tuple(
-        Leaf(i, x, slope(attend.score, x), frozenset(s for s in Side if _chosen_by(x, s)))
+        Leaf(
+            i,
+            x,
+            slope(attend.score or SCORE, x),
+            slope(attend.gain or ZERO, x),
+            frozenset(s for s in Side if _chosen_by(x, s)),
+        )
         for i, x in enumerate(nodes)
     )
 

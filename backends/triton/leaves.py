@@ -11,7 +11,8 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.functions import FLOAT32
 from attnlang.backends.triton.learned import Leaf, leaves
 from attnlang.backends.triton.lowering import Lowering
-from attnlang.backends.triton.source.tree import Block, Listed, Literal, Name, X, op
+from attnlang.backends.triton.source.tree import Block, Listed, Name, X, op
+from attnlang.backends.triton.weights import by_leaf
 from attnlang.backends.triton.writer import Writer, row_pointer
 from attnlang.compiler.ir.expr import Side
 
@@ -29,10 +30,12 @@ def begin_leaves(w: Writer, block: Block, mine: tuple[Leaf, ...]) -> None:
         block.let(f"leaf{leaf.number}", op("zeros")(Listed((Name("ROWS"),)), FLOAT32))
 
 
-def add_leaves(block: Block, mine: tuple[Leaf, ...], moving: Lowering, seen: X | None) -> None:
+def add_leaves(
+    w: Writer, block: Block, mine: tuple[Leaf, ...], moving: Lowering, seen: X | None
+) -> None:
     for leaf in mine:
         name = f"leaf{leaf.number}"
-        value = masked(Name("flow"), moving.matrix(leaf.slope), seen)
+        value = by_leaf(w, moving, leaf, seen)
         block.let(name, Name(name) + op("sum")(value, 1))
 
 
@@ -40,9 +43,3 @@ def end_leaves(block: Block, mine: tuple[Leaf, ...], side: Side) -> None:
     for leaf in mine:
         at = Name(f"d_leaf{leaf.number}_head") + Name(f"place_{side}")
         block.do(op("store")(at, Name(f"leaf{leaf.number}"), mask=Name(f"real_{side}")))
-
-
-def masked(flow: X, factor: X | None, seen: X | None) -> X:
-    """A slope through the edit, 0 where nothing attends: factors there may be infinite."""
-    made = flow if factor is None or factor == Literal(1.0) else flow * factor
-    return made if seen is None else op("where")(seen, made, 0.0)

@@ -57,7 +57,7 @@ class Lowering:
 
     rows: the side along the first dimension of matrices. scopes: of both sides and, under None,
     of scalars. used: collects the arguments that the expressions need. wide: 64-bit integers.
-    absent: optional inputs that are not given, and read as 0.
+    absent: optional inputs that are not given, and read as 0. tops: the ``row_max`` that are read.
     """
 
     pattern: PatternIR
@@ -66,6 +66,7 @@ class Lowering:
     absent: frozenset[str]
     scopes: dict[Side | None, Scope]
     used: dict[a.Argument, None]
+    tops: tuple[Expr, ...] = ()
     score: X | None = None
 
     def matrix(self, root: Expr, *, double: bool = False) -> X:
@@ -102,6 +103,8 @@ class Lowering:
                 made = self._named(made, f"{x.side}_{x.axis}")
             case e.TokenInput():
                 made = self._named(made, f"{x.side}_in_{x.name}")
+            case e.Apply(function="row_max"):
+                made = self._named(made, f"largest{self.tops.index(x)}")
             case _:
                 pass
         scope.known[key] = made
@@ -173,6 +176,8 @@ class Lowering:
                 return Value(compare(symbol, one, two), sides)
             case e.Select():
                 return self._select(x, double)
+            case e.Apply(function="row_max"):
+                return self._top(x)
             case e.Apply():
                 return self._apply(x, double)
             case e.Param(name=name):
@@ -225,6 +230,12 @@ class Lowering:
         start = self.argument(a.SegmentStart(side, segment))
         stop = self.argument(a.SegmentStop(side, segment))
         return Value((place >= start) & (place < stop), frozenset({side}))
+
+    def _top(self, x: e.Apply) -> Value:
+        heads = Name("batch").to(INT64) * Name("num_heads") + Name("head")
+        at = self.argument(a.RowTop(self.tops.index(x))) + heads * Name("length_q")
+        value = op("load")(at + Name("place_q"), mask=Name("real_q"), other=0.0)
+        return Value(value, frozenset({Side.Q}))
 
     def _token_input(self, x: e.TokenInput, double: bool) -> Value:
         if x.name in self.absent:

@@ -16,7 +16,10 @@ from attnlang.backends.triton.decode import merge, split_forward
 from attnlang.backends.triton.entries import table_gradient
 from attnlang.backends.triton.forward import forward
 from attnlang.backends.triton.learned import Leaf, leaves
+from attnlang.backends.triton.row_max import row_max, row_max_gradient
 from attnlang.backends.triton.source.printer import comment_safe, function_text
+from attnlang.backends.triton.tops import tops
+from attnlang.backends.triton.weights import is_softmax
 from attnlang.backends.triton.writer import Form, Kernel
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.canonical import content_hash
@@ -33,15 +36,19 @@ HELPERS = Path(__file__).with_name("helpers.py")
 class Kernels:
     """The kernels of one head group, and their module's text.
 
+    row_maxes: of every ``row_max`` in a score, in order, and row_max_gradients in that order too.
     table_gradient: None where no table's entries are chosen by pairs, or none is learned.
-    leaves: the learned tensors of the score.
+    leaves: the learned tensors of the score and gain.
     """
+
+    row_maxes: tuple[Kernel, ...]
 
     forward: Kernel
     split_forward: Kernel
     merge: Kernel
     query_gradient: Kernel
     key_gradient: Kernel
+    row_max_gradients: tuple[Kernel, ...]
     table_gradient: Kernel | None
     leaves: tuple[Leaf, ...]
     text: str
@@ -49,8 +56,8 @@ class Kernels:
     @property
     def all(self) -> tuple[Kernel, ...]:
         every = (
-            self.forward, self.split_forward, self.merge, self.query_gradient, self.key_gradient,
-            self.table_gradient,
+            *self.row_maxes, self.forward, self.split_forward, self.merge, *self.row_max_gradients,
+            self.query_gradient, self.key_gradient, self.table_gradient,
         )  # fmt: skip
         return tuple(kernel for kernel in every if kernel is not None)
 
@@ -61,12 +68,15 @@ def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
     attend = closed_groups(pattern)[group].attend
     if form.own_scale:
         attend = _with_scale_in_score(attend)
+    numbers = range(len(tops(attend)))
     made = Kernels(
+        tuple(row_max(pattern, attend, form, i) for i in numbers),
         forward(pattern, attend, form),
         split_forward(pattern, attend, form),
         merge(pattern, attend, form),
         query_gradient(pattern, attend, form),
         key_gradient(pattern, attend, form),
+        tuple(row_max_gradient(pattern, attend, form, i) for i in numbers),
         table_gradient(pattern, attend, form),
         leaves(attend, form.learned),
         "",
@@ -93,6 +103,8 @@ def _head(pattern: PatternIR, attend: Attend) -> str:
         f"    attend where {to_text(attend.where)}",
         *([f"    score {to_text(attend.score)}"] if attend.score is not None else []),
         *([f"    sink {to_text(attend.sink)}"] if attend.sink is not None else []),
+        *([] if is_softmax(attend) else [f"    normalise {attend.normaliser}"]),
+        *([f"    gain {to_text(attend.gain)}"] if attend.gain is not None else []),
     ]
     return "\n".join(f"# {comment_safe(line)}" for line in lines) + "\n"
 

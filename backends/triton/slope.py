@@ -8,11 +8,16 @@ from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, walk
 
 ZERO, ONE = e.Float(0.0), e.Float(1.0)
+TWO_BY_ROOT_PI = 1.1283791670955126
 SCORE = e.Symbol(SymbolName.SCORE)
 
 
 def slope(score: Expr, by: Expr = SCORE) -> Expr:
-    """``d score / d by``, simplified. by: the score before its edit, or a leaf of it."""
+    """``d score / d by``, simplified.
+
+    by: the score before its edit, a leaf of it, or a ``row_max``, which what it is taken of does
+    not move here: see :mod:`attnlang.backends.triton.shares`.
+    """
     return simplify(_slope(score, by))
 
 
@@ -65,6 +70,8 @@ def _outer(name: str, a: Expr, value: Expr) -> Expr:
             return e.Arith("/", e.Float(1.4426950408889634), a)
         case "sqrt":
             return e.Arith("/", e.Float(0.5), value)
+        case "erf":
+            return _times(e.Apply("exp", (e.Neg(_times(a, a)),)), e.Float(TWO_BY_ROOT_PI))
         case "tanh":
             return e.Arith("-", ONE, _times(value, value))
         case "sigmoid":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.pattern import Normaliser, PatternIR
+from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.traverse import walk
 
 
@@ -11,13 +11,6 @@ def refuses(pattern: PatternIR) -> tuple[str, ...]:
     """Why this backend cannot run a pattern; empty when it can."""
     by_head = {i.name for i in pattern.inputs if "head" in i.dims and i.sides}
     for group in pattern.groups:
-        if group.attend.gain is not None:
-            return ("`gain`",)
-        if group.attend.normaliser is not Normaliser.SOFTMAX:
-            return (f"`normalise {group.attend.normaliser}`",)
-        for x in walk(group.attend.score) if group.attend.score is not None else ():
-            if isinstance(x, e.Apply) and x.function in ("row_max", "erf"):
-                return (f"`{x.function}` in a score",)
         for x in walk(group.attend.where):
             if isinstance(x, e.TokenInput) and x.name in by_head:
                 return (f"an input per head (`{x.name}`) in `where`",)

@@ -21,7 +21,7 @@ _made: weakref.WeakKeyDictionary[Problem, dict[int, frozenset[Side]]] = weakref.
 def largest(problem: Problem, group: BoundGroup) -> float:
     """The largest magnitude of an integer that no input decides."""
     attend = group.attend
-    own = (x for x in (attend.where, attend.score, attend.scale) if x is not None)
+    own = (x for x in (attend.where, attend.score, attend.scale, attend.gain) if x is not None)
     return max(
         _magnitude(problem, x) for x in (*own, *_ends(problem, group, closed_sides(problem, group)))
     )

@@ -1,7 +1,7 @@
 """What all kernels are written with: tiles read and written, scores, and walks over a plan.
 
 A walk goes over runs of tiles: first those where the predicate has to be asked, then those that
-it fills. Scores are kept as logarithms to base 2.
+it fills. Scores of a softmax are kept as logarithms to base 2.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from attnlang.backends.triton.source.tree import (
     op,
 )
 from attnlang.backends.triton.spans import Ends, attended, spans_of, visit_spans
+from attnlang.backends.triton.tops import tops
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.ir.pattern import Attend, PatternIR
+from attnlang.compiler.ir.pattern import Attend, Normaliser, PatternIR
 
 LOG2_E = 1.4426950408889634
 LOWEST = -1.0e30
 READ = {"q": Side.Q, "d_out": Side.Q, "k": Side.K, "v": Side.K}
 """Tensors that kernels read tiles of."""
-POINTERS = a.TokenTensor | a.TableTensor | a.LeafSums
+POINTERS = a.TokenTensor | a.TableTensor | a.RowTop | a.LeafSums
 HEAD = {
     "q": "head",
     "k": "kv_head",
@@ -134,8 +135,9 @@ class Writer:
             OTHER[self.fixed]: Scope(moving),
         }
         return Lowering(
-            self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used
-        )
+            self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
+            tops(self.attend),
+        )  # fmt: skip
 
     @property
     def boxed(self) -> bool:
@@ -248,15 +250,16 @@ class Writer:
         return Name("place_q")
 
     def score(self, block: Block, dot: X, moving: Lowering) -> tuple[Name, X | None]:
-        """The score in base 2, and its slope where the pattern edits it."""
-        edit = self.attend.score
+        """The score, a softmax's in base 2, and its slope where the pattern edits it."""
+        edit, softmax = self.attend.score, self.attend.normaliser is Normaliser.SOFTMAX
         if edit is None:
-            return block.let("score", dot * Name("scale_log2")), None
+            return block.let("score", dot * Name("scale_log2" if softmax else "scale")), None
         moving.score = block.let("scaled", dot * Name("scale"))
         edited = moving.matrix(edit)
         steep = moving.matrix(slope(edit))
         shape = Listed((Name("ROWS"), Name("STEP")))
-        return block.let("score", op("broadcast_to")(edited, shape) * LOG2_E), steep
+        edited = op("broadcast_to")(edited, shape)
+        return block.let("score", edited * LOG2_E if softmax else edited), steep
 
     def seen(self, block: Block, moving: Lowering) -> X:
         """Which pairs of a partial tile attend."""
@@ -279,6 +282,10 @@ class Writer:
                 "seen", (Name(f"real_{OTHER[self.fixed]}") | Name("WHOLE"))[(NEW, ALL)]
             )
         return None
+
+    def along(self, side: Side, x: X) -> X:
+        """A vector of the tokens of one side, to be combined with matrices."""
+        return x[(ALL, NEW) if side is self.fixed else (NEW, ALL)]
 
     def row(self, block: Block) -> None:
         """Names the row of the tables that the standing tile has."""

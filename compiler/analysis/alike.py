@@ -94,7 +94,8 @@ def _first(kinds: IntArray) -> IntArray:
 def _kinds(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> IntArray | None:
     """A number for the kind of every token ``[tiles, capacity]``; None if all differ."""
     parts = set(_parts(predicate, side))
-    if any(_tells_all(x, tiling) for x in parts):
+    told = {x.axis for x in parts if isinstance(x, e.Coord)}
+    if any(isinstance(x, e.Index) for x in parts) or told.issuperset(tiling.extent.axes):
         return None
     return _codes([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
 
@@ -109,11 +110,6 @@ def _parts(x: Expr, side: Side) -> Iterator[Expr]:
             yield from _parts(child, side)
     else:
         yield x
-
-
-def _tells_all(x: Expr, tiling: ExtentTiling) -> bool:
-    """Does this part differ between any two tokens of the segment?"""
-    return isinstance(x, e.Index) or (isinstance(x, e.Coord) and len(tiling.axes) == 1)
 
 
 def _values(x: Expr, tiling: ExtentTiling, known: Known) -> NDArray[Any]:

@@ -42,13 +42,26 @@ ARRAYS = Ops(
     function=_function,
     truth=_truth,
     some=lambda x: bool(np.any(x)),
+    surely=lambda x: bool(np.all(x)),
 )
 
 
 def may_and_must(
     predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
 ) -> tuple[BoolArray, BoolArray]:
-    """For each tile pair ``[q tiles, k tiles]``: may any element hold, must all of them?"""
+    """For each tile pair ``[q tiles, k tiles]``: may any element hold, must all of them?
+
+    What is worked out has a dimension for each axis of either side, of length 1 where it does not
+    depend on it: most of a predicate is as small as the axes it reads.
+    """
+    shapes = {Side.Q: tuple(a.strips for a in q.axes), Side.K: tuple(a.strips for a in k.axes)}
+
+    def lay(values: NDArray[Any], side: Side, axis: int | None = None) -> NDArray[Any]:
+        own = shapes[side]
+        if axis is not None:
+            own = tuple(n if i == axis else 1 for i, n in enumerate(own))
+        here, there = (1,) * len(shapes[Side.Q]), (1,) * len(shapes[Side.K])
+        return values.reshape((*own, *there) if side is Side.Q else (*here, *own))
 
     def leaf(x: Expr) -> Range:
         match x:
@@ -58,15 +71,14 @@ def may_and_must(
                 strips = tiling.axes[i]
                 first = strips.starts + tiling.extent.origin[i]
                 last = first + (strips.counts - 1) * strips.steps
-                return _of_tiles(first, tiling, i, side), _of_tiles(last, tiling, i, side)
+                return lay(first, side, i), lay(last, side, i)
             case e.Index(side=side):
-                tiling = q if side is Side.Q else k
-                tokens = tiling.tokens
+                tokens = (q if side is Side.Q else k).tokens
                 low = np.where(tokens >= 0, tokens, MAX_INTEGER).min(axis=1)
-                return _lay(low, side), _lay(tokens.max(axis=1), side)
+                return lay(low, side), lay(tokens.max(axis=1), side)
             case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
-                tiling = q if side is Side.Q else k
-                return _extremes(known.tokens[name, side], tiling, side)
+                low, high = _extremes(known.tokens[name, side], q if side is Side.Q else k)
+                return lay(low, side), lay(high, side)
             case e.Table(name=name, indices=indices) if name in known.tables:
                 values = known.tables[name]
                 if not indices:
@@ -78,8 +90,9 @@ def may_and_must(
 
     with np.errstate(all="ignore"):  # infinite bounds meet 0 and each other: NaN, unknown
         must, may = Intervals(ARRAYS, leaf).of(predicate)
-    shape = (q.tiles, k.tiles)
-    return np.broadcast_to(np.asarray(may) > 0, shape), np.broadcast_to(np.asarray(must) > 0, shape)
+    whole = shapes[Side.Q] + shapes[Side.K]
+    may, must = (np.broadcast_to(np.asarray(x) > 0, whole) for x in (may, must))
+    return may.reshape(q.tiles, k.tiles), must.reshape(q.tiles, k.tiles)
 
 
 def _unknown(kind: Kind) -> Range:
@@ -92,24 +105,12 @@ def _unknown(kind: Kind) -> Range:
             return -math.inf, math.inf
 
 
-def _of_tiles(
-    per_strip: NDArray[np.int64], tiling: ExtentTiling, axis: int, side: Side
-) -> NDArray[np.int64]:
-    shape = [1] * len(tiling.axes)
-    shape[axis] = len(per_strip)
-    whole = np.broadcast_to(per_strip.reshape(shape), tuple(a.strips for a in tiling.axes)).ravel()
-    return _lay(whole, side)
-
-
-def _lay(values: NDArray[Any], side: Side) -> NDArray[Any]:
-    return values[:, None] if side is Side.Q else values[None, :]
-
-
-def _extremes(values: NDArray[Any], tiling: ExtentTiling, side: Side) -> Range:
+def _extremes(values: NDArray[Any], tiling: ExtentTiling) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The least and greatest value of every tile's tokens."""
     places = tiling.tokens - tiling.extent.start
     # Padding repeats the tile's first token, which changes neither extreme.
     places = np.where(tiling.tokens >= 0, places, places[:, :1])
     spread = values[places]
     if spread.dtype == bool:
         spread = spread.astype(np.int8)
-    return _lay(spread.min(axis=1), side), _lay(spread.max(axis=1), side)
+    return spread.min(axis=1), spread.max(axis=1)

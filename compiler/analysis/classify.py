@@ -18,17 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlang.compiler.analysis import boxes, rows
+from attnlang.compiler.analysis import rows
 from attnlang.compiler.analysis.alike import cells, distinct
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
-from attnlang.compiler.analysis.normal import clauses, complement
 from attnlang.compiler.analysis.repeats import representatives
-from attnlang.compiler.analysis.separable import any_strips, factor_table, split, spread
+from attnlang.compiler.analysis.tile_pairs import EMPTY, FULL, PARTIAL, tile_pairs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
-from attnlang.compiler.plan.table import RunTable, empty, from_dense, from_runs, joined
+from attnlang.compiler.layout.tiling import ExtentTiling
+from attnlang.compiler.plan.table import RunTable, empty, from_kinds, from_runs, joined
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -105,53 +104,17 @@ def _by_element(
     )
     if len(r) * a.width * b.width > ELEMENT_BUDGET:
         return None
-    some, every = Elements(a, b, known).any_and_all(predicate, r, c)
+    # Tiles of which every token differs are asked as they are: the products of strips.
+    asked = (q if a.kinds is None else a), (k if b.kinds is None else b)
+    some, every = Elements(*asked, known).any_and_all(predicate, r, c)
     return some[copies], every[copies]
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:
-    live, live_maybe = _satisfiable(predicate, q, k, known)
-    broken, broken_maybe = _satisfiable(complement(predicate), q, k, known)
-    undecided = (live_maybe & ~live) | (broken_maybe & ~broken)
-    if undecided.any():
-        may, must = boxes.may_and_must(predicate, q, k, known)
-        undecided &= may & ~must
-        live, broken = (live & may) | must, (broken & ~must) | ~may
-    exact = True
-    if undecided.any():
-        r, c = np.nonzero(undecided)
-        found = _by_element(predicate, q, k, known, r, c)
-        if found is not None:
-            live, broken = live.copy(), broken.copy()
-            live[r, c], broken[r, c] = found[0], ~found[1]
-        else:
-            live, broken, exact = live | undecided, broken | undecided, False
-    return Classified(from_dense(live, live & ~broken), exact)
-
-
-def _satisfiable(
-    predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
-) -> tuple[BoolArray, BoolArray]:
-    """Tile pairs on which the predicate surely holds somewhere, and those where it may."""
-    surely = np.zeros((q.tiles, k.tiles), dtype=bool)
-    maybe = np.zeros((q.tiles, k.tiles), dtype=bool)
-    found = clauses(predicate)
-    if found is None or max(q.extent.lengths + k.extent.lengths) > 4 * DENSE_AXIS:
-        return surely, np.ones_like(maybe)
-    for clause in found:
-        parts = split(clause, q, k, known)
-        tables = []
-        for factor in parts.factors:
-            table = factor_table(factor, q, k, known)
-            strips = any_strips(table, _strips(q, factor.q_axis), _strips(k, factor.k_axis))
-            tables.append((factor, strips))
-        product = spread(tables, q, k)
-        if parts.rest:
-            maybe |= product
-        else:
-            surely |= product
-    return surely, maybe | surely
-
-
-def _strips(tiling: ExtentTiling, axis: str | None) -> AxisTiling | None:
-    return None if axis is None else tiling.axes[tiling.extent.axes.index(axis)]
+    pairs = tile_pairs(predicate, q, k, known)
+    r, c = pairs.rows, pairs.columns
+    found = _by_element(predicate, q, k, known, r, c) if len(r) else None
+    if found is not None:
+        some, every = found
+        pairs.kinds[r, c] = np.where(some, np.where(every, FULL, PARTIAL), EMPTY)
+    return Classified(from_kinds(pairs.kinds), pairs.sure or found is not None)

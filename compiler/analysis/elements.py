@@ -12,7 +12,7 @@ from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.layout.tiling import coordinates
+from attnlang.compiler.layout.tiling import ExtentTiling, coordinates
 from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
@@ -31,35 +31,50 @@ class Tokens(Protocol):
 
 
 class Elements:
-    """The pairs of two tiled segments."""
+    """The pairs of two tiled segments.
+
+    Where tiles are products of strips, what reads one axis has that axis' slots as its shape.
+    """
 
     def __init__(self, q: Tokens, k: Tokens, known: Known) -> None:
         self.q, self.k, self.known = q, k, known
-        self._slots: dict[tuple[Side, str], IntArray] = {}
+        self._shapes = {Side.Q: _slots(q), Side.K: _slots(k)}
+        self._places: dict[tuple[Side, str], IntArray] = {}
 
     def evaluate(self, root: Expr, rows: IntArray, columns: IntArray) -> NDArray[Any]:
         """Values ``[pairs, q slots, k slots]`` on tile pairs; padding holds anything."""
 
+        chosen = {Side.Q: rows, Side.K: columns}
+
+        def lay(side: Side, here: NDArray[Any], axis: int | None = None) -> NDArray[Any]:
+            own = self._shapes[side]
+            if axis is not None:
+                own = tuple(n if i == axis else 1 for i, n in enumerate(own))
+            after = (1,) * len(self._shapes[Side.K]) if side is Side.Q else ()
+            before = (1,) * len(self._shapes[Side.Q]) if side is Side.K else ()
+            return here.reshape(len(rows), *before, *own, *after)
+
         def leaf(x: Expr) -> Any:
             match x:
-                case e.Coord(side=side, axis=axis):
-                    return self._take(side, self._coordinate(side, axis), rows, columns)
+                case e.Coord(side=side, axis=name):
+                    extent = self._tiling(side).extent
+                    axis = extent.axes.index(name) if len(self._shapes[side]) > 1 else None
+                    return lay(side, self._coordinate(side, name)[chosen[side]], axis)
                 case e.Index(side=side):
-                    return self._take(side, self._tiling(side).tokens, rows, columns)
+                    return lay(side, self._tiling(side).tokens[chosen[side]])
                 case e.TokenInput(side=side, name=name):
-                    values = self.known.tokens[name, side]
-                    places = np.maximum(
-                        self._tiling(side).tokens - self._tiling(side).extent.start, 0
-                    )
-                    return self._take(side, values[places], rows, columns)
+                    tiling, values = self._tiling(side), self.known.tokens[name, side]
+                    places = tiling.tokens[chosen[side]] - tiling.extent.start
+                    return lay(side, values[np.maximum(places, 0)])
                 case e.Table(name=name):
                     indices = [evaluate(i, leaf) for i in x.indices]
                     return read_table(self.known.tables[name], indices)
                 case _:
                     raise AssertionError(f"{x} has no value here")
 
-        shape = (len(rows), self.q.tokens.shape[1], self.k.tokens.shape[1])
-        return np.broadcast_to(np.asarray(evaluate(root, leaf)), shape)
+        shape = (len(rows), *self._shapes[Side.Q], *self._shapes[Side.K])
+        found = np.broadcast_to(np.asarray(evaluate(root, leaf)), shape)
+        return found.reshape(len(rows), self.q.tokens.shape[1], self.k.tokens.shape[1])
 
     def real(self, rows: IntArray, columns: IntArray) -> NDArray[np.bool_]:
         """Which slots hold a pair of tokens: not padding."""
@@ -95,16 +110,28 @@ class Elements:
         return self.q if side is Side.Q else self.k
 
     def _coordinate(self, side: Side, axis: str) -> IntArray:
-        found = self._slots.get((side, axis))
+        """Coordinates ``[tiles, slots]``: of the slots of one axis where a tile has axes."""
+        found = self._places.get((side, axis))
         if found is None:
-            found = self._slots[side, axis] = coordinates(
-                self._tiling(side).extent, self._tiling(side).tokens, axis
-            )
+            tiling = self._tiling(side)
+            if isinstance(tiling, ExtentTiling) and len(self._shapes[side]) > 1:
+                found = _of_strips(tiling, tiling.extent.axes.index(axis))
+            else:
+                found = coordinates(tiling.extent, tiling.tokens, axis)
+            self._places[side, axis] = found
         return found
 
-    @staticmethod
-    def _take(side: Side, table: NDArray[Any], rows: IntArray, columns: IntArray) -> NDArray[Any]:
-        return table[rows][:, :, None] if side is Side.Q else table[columns][:, None, :]
+
+def _slots(tiling: Tokens) -> tuple[int, ...]:
+    if isinstance(tiling, ExtentTiling):
+        return tuple(a.size for a in tiling.axes)
+    return (tiling.tokens.shape[1],)
+
+
+def _of_strips(tiling: ExtentTiling, i: int) -> IntArray:
+    """The coordinates of one axis in every tile ``[tiles, slots of the axis]``; of padding, any."""
+    strip = np.unravel_index(np.arange(tiling.tiles), tuple(a.strips for a in tiling.axes))[i]
+    return np.maximum(tiling.axes[i].positions, 0)[strip] + tiling.extent.origin[i]
 
 
 def axis_leaf(

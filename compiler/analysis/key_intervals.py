@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.elements import axis_leaf
+from attnlang.compiler.analysis.key_sets import KeySet, key_set
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.monotone import corners_suffice
 from attnlang.compiler.analysis.normal import Clause, reads
@@ -37,37 +38,9 @@ from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.problem.bind import LARGEST, PYTHON
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
-BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 Intervals: TypeAlias = tuple[IntArray, IntArray]
 """Starts and stops, as key places in their segment."""
-
-
-@dataclass(frozen=True)
-class KeySet:
-    """Keys of a segment that count. before ``[keys + 1]``: how many count before a place.
-    places: those that do, ascending."""
-
-    before: IntArray
-    places: IntArray
-
-    def shrink(self, low: IntArray, high: IntArray) -> Intervals:
-        """Intervals cut to their first and last key that counts; empty where none does."""
-        last = len(self.before) - 1
-        i = self.before[np.clip(low, 0, last)]
-        j = self.before[np.clip(high, 0, last)]
-        some = i < j
-        if not len(self.places):
-            return low, low
-        most = len(self.places) - 1
-        first = np.where(some, self.places[np.minimum(i, most)], low)
-        return first, np.where(some, self.places[np.maximum(j - 1, 0)] + 1, first)
-
-    def tiles(self, size: int) -> BoolArray:
-        """Which tiles of ``size`` keys hold one that counts."""
-        cuts = np.append(np.arange(0, len(self.before) - 1, size), len(self.before) - 1)
-        some: BoolArray = np.diff(self.before[cuts]) > 0
-        return some
 
 
 @dataclass(slots=True)
@@ -119,7 +92,7 @@ def clause_bounds(
     upper = [b.stand_in if isinstance(b, SortedEdge) else b for b in made.uppers]
     made.corners = not made.conditions and corners_suffice(lower, upper, q, k)
     if on_keys:
-        made.keys = _key_set(on_keys, k, known)
+        made.keys = key_set(on_keys, k.extent, known)
     return made
 
 
@@ -131,19 +104,6 @@ def _usable(fact: Fact, q: ExtentTiling) -> bool:
             return True
         case Congruent() | Opaque():
             return False
-
-
-def _key_set(literals: list[Expr], k: ExtentTiling, known: Known) -> KeySet:
-    places = np.arange(k.extent.size, dtype=np.int64)
-
-    def tokens(x: e.TokenInput) -> Any:
-        return known.tokens[x.name, x.side]
-
-    leaf = axis_leaf({}, {k.extent.axes[0]: places + k.extent.origin[0]}, tokens, known)
-    holds = np.ones(k.extent.size, dtype=bool)
-    for literal in literals:
-        holds &= np.asarray(evaluate(literal, leaf)).astype(bool)
-    return KeySet(np.concatenate(([0], np.cumsum(holds))), np.flatnonzero(holds))
 
 
 def _fits(bound: Expr, q: ExtentTiling) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.problem.problem import Problem
@@ -34,12 +35,18 @@ class Known:
 
     def covers(self, x: Expr) -> bool:
         """Can ``x`` be evaluated: is every tensor it reads known?"""
-        for node in walk(x):
-            if isinstance(node, e.TokenInput) and (node.name, node.side) not in self.tokens:
-                return False
-            if isinstance(node, e.Table) and node.name not in self.tables:
-                return False
-        return True
+        return all(
+            node.name in self.tables
+            if isinstance(node, e.Table)
+            else (node.name, node.side) in self.tokens
+            for node in tensors(x)
+        )
+
+
+@remembered
+def tensors(x: Expr) -> tuple[e.TokenInput | e.Table, ...]:
+    """Where an expression reads tensors."""
+    return tuple(node for node in walk(x) if isinstance(node, e.TokenInput | e.Table))
 
 
 def settled(where: Expr, known: Known) -> Expr:
@@ -64,7 +71,7 @@ def settled(where: Expr, known: Known) -> Expr:
         alike = values.size > 0 and bool((values == values[0]).all())  # NaN is like nothing
         return _literal(values[0].item(), x) if alike else None
 
-    return simplify(rewrite(where, rule))
+    return simplify(rewrite(where, rule) if tensors(where) else where)
 
 
 def _literal(value: int | float | bool, x: Expr) -> Expr:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.linear import Linear, difference
+from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.simplify import MIRRORED, NEGATED, simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite, walk
 
@@ -22,9 +23,16 @@ MAX_CLAUSES = 64
 
 def clauses(predicate: Expr, limit: int = MAX_CLAUSES) -> tuple[Clause, ...] | None:
     """The disjunctive normal form, or None when it has more than ``limit`` clauses."""
-    return _split(simplify(open_extremes(predicate)), limit)
+    found = _union(predicate)
+    return None if found is None or len(found) > limit else found
 
 
+@remembered
+def _union(predicate: Expr) -> tuple[Clause, ...] | None:
+    return _split(simplify(open_extremes(predicate)), MAX_CLAUSES)
+
+
+@remembered
 def complement(predicate: Expr) -> Expr:
     """The negation, with negations pushed onto the literals."""
     return simplify(_negate(open_extremes(predicate)))
@@ -85,8 +93,16 @@ def _no_inequality(x: e.Compare) -> Expr:
 
 def reads(x: Expr, side: Side) -> bool:
     """Does the expression depend on this side's token?"""
-    return any(
-        getattr(node, "side", None) is side and not isinstance(node, e.Length) for node in walk(x)
+    return side in _sides(x)
+
+
+@remembered
+def _sides(x: Expr) -> frozenset[Side]:
+    """The sides of the tokens that an expression reads."""
+    return frozenset(
+        node.side
+        for node in walk(x)
+        if isinstance(node, e.Coord | e.Index | e.TokenInput | e.InSegment)
     )
 
 

@@ -25,14 +25,23 @@ def representatives(
 
     Tiles shorter than the others stand for themselves alone.
     """
-    if len(rows) and len(q.axes) == len(k.axes) == 1:
-        a, b = q.axes[0], k.axes[0]
+    axes = q.extent.axes
+    if not len(rows) or axes != k.extent.axes:
+        return rows, columns, np.arange(len(rows))
+    shapes = tuple(a.strips for a in q.axes), tuple(a.strips for a in k.axes)
+    at = [list(np.unravel_index(x, s)) for x, s in zip((rows, columns), shapes, strict=True)]
+    moves = False
+    for i, (a, b) in enumerate(zip(q.axes, k.axes, strict=True)):
         step = math.lcm(a.size, b.size)
-        if a.contiguous and b.contiguous and shift_invariant(predicate, step, step):
+        if a.contiguous and b.contiguous and shift_invariant(predicate, step, step, axes[i]):
             by_row, by_column = step // a.size, step // b.size
-            whole = (a.counts[rows] == a.size) & (b.counts[columns] == b.size)
-            back = np.where(whole, np.minimum(rows // by_row, columns // by_column), 0)
-            place = (rows - back * by_row) * b.strips + columns - back * by_column
-            distinct, copies = np.unique(place, return_inverse=True)
-            return distinct // b.strips, distinct % b.strips, copies.ravel()
-    return rows, columns, np.arange(len(rows))
+            row, column = at[0][i], at[1][i]
+            whole = (a.counts[row] == a.size) & (b.counts[column] == b.size)
+            back = np.where(whole, np.minimum(row // by_row, column // by_column), 0)
+            at[0][i], at[1][i] = row - back * by_row, column - back * by_column
+            moves = True
+    if not moves:
+        return rows, columns, np.arange(len(rows))
+    row, column = (np.ravel_multi_index(x, s) for x, s in zip(at, shapes, strict=True))
+    distinct, copies = np.unique(row * k.tiles + column, return_inverse=True)
+    return distinct // k.tiles, distinct % k.tiles, copies.ravel()

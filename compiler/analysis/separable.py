@@ -120,10 +120,10 @@ def factor_values(
     leaf = axis_leaf(
         {factor.q_axis or "": q_values}, {factor.k_axis or "": k_values}, tokens, known
     )
-    table = np.ones(np.broadcast_shapes(q_values.shape, k_values.shape), dtype=bool)
+    table = np.ones((), dtype=bool)
     for literal in factor.literals:
-        table &= np.asarray(evaluate(literal, leaf)).astype(bool)
-    return table
+        table = table & np.asarray(evaluate(literal, leaf)).astype(bool, copy=False)
+    return np.broadcast_to(table, np.broadcast_shapes(q_values.shape, k_values.shape))
 
 
 def _positions(tiling: ExtentTiling, axis: str | None) -> NDArray[np.int64]:
@@ -135,17 +135,18 @@ def _positions(tiling: ExtentTiling, axis: str | None) -> NDArray[np.int64]:
 
 def any_strips(table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> BoolArray:
     """Does any element of each pair of strips hold? ``[q strips, k strips]``."""
-    return _reduce(np.logical_or, table, q, k)
-
-
-def _reduce(
-    how: np.ufunc, table: BoolArray, q: AxisTiling | None, k: AxisTiling | None
-) -> BoolArray:
     if q is not None:
-        table = how.reduceat(table[q.order], q.offsets, axis=0)
-    if k is not None:
-        table = how.reduceat(table[:, k.order], k.offsets, axis=1)
-    return table
+        table = _any(table, q)
+    return table if k is None else _any(np.ascontiguousarray(table.T), k).T
+
+
+def _any(table: BoolArray, strips: AxisTiling) -> BoolArray:
+    """Does any row of each strip hold? ``[strips, columns]``."""
+    found = table[strips.starts]
+    for i in range(1, strips.size):
+        # Shorter strips look at their first again.
+        found |= table[strips.starts + np.where(i < strips.counts, i * strips.steps, 0)]
+    return found
 
 
 def spread(tables: list[tuple[Factor, BoolArray]], q: ExtentTiling, k: ExtentTiling) -> BoolArray:

@@ -9,18 +9,20 @@ from attnlang.compiler.ir.linear import Linear, difference, linear
 from attnlang.compiler.ir.traverse import kind_of, rewrite, walk
 
 
-def shift_invariant(predicate: Expr, by_query: int, by_key: int) -> bool:
-    """Is ``P(q + by_query, k + by_key) = P(q, k)`` proved, for a predicate over one axis each?
+def shift_invariant(predicate: Expr, by_query: int, by_key: int, axis: str | None = None) -> bool:
+    """Is ``P(q + by_query, k + by_key) = P(q, k)`` proved, where tokens move along one axis?
 
-    False means not proved. Predicates that read run-time tensors are never invariant.
+    axis: None for predicates over one axis each, whatever they are called. False means not proved.
+    Predicates that read run-time tensors are never invariant.
     """
     if any(isinstance(x, e.TokenInput | e.Table | e.Index) for x in walk(predicate)):
         return False
-    if len({(x.side, x.axis) for x in walk(predicate) if isinstance(x, e.Coord)}) > 2:
+    read = {(x.side, x.axis) for x in walk(predicate) if isinstance(x, e.Coord)}
+    if axis is None and len(read) > 2:
         return False
 
     def move(x: Expr) -> Expr | None:
-        if isinstance(x, e.Coord):
+        if isinstance(x, e.Coord) and axis in (None, x.axis):
             return e.Arith("+", x, e.Int(by_query if x.side is Side.Q else by_key))
         return None
 

@@ -14,6 +14,7 @@ from attnlang.compiler.analysis.normal import expression, reads, scaled
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.linear import Linear, difference, linear
+from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.simplify import MIRRORED, simplify
 from attnlang.compiler.ir.traverse import kind_of
 
@@ -60,6 +61,7 @@ class Opaque:
 Fact: TypeAlias = Lower | Upper | Congruent | RowOnly | Opaque
 
 
+@remembered
 def solve(literal: Expr) -> tuple[Fact, ...]:
     """What a literal says of the key coordinates; all facts together are equivalent to it."""
     if not reads(literal, Side.K):

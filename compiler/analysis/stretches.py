@@ -52,10 +52,8 @@ def stretches(
     if bounds is None:
         return None
     low, high = row_edges(bounds, queries, keys, known)
-    if bounds.keys is not None:
-        before = bounds.keys.before
-        if (before[np.maximum(high, low)] - before[low] != np.maximum(high - low, 0)).any():
-            return None  # not every key between them counts
+    if bounds.keys is not None and not bounds.keys.solid(low, high):
+        return None  # not every key between them counts
     return _cut(low, np.maximum(high, low), q.start, k.start, most)
 
 

@@ -25,6 +25,7 @@ from attnlang.compiler.ir.pattern import (
 from attnlang.compiler.ir.program import (
     Assign,
     Attention,
+    Gradient,
     Pool,
     Program,
     Recurrence,
@@ -199,6 +200,8 @@ def _program(program: Program, numbers: _Numbers) -> Iterator[str]:
                 amount = step.rule.amount
                 size = repr(amount) if isinstance(amount, SizeOf) else numbers.of(amount)
                 rule = f"{step.rule.kind} {size} {per} {step.ties} {step.search}"
+                if step.gradient is not Gradient.STOP:
+                    rule += f" {step.weigh} {step.gradient}"
                 forced = "-" if step.force is None else content_hash(step.force)
                 words = f"{step.share} {step.normalise} {forced}"
                 runs = " ".join(

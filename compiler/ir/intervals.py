@@ -31,7 +31,8 @@ class Ops:
     """The few operations that differ between Python numbers and arrays.
 
     minimum and maximum hand NaN on, whichever side it is on. truth: a truth value as 0 and 1.
-    some: is any of the truth values true? Asked of divisors, to be sure that none is 0.
+    some: is any of the truth values true? Asked of divisors, to be sure that none is 0. surely: are
+    all known to be true? It may say no for want of looking.
     """
 
     minimum: Callable[[Value, Value], Value]
@@ -40,6 +41,7 @@ class Ops:
     function: Callable[[str, Value], Value]
     truth: Callable[[Value], Value]
     some: Callable[[Value], bool]
+    surely: Callable[[Value], bool]
 
 
 class DivisorMayBeZero(Exception):
@@ -135,6 +137,8 @@ class Intervals:
                 other = self.ops.where((c <= 0) & (d >= 0), 0.0, c)
                 inner = [zero * c, zero * d, other * a, other * b]
                 return self._corners([a * c, a * d, b * c, b * d, *inner])
+            case "*" if self.ops.surely((a >= 0) & (c >= 0)):
+                return a * c, b * d
             case "*":
                 return self._corners([a * c, a * d, b * c, b * d])
             case "/":

@@ -200,6 +200,24 @@ class Normalise(StrEnum):
     MINMAX = "minmax"
 
 
+class Weigh(StrEnum):
+    """What is done to the scores of the members of each choice, as weights: nothing, divided by
+    their sum, or a softmax of them."""
+
+    NONE = "none"
+    SUM = "sum"
+    SOFTMAX = "softmax"
+
+
+class Gradient(StrEnum):
+    """What a set gives its scores. stop: nothing. scores: the weights of its members are their
+    scores. straight_through: they are 1, with the slope of the scores (Bengio et al. 2013)."""
+
+    STOP = "stop"
+    SCORES = "scores"
+    STRAIGHT_THROUGH = "straight_through"
+
+
 @dataclass(frozen=True, slots=True)
 class SizeOf:
     """As many as an earlier set of the same dimensions has: in this choice, or in its largest."""
@@ -243,6 +261,7 @@ class Select:
     pairs that are chosen whatever their score, counted first. gather: how scores of keys become
     scores of what is chosen, where dims name other axes than the keys'. rows: the same for queries.
     A set of keys alone has one query, and the axis ``ONE`` in its dims, which its table lacks.
+    weigh, gradient: of the weights that go with it, unless the gradient stops.
     """
 
     name: str
@@ -258,12 +277,19 @@ class Select:
     ties: Ties = Ties.FIRST
     search: Search = Search.ALL
     rows: Gather | None = None
+    weigh: Weigh = Weigh.NONE
+    gradient: Gradient = Gradient.STOP
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
     @property
     def by_head(self) -> bool:
         """Is the set's first dimension one of heads?"""
         return self.dims[0] in SET_HEADS
+
+
+def weights_of(name: str) -> str:
+    """The table of the weights of a set; no name that a pattern can write."""
+    return f"{name}.weight"
 
 
 SET_HEADS = ("head", "kv_head")

@@ -17,6 +17,7 @@ from attnlang.compiler.ir.program import (
     SizeOf,
     Step,
     Turn,
+    weights_of,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import Map, Tensor, Vector, scalars, tensors
@@ -24,10 +25,10 @@ from attnlang.compiler.ir.vector import Map, Tensor, Vector, scalars, tensors
 
 def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
     """The steps that lead to the result, in order: a choice leaves those of the others unread."""
-    wanted = set(_vector(result))
+    wanted = set(names_in(result))
     kept: list[Step] = []
     for step in reversed(steps):
-        if step.name in wanted:
+        if step.name in wanted or weights_of(step.name) in wanted:
             wanted |= set(reads(step))
             kept.append(step)
     return tuple(reversed(kept))
@@ -41,7 +42,7 @@ def reads(step: Step) -> Iterator[str]:
             yield from () if where is None else (i.name for i in where.inputs)
             yield from () if chosen is None else (chosen,)
         case Assign(value=value) | Turn(value=value):
-            yield from _vector(value)
+            yield from names_in(value)
         case Attention(branches=branches):
             for branch in branches:
                 yield from _branch(branch)
@@ -51,6 +52,11 @@ def reads(step: Step) -> Iterator[str]:
                 yield step.rule.amount.name
             for pattern in (step.pattern, step.force):
                 yield from () if pattern is None else (i.name for i in pattern.inputs)
+
+
+def read_names(steps: Sequence[Step], result: Vector) -> set[str]:
+    """All that the steps and the result read, by name."""
+    return {name for step in steps for name in reads(step)} | set(names_in(result))
 
 
 def _branch(branch: Branch | Recurrence) -> Iterator[str]:
@@ -64,7 +70,8 @@ def _branch(branch: Branch | Recurrence) -> Iterator[str]:
                 yield from () if x is None else _numbers(x)
 
 
-def _vector(root: Vector) -> Iterator[str]:
+def names_in(root: Vector) -> Iterator[str]:
+    """The names of all that a vector reads."""
     yield from tensors(root)
     for x in scalars(root):
         yield from _numbers(x)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
+from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.traverse import Rule, children, kind_of, rewrite
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -210,6 +211,7 @@ def apply_rules(x: Expr) -> Expr | None:
     return changed
 
 
+@remembered
 def simplify(x: Expr) -> Expr:
     """The expression with every rule applied, bottom-up, to a fixed point."""
     for _ in range(8):

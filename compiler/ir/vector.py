@@ -123,11 +123,12 @@ ROTATE = "rotate"
 """rotate(x, angle): each feature of the first half turns with one of the second."""
 TURNS = ("channels", "tokens")
 """Tokens and features change places: features become the tokens of the axis `channel`, and back."""
-READOUTS = ("column_sum", "lse", "count", "column_count", "rank")
+ROW_SUM = "row_sum"
+READOUTS = ("column_sum", ROW_SUM, "lse", "count", "column_count", "rank")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
-the log-sum-exp; how many keys each query attends (or has in a set), how many queries each key;
-the place of each token among all, sorted by a number.
-Sums and counts have no gradient."""
+those it gave some of the keys, summed, and the log-sum-exp; how many keys each query attends (or
+has in a set), how many queries each key; the place of each token among all, sorted by a number.
+Sums over queries and counts have no gradient."""
 OF_KEYS = ("column_sum", "column_count")
 COUNTS = ("count", "column_count")
 ONE_HOT = "one_hot"

@@ -171,6 +171,7 @@ def _axes_of(
             _Axis(
                 i,
                 folds[i],
+                where,
                 [f for f in factors.factors if a in (f.q_axis, f.k_axis)],
                 trial_q,
                 trial_k,
@@ -214,13 +215,15 @@ class _Axis:
         self,
         index: int,
         fold: Fold,
+        where: Expr,
         factors: list[Factor],
         q: ExtentTiling,
         k: ExtentTiling,
         known: Known,
         machine: cost.Machine,
     ) -> None:
-        self.index, self.fold, self.factors = index, fold, factors
+        self.index, self.fold = index, fold
+        self.where, self.factors = where, factors
         self.q, self.k, self.known, self.machine = q, k, known, machine
         self._reaches: dict[int, Reaches | None] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -260,7 +263,9 @@ class _Axis:
     @cached_property
     def _union(self) -> tuple[Clause, ...] | None:
         """What the axis demands as a union of clauses, which may be solved for the key."""
-        found = clauses(e.And(tuple(x for f in self.factors for x in f.literals)))
+        literals = tuple(x for f in self.factors for x in f.literals)
+        # A sequence's one axis demands the whole: the same object, whose clauses are known.
+        found = clauses(self.where if len(self.q.axes) == 1 else e.And(literals))
         return None if found is None else unwrapped(found, self.q, self.k)
 
     @cached_property

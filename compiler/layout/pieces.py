@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlang.compiler.analysis.key_sets import KeySet
 from attnlang.compiler.layout.reach import AxisReach
 from attnlang.compiler.layout.tiling import AxisTiling
 
@@ -27,6 +28,16 @@ MOST_PIECES = 4
 
 
 @dataclass(frozen=True)
+class Sparse:
+    """A clause of which only the keys of a set count. rows: makes the interval in which each query
+    attends those. whole: of every strip, the one in which all its queries do."""
+
+    keys: KeySet
+    rows: Callable[[], Interval]
+    whole: Interval
+
+
+@dataclass(frozen=True)
 class Needs:
     """What the strips of an axis need, counted in members of the queries' class of keys.
 
@@ -34,6 +45,7 @@ class Needs:
     whole: for each clause and strip the members that all its queries attend.
     rows: makes each clause's interval for every query, in strip order.
     step, first: member ``u`` of a strip is the key at ``step * u + first``.
+    sparse: keys of a set that are needed beside these.
     """
 
     strip: IntArray
@@ -43,6 +55,7 @@ class Needs:
     rows: Callable[[], Sequence[Interval]]
     step: int = 1
     first: IntArray | int = 0
+    sparse: Sparse | None = None
 
 
 def pieces_of(needs: Needs, strips: AxisTiling, *, masked: bool) -> tuple[AxisReach, ...] | None:
@@ -50,7 +63,7 @@ def pieces_of(needs: Needs, strips: AxisTiling, *, masked: bool) -> tuple[AxisRe
 
     masked: can they tell which query attends which key? (:attr:`AxisReach.truth`)
     """
-    strip, low, high = _joined(needs.strip, needs.low, needs.high)
+    strip, low, high = joined(needs.strip, needs.low, needs.high)
     new = np.ones(len(strip), dtype=bool)
     new[1:] = strip[1:] != strip[:-1]
     begin = np.flatnonzero(new)
@@ -68,7 +81,12 @@ def _reach(
     needs: Needs, strips: AxisTiling, start: IntArray, stop: IntArray, masked: bool
 ) -> AxisReach:
     full_start, full = start, np.zeros_like(start)
-    for low, high in needs.whole:
+    whole = list(needs.whole)
+    if needs.sparse is not None:
+        keys, (low, high) = needs.sparse.keys, needs.sparse.whole
+        one_run = keys.below(stop) - keys.below(start) == stop - start
+        whole.append((low, np.where(one_run, high, low)))
+    for low, high in whole:
         a = np.maximum(low, start)
         n = np.maximum(np.minimum(high, stop) - a, 0)
         full_start, full = np.where(n > full, a, full_start), np.maximum(n, full)
@@ -83,7 +101,7 @@ def _reach(
     )
 
 
-def _joined(strip: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+def joined(strip: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Intervals of one strip that overlap or touch as one; strips and places ascend."""
     if (strip[1:] > strip[:-1]).all():
         return strip, low, high
@@ -98,19 +116,38 @@ def _joined(strip: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, I
 
 
 def _count(needs: Needs, strips: AxisTiling, start: IntArray, stop: IntArray) -> int:
-    """Pairs of a piece: the union of every query's intervals, inside it."""
+    """Pairs of a piece: the union of every query's intervals, inside it, and what of a set of keys
+    lies between these."""
     a, b = np.repeat(start, strips.counts), np.repeat(stop, strips.counts)
-    rows = [(np.maximum(low, a), np.minimum(high, b)) for low, high in needs.rows()]
-    if len(rows) == 1:
+    rows = [(np.clip(low, a, b), np.minimum(high, b)) for low, high in needs.rows()]
+    if len(rows) == 1 and needs.sparse is None:
         return int(np.maximum(rows[0][1] - rows[0][0], 0).sum())
-    low, high = (np.stack(ends, axis=1) for ends in zip(*rows, strict=True))
-    order = np.argsort(low, axis=1)
-    low, high = (np.take_along_axis(x, order, axis=1) for x in (low, high))
+    if rows:
+        low, high = (np.stack(ends, axis=1) for ends in zip(*rows, strict=True))
+        order = np.argsort(low, axis=1)
+        low, high = (np.take_along_axis(x, order, axis=1) for x in (low, high))
+        rows = [(low[:, i], high[:, i]) for i in range(low.shape[1])]
     total, reach = 0, a
-    for i in range(low.shape[1]):
-        total += int(np.maximum(high[:, i] - np.maximum(low[:, i], reach), 0).sum())
-        reach = np.maximum(reach, high[:, i])
-    return total
+    between = _between(needs.sparse)
+    for low, high in rows:
+        total += between(reach, low)
+        reach = np.maximum(reach, low)
+        total += int(np.maximum(high - reach, 0).sum())
+        reach = np.maximum(reach, high)
+    return total + between(reach, b)
+
+
+def _between(sparse: Sparse | None) -> Callable[[IntArray, IntArray], int]:
+    """Counts what every query attends of a set between two places."""
+    if sparse is None:
+        return lambda a, b: 0
+    keys, (low, high) = sparse.keys, sparse.rows()
+
+    def count(a: IntArray, b: IntArray) -> int:
+        inside = keys.below(np.minimum(b, high)) - keys.below(np.maximum(a, low))
+        return int(np.maximum(inside, 0).sum())
+
+    return count
 
 
 def _truth(needs: Needs, strips: AxisTiling, start: IntArray, stop: IntArray) -> BoolArray:

@@ -19,8 +19,17 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """Keys that come back ``period`` positions further on, ``times`` in all for each strip."""
+
+    period: int
+    times: IntArray
+
+
+@dataclass(frozen=True)
 class AxisReach:
-    """Key positions ``starts + j * step`` for ``j < counts``, for each query strip.
+    """Key positions ``starts + j * step`` for ``j < counts``, for each query strip; where they
+    repeat, these are the keys of each time.
 
     full_starts, full_counts: the part (counted in j) that every query of the strip attends.
     count, table: make :attr:`pairs` and :attr:`truth` when they are asked for; table is None on
@@ -34,6 +43,7 @@ class AxisReach:
     full_counts: IntArray
     count: Callable[[], int] = field(repr=False)
     table: Callable[[], NDArray[np.bool_]] | None = field(default=None, repr=False)
+    repeats: Repeats | None = None
 
     @cached_property
     def pairs(self) -> int:
@@ -46,29 +56,59 @@ class AxisReach:
         j-th key?"""
         return None if self.table is None else self.table()
 
+    @property
+    def volumes(self) -> IntArray:
+        """How many keys each strip has, over all times."""
+        return self._all(self.counts)
+
     def tiles(self, size: int) -> IntArray:
         """Key tiles of ``size`` that each strip visits."""
-        return -(-self.counts // size)
+        return self._all(-(-self.counts // size))
 
     def full_tiles(self, size: int) -> IntArray:
         """Key tiles of which every pair attends. The last, short one counts when all of it does."""
         stops = self.full_starts + self.full_counts
         first = -(-self.full_starts // size)
         last = np.where(stops >= self.counts, -(-self.counts // size), stops // size)
-        return np.where(self.full_counts > 0, np.maximum(last - first, 0), 0)
+        return self._all(np.where(self.full_counts > 0, np.maximum(last - first, 0), 0))
+
+    def _all(self, once: IntArray) -> IntArray:
+        return once if self.repeats is None else once * self.repeats.times
+
+    def unrolled(self) -> list[AxisReach]:
+        """The same keys without repeats: the first time of every strip, the second, and so on.
+
+        As many as the most times; what executors read that know no repeats. Pairs are not counted.
+        """
+        if self.repeats is None:
+            return [self]
+        made = []
+        for i in range(int(self.repeats.times.max(initial=0))):
+            here = i < self.repeats.times
+            starts = np.where(here, self.starts + i * self.repeats.period, 0)
+            counts, full = (np.where(here, x, 0) for x in (self.counts, self.full_counts))
+            made.append(AxisReach(starts, self.step, counts, self.full_starts, full, _uncounted))
+        return made
 
     def same_as(self, strips: AxisTiling) -> bool:
         """Are the keys of every strip just the strip's own positions?"""
         steps_fit = bool((strips.steps[strips.counts > 1] == self.step).all())
         return (
             steps_fit
+            and self.repeats is None
             and np.array_equal(self.starts, strips.starts)
             and np.array_equal(self.counts, strips.counts)
         )
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in (self.starts, self.counts, self.full_starts, self.full_counts))
+        arrays = (self.starts, self.counts, self.full_starts, self.full_counts)
+        times = 0 if self.repeats is None else self.repeats.times.nbytes
+        return sum(a.nbytes for a in arrays) + times
+
+
+def _uncounted() -> int:
+    raise AssertionError("the pairs of a part of a comb are not counted")
 
 
 def reaches_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -123,6 +123,14 @@ class ExtentTiling:
         for axis in self.axes:
             counts = (counts[:, None] * axis.counts[None, :]).ravel()
         return counts
+
+    def part(self, first: int, stop: int) -> ExtentTiling:
+        """The tiles of some strips of the first axis."""
+        axis, cut = self.axes[0], slice(first, stop)
+        some = replace(
+            axis, starts=axis.starts[cut], steps=axis.steps[cut], counts=axis.counts[cut]
+        )
+        return ExtentTiling(self.extent, (some, *self.axes[1:]))
 
     @property
     def row_major(self) -> bool:

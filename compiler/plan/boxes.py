@@ -7,9 +7,10 @@ O(sum of axis strips); tiles, pairs and waste are products.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -78,11 +79,16 @@ class Box:
             spread.append(np.broadcast_to(values, shape).ravel())
         return spread
 
+    def unrolled(self) -> tuple[Box, ...]:
+        """The boxes of which none repeats that are this one together, ascending."""
+        every = itertools.product(*(r.unrolled() for r in self.reaches))
+        return tuple(replace(self, reaches=reaches) for reaches in every)
+
     @cached_property
     def volumes(self) -> IntArray:
         """Keys of every query tile's box ``[rows]``."""
         product = np.ones(self.q.tiles, dtype=np.int64)
-        for counts in self.per_row(lambda r: r.counts):
+        for counts in self.per_row(lambda r: r.volumes):
             product = product * counts
         return product
 
@@ -95,6 +101,9 @@ class Everything:
     k: Extent
     k_tile: tuple[int]
     nbytes: int = 0
+
+    def unrolled(self) -> tuple[Everything, ...]:
+        return (self,)
 
     @property
     def tiles_of_keys(self) -> int:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 Runs: TypeAlias = tuple[IntArray, IntArray, IntArray]
 """Rows, first columns, and the columns after the last."""
+SLAB = 1 << 20
+"""Tile pairs of which runs are made at once."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,33 @@ def from_entries(
     return joined((rows, columns, columns + 1), full, n_rows, n_columns)
 
 
-def from_dense(live: NDArray[np.bool_], full: NDArray[np.bool_]) -> RunTable:
-    """A table from two boolean tables ``[rows, columns]``."""
-    rows, columns = live.shape
-    kind = np.zeros((rows, columns + 2), dtype=np.int8)
-    kind[:, 1:-1] = live
-    kind[:, 1:-1] += live & full
-    row, place = np.nonzero(np.diff(kind, axis=1))  # between columns place - 1 and place
+def from_kinds(kinds: NDArray[np.uint8]) -> RunTable:
+    """A table from ``[rows, columns]`` of 0 empty, 1 partial, 2 full."""
+    rows, columns = kinds.shape
+    step = max(1, SLAB // max(columns, 1))
+    found = [
+        (row + top, starts, stops, full)
+        for top in range(0, rows, step)
+        for row, starts, stops, full in [_runs(kinds[top : top + step])]
+    ]
+    if not found:
+        return empty(rows, columns)
+    row, starts, stops, full = (np.concatenate(x) for x in zip(*found, strict=True))
+    return joined((row, starts, stops), full, rows, columns)
+
+
+def _runs(kinds: NDArray[np.uint8]) -> tuple[IntArray, IntArray, IntArray, NDArray[np.bool_]]:
+    """Rows, starts and stops of runs of one kind, and whether they are full."""
+    rows, columns = kinds.shape
+    padded = np.zeros((rows, columns + 1), dtype=np.uint8)
+    padded[:, 1:] = kinds  # a row begins and ends with nothing: that of the next one
+    flat = np.append(padded.ravel(), np.uint8(0))
+    place = np.flatnonzero(flat[1:] != flat[:-1])
     # A run begins where something begins, and ends at the next change.
-    begins = np.flatnonzero(kind[row, place + 1] > 0)
-    whole = kind[row[begins], place[begins] + 1] == 2
-    return joined((row[begins], place[begins], place[begins + 1]), whole, rows, columns)
+    first = np.flatnonzero(flat[place + 1])
+    start = place[first]
+    row, column = start // (columns + 1), start % (columns + 1)
+    return row, column, column + place[first + 1] - start, flat[start + 1] == 2
 
 
 def empty(rows: int, columns: int) -> RunTable:

@@ -13,6 +13,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Ops, Range, Value
 from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
+from attnlang.compiler.ir.remember import same_again
 from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
@@ -44,6 +45,7 @@ PYTHON = Ops(
     function=_function,
     truth=int,
     some=bool,
+    surely=bool,
 )
 LARGEST = 2**62 - 1
 """Beyond this an integer, or the difference of two, might not fit 64 bits."""
@@ -235,7 +237,7 @@ def _close(clause: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Expr:
         return e.Int(known[x], span=x.span) if x in known else None
 
     heads = known[e.Symbol(SymbolName.HEADS)]
-    return read_entries(rewrite(clause, rule), pattern, heads)
+    return read_entries(same_again(clause, rewrite(clause, rule)), pattern, heads)
 
 
 def _number(x: Expr, pattern: PatternIR, known: Mapping[Expr, int]) -> Number | None:
@@ -258,7 +260,7 @@ def _decide(clause: Expr, intervals: Intervals) -> Expr:
             case _:
                 return None
 
-    return simplify(rewrite(clause, rule))
+    return simplify(same_again(clause, rewrite(clause, rule)))
 
 
 def _check_numbers(clause: Expr, intervals: Intervals, report: Report) -> None:

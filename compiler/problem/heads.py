@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, SymbolName
+from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.ir.values import read_entries
 from attnlang.compiler.problem.problem import Problem
 
 
+@remembered
 def reads_head(root: Expr) -> bool:
     names = (SymbolName.HEAD, SymbolName.KV_HEAD)
     return any(isinstance(x, e.Symbol) and x.name in names for x in walk(root))

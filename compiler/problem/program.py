@@ -10,7 +10,15 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Side, SymbolName
 from attnlang.compiler.ir.intervals import Intervals
 from attnlang.compiler.ir.pattern import PatternIR, Segment, map_clauses
-from attnlang.compiler.ir.program import Attention, Branch, Part, Program, Recurrence, Select
+from attnlang.compiler.ir.program import (
+    Attention,
+    Branch,
+    Part,
+    Program,
+    Recurrence,
+    Select,
+    weights_of,
+)
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
@@ -206,7 +214,8 @@ def bind_program(
                 known[e.Length(side, part.name)] = runs.count
     for step in pattern.program.steps:
         if isinstance(step, Select) and q_offset and _moves(spaces[step.query]):
-            made.origins[step.name] = (q_offset, int(step.by_head))
+            for name in (step.name, weights_of(step.name)):
+                made.origins[name] = (q_offset, int(step.by_head))
         for branch in step.branches if isinstance(step, Attention) else ():
             if isinstance(branch, Recurrence) and branch.decay is not None:
                 _check_decay(branch.decay, made)

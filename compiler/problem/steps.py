@@ -22,7 +22,7 @@ from attnlang.compiler.problem.program import BoundProgram, bind_program
 
 @dataclass(frozen=True, slots=True)
 class BoundStep:
-    """start, stop: the query heads it is of. problem: None where a tensor of it has no tokens, or
+    """start, stop: the query heads it is of. problem: None where it has no queries or no keys, or
     where none of the heads is left for it."""
 
     name: str
@@ -54,7 +54,7 @@ def bound_steps(made: BoundProgram) -> Iterator[BoundStep]:
                 keys, sources = ("keys",), (key,)
         of = {k: lying[s] for k, s in zip(keys, sources, strict=False)}
         problem = None
-        if stop > start and all(made.tokens(s) for s in (lying[query], *of.values())):
+        if stop > start and made.tokens(lying[query]) and any(map(made.tokens, of.values())):
             kv_heads = max(_heads(lying[s], made, start, stop) for s in sources)
             problem = made.bound(
                 pattern, lying[query], of, stop - start, kv_heads, made.frame.head_dim

@@ -48,8 +48,8 @@ def solved_rows_of(relation: Relation) -> Rows | None:
 def _solved_pair(relation: Relation, q: Extent, k: Extent) -> Rows | None:
     predicate = specialise(relation.where, q.segment, k.segment)
     found = solved_rows(predicate, q, k, relation.known)
-    if found is None:
-        return None
+    if found is None or k.stop == relation.k_len:
+        return found
     # Inside a segment a row without keys points just past it; the whole sequence has one end.
     first = np.where(found.keys > 0, found.first, relation.k_len)
     return Rows(found.keys, first, found.last, found.exact)

@@ -39,6 +39,8 @@ class Rows:
 def beside(parts: Iterable[Rows]) -> Rows:
     """The same queries with the keys of several segments."""
     found = tuple(parts)
+    if len(found) == 1:
+        return found[0]
     return Rows(
         np.sum([p.keys for p in found], axis=0, dtype=np.int64),
         np.min([p.first for p in found], axis=0),
@@ -50,6 +52,8 @@ def beside(parts: Iterable[Rows]) -> Rows:
 def below(parts: Iterable[Rows]) -> Rows:
     """The queries of several segments, one segment after another."""
     found = tuple(parts)
+    if len(found) == 1:
+        return found[0]
     return Rows(
         np.concatenate([p.keys for p in found]),
         np.concatenate([p.first for p in found]),

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlang.compiler.analysis.key_sets import KeySet, key_set
 from attnlang.compiler.analysis.leaves import Known, read_table
-from attnlang.compiler.analysis.normal import Clause, clauses
-from attnlang.compiler.analysis.solve import Congruent, Lower, Opaque, RowOnly, Upper, solve
+from attnlang.compiler.analysis.normal import Clause, clauses, reads
+from attnlang.compiler.analysis.solve import Congruent, Fact, Lower, Opaque, RowOnly, Upper, solve
 from attnlang.compiler.analysis.sorted_keys import SortedEdge, sorted_edges
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
-from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.problem.problem import Extent
 from attnlang.compiler.report.dense import coordinate
@@ -31,24 +33,74 @@ IntArray = NDArray[np.int64]
 MAX_CLAUSES = 6
 """Inclusion and exclusion looks at every set of clauses that have keys in common."""
 
+SLICE = 1 << 15
+"""Queries at once: what is made of them stays in a processor's cache."""
+
+_Literals: TypeAlias = frozenset[Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """A clause: what it says of the key by the query, edges of sorted inputs, and its literals
+    over the key alone that are no bounds (on one axis)."""
+
+    facts: tuple[Fact, ...]
+    lowers: tuple[SortedEdge, ...]
+    uppers: tuple[SortedEdge, ...]
+    on_keys: _Literals
+
 
 @dataclass(frozen=True, eq=False)
 class _Box:
-    """Keys of each query: a progression on every axis, where ``alive``."""
+    """Keys of each query: a progression on every axis, where ``alive``; of one axis those for
+    which literals over the key alone hold too."""
 
     axes: tuple[Progression, ...]
     alive: NDArray[np.bool_] | None
+    on_keys: _Literals
 
     def meet(self, other: _Box) -> _Box:
         alive = _both(self.alive, other.alive)
         pairs = zip(self.axes, other.axes, strict=True)
-        return _Box(tuple(a.meet(b) for a, b in pairs), alive)
+        return _Box(tuple(a.meet(b) for a, b in pairs), alive, self.on_keys | other.on_keys)
 
-    def count(self, queries: int) -> IntArray:
+
+class _Counter:
+    """Counts and ends of the keys of boxes, over one segment of keys."""
+
+    def __init__(self, k: Extent, known: Known) -> None:
+        self.k, self.known = k, known
+        self._sets: dict[_Literals, KeySet] = {}
+
+    def count(self, box: _Box, queries: int) -> IntArray:
         total: IntArray = np.ones(queries, dtype=np.int64)
-        for axis in self.axes:
-            total = total * axis.count()
-        return total if self.alive is None else np.where(self.alive, total, 0)
+        if box.on_keys:
+            (axis,), keys, origin = box.axes, self._set(box.on_keys), self.k.origin[0]
+            inside = keys.below(axis.stop - origin) - keys.below(axis.start - origin)
+            total = total * np.maximum(inside, 0)
+        else:
+            for axis in box.axes:
+                total = total * axis.count()
+        return total if box.alive is None else np.where(box.alive, total, 0)
+
+    def ends(self, box: _Box) -> tuple[Any, Any]:
+        """The places of the first and last key, where there are any: arrays, or one for all."""
+        low = high = self.k.start
+        stride = 1
+        for i in reversed(range(len(box.axes))):
+            axis, origin = box.axes[i], self.k.origin[i]
+            first, last = axis.first() - origin, axis.last() - origin
+            if box.on_keys:
+                first, stop = self._set(box.on_keys).shrink(first, last + 1)
+                last = stop - 1
+            low, high = low + stride * first, high + stride * last
+            stride *= self.k.lengths[i]
+        return low, high
+
+    def _set(self, literals: _Literals) -> KeySet:
+        if literals not in self._sets:
+            self._sets[literals] = key_set(tuple(literals), self.k, self.known)
+        return self._sets[literals]
 
 
 def solved_rows(predicate: Expr, q: Extent, k: Extent, known: Known) -> Rows | None:
@@ -61,21 +113,34 @@ def solved_rows(predicate: Expr, q: Extent, k: Extent, known: Known) -> Rows | N
         return None
     kept = [tuple(x for x in clause if known.covers(x)) for clause in found]
     exact = all(len(a) == len(b) for a, b in zip(kept, found, strict=True))
-    boxes = []
+    solved = []
     for clause in dict.fromkeys(kept):
-        box = _box(clause, q, k, known)
-        if box is None:
+        facts = _solved(clause, q, k, known)
+        if facts is None:
             return None
-        boxes.append(box)
-    counts = [box.count(q.size) for box in boxes]
-    keys = np.zeros(q.size, dtype=np.int64)
-    for sign, count in _terms(boxes, counts):
-        keys += sign * count
-    first, last = _ends(boxes, counts, q, k)
+        solved.append(facts)
+    if any(x.on_keys for x in solved) and not all(_bounds(x.facts) for x in solved):
+        return None  # a set of keys and a lattice that moves with the query
+    counter = _Counter(k, known)
+    keys, first, last = (np.empty(q.size, dtype=np.int64) for _ in range(3))
+    for start in range(0, q.size, SLICE):
+        part = slice(start, min(start + SLICE, q.size))
+        places = np.arange(part.start, part.stop, dtype=np.int64)
+        boxes = [_box(x, q, k, places, known) for x in solved]
+        counts = [counter.count(box, len(places)) for box in boxes]
+        keys[part] = sum(sign * count for sign, count in _terms(boxes, counts, counter))
+        low, high = np.full(len(places), k.stop), np.full(len(places), -1)
+        for box, count in zip(boxes, counts, strict=True):
+            begin, end = counter.ends(box)
+            low = np.minimum(low, np.where(count > 0, begin, k.stop))
+            high = np.maximum(high, np.where(count > 0, end, -1))
+        first[part], last[part] = low, high
     return Rows(keys, first, last, exact)
 
 
-def _terms(boxes: Sequence[_Box], counts: Sequence[IntArray]) -> Iterator[tuple[int, IntArray]]:
+def _terms(
+    boxes: Sequence[_Box], counts: Sequence[IntArray], counter: _Counter
+) -> Iterator[tuple[int, IntArray]]:
     """Signed counts of every set of boxes that have keys in common."""
     stack = [(i, 1, box, counts[i]) for i, box in enumerate(boxes)]
     while stack:
@@ -85,31 +150,39 @@ def _terms(boxes: Sequence[_Box], counts: Sequence[IntArray]) -> Iterator[tuple[
         yield sign, count
         for j in range(i + 1, len(boxes)):
             both = box.meet(boxes[j])
-            stack.append((j, -sign, both, both.count(len(count))))
+            stack.append((j, -sign, both, counter.count(both, len(count))))
 
 
-def _ends(
-    boxes: Sequence[_Box], counts: Sequence[IntArray], q: Extent, k: Extent
-) -> tuple[IntArray, IntArray]:
-    """The places of the first and last key of every query."""
-    first = np.full(q.size, k.stop, dtype=np.int64)
-    last = np.full(q.size, -1, dtype=np.int64)
-    for box, count in zip(boxes, counts, strict=True):
-        some = count > 0
-        low: IntArray = np.full(q.size, k.start, dtype=np.int64)
-        high = low
-        stride = 1
-        for i in reversed(range(len(k.axes))):
-            low = low + stride * (box.axes[i].first() - k.origin[i])
-            high = high + stride * (box.axes[i].last() - k.origin[i])
-            stride *= k.lengths[i]
-        first = np.where(some, np.minimum(first, low), first)
-        last = np.where(some, np.maximum(last, high), last)
-    return first, last
+def _solved(clause: Clause, q: Extent, k: Extent, known: Known) -> _Solved | None:
+    """A clause solved for the key; None when a literal resists."""
+    found: list[Fact] = []
+    lowers: list[SortedEdge] = []
+    uppers: list[SortedEdge] = []
+    on_keys = []
+    for literal in clause:
+        edges = _sorted(literal, q, k, known)
+        if edges is not None:
+            lowers += edges[0]
+            uppers += edges[1]
+            continue
+        facts = solve(literal)
+        if len(k.axes) == 1 and not reads(literal, Side.Q) and not _bounds(facts):
+            if any(isinstance(x, e.Index) for x in walk(literal)):
+                return None
+            on_keys.append(literal)
+        elif any(isinstance(fact, Opaque) for fact in facts):
+            return None
+        else:
+            found += facts
+    return _Solved(tuple(found), tuple(lowers), tuple(uppers), frozenset(on_keys))
 
 
-def _box(clause: Clause, q: Extent, k: Extent, known: Known) -> _Box | None:
-    places = np.arange(q.size, dtype=np.int64)
+def _bounds(facts: Sequence[Fact]) -> bool:
+    return all(isinstance(fact, Lower | Upper | RowOnly) for fact in facts)
+
+
+def _box(solved: _Solved, q: Extent, k: Extent, places: IntArray, known: Known) -> _Box:
+    """The keys of the queries at some places under one clause."""
     axes = {
         a: Progression(np.int64(o), np.int64(o + n))
         for a, o, n in zip(k.axes, k.origin, k.lengths, strict=True)
@@ -119,31 +192,26 @@ def _box(clause: Clause, q: Extent, k: Extent, known: Known) -> _Box | None:
     def at(x: Expr) -> Any:
         return _at(x, q, places, known)
 
-    for literal in clause:
-        edges = _sorted(literal, q, k, known)
-        if edges is not None:
-            axis = k.axes[0]
-            for low in edges[0]:
-                axes[axis] = axes[axis].from_(low.at(places))
-            for high in edges[1]:
-                axes[axis] = axes[axis].until(high.at(places))
-            continue
-        for fact in solve(literal):
-            match fact:
-                case Lower(axis=axis, bound=bound):
-                    axes[axis] = axes[axis].from_(at(bound))
-                case Upper(axis=axis, bound=bound):
-                    axes[axis] = axes[axis].until(at(bound))
-                case Congruent(axis=axis, modulus=modulus, residue=residue):
-                    value = at(residue)
-                    alive = _both(alive, (value >= 0) & (value < modulus))
-                    lattice = replace(axes[axis], modulus=modulus, residue=value)
-                    axes[axis] = axes[axis].meet(lattice)
-                case RowOnly(condition=condition):
-                    alive = _both(alive, np.asarray(at(condition)).astype(bool))
-                case Opaque():
-                    return None
-    return _Box(tuple(axes[a] for a in k.axes), alive)
+    for edge in solved.lowers:
+        axes[k.axes[0]] = axes[k.axes[0]].from_(edge.at(places))
+    for edge in solved.uppers:
+        axes[k.axes[0]] = axes[k.axes[0]].until(edge.at(places))
+    for fact in solved.facts:
+        match fact:
+            case Lower(axis=axis, bound=bound):
+                axes[axis] = axes[axis].from_(at(bound))
+            case Upper(axis=axis, bound=bound):
+                axes[axis] = axes[axis].until(at(bound))
+            case Congruent(axis=axis, modulus=modulus, residue=residue):
+                value = at(residue)
+                alive = _both(alive, (value >= 0) & (value < modulus))
+                lattice = replace(axes[axis], modulus=modulus, residue=value)
+                axes[axis] = axes[axis].meet(lattice)
+            case RowOnly(condition=condition):
+                alive = _both(alive, np.asarray(at(condition)).astype(bool))
+            case Opaque():
+                raise AssertionError("a solved clause has none")
+    return _Box(tuple(axes[a] for a in k.axes), alive, solved.on_keys)
 
 
 def _both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:

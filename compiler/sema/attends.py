@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from attnlang.compiler.diagnostics.model import Label
-from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import Attend, EmptyRule, Normaliser, Segment
@@ -15,7 +13,7 @@ from attnlang.compiler.sema.budget import measure, within_budget
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
-from attnlang.compiler.sema.scope import Context
+from attnlang.compiler.sema.options import rule_word, standing
 from attnlang.compiler.sema.segments import specialise, undefined_leaves
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
@@ -29,14 +27,16 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
     empty: EmptyRule | None = None
     normaliser = Normaliser.SOFTMAX
     good = where is not None and check_level(where, "where", draft.input_names, ctx)
+    found = standing(node.options, ctx)
+    if found is None:
+        return None
+    there, left_out = found
+    good &= _readable(left_out, draft)
     said: set[str] = set()
-    for option in node.options:
+    for option in there:
         kind: str = option.kind
         if isinstance(option, t.Rule):
-            rules: type[Normaliser] | type[EmptyRule] = (
-                Normaliser if kind == "normalise" else EmptyRule
-            )
-            word = rule_word(option.rule, tuple(rules), ctx)
+            word = rule_word(option.rule, _words(kind), ctx)
             if word is None:
                 good = False
                 continue
@@ -87,24 +87,20 @@ def attend_clause(node: t.Attend, draft: Draft) -> Attend | None:
     )
 
 
-def rule_word(node: t.Expression, rules: Sequence[str], ctx: Context) -> str | None:
-    """The rule that a clause names. Choices may decide which: ``sum if kind == a else none``."""
-    if isinstance(node, t.Conditional):
-        condition = boolean(node.condition, ctx, "the condition of `if`")
-        words = [rule_word(x, rules, ctx) for x in (node.then, node.otherwise)]
-        if condition is None or None in words:
-            return None
-        if not isinstance(condition, e.Bool):
-            hint = "only choices, compared with `==` or `!=`, decide between rules"
-            ctx.error("AL206", node.condition.span, name=node.condition.span.text, help=hint)
-            return None
-        return words[0] if condition.value else words[1]
-    name = node.id if isinstance(node, t.Name) else node.span.text
-    if name in rules:
-        return name
-    hint = did_you_mean(name, rules) or "one of: " + ", ".join(rules)
-    ctx.error("AL206", node.span, name=name, help=hint)
-    return None
+def _words(kind: str) -> tuple[str, ...]:
+    return tuple(Normaliser if kind == "normalise" else EmptyRule)
+
+
+def _readable(left_out: tuple[t.Option | t.Rule, ...], draft: Draft) -> bool:
+    """Options that other choices would let stand are read all the same."""
+    ctx = replace(draft.ctx, score=e.Symbol(SymbolName.SCORE), products={})
+    found: list[object] = [
+        rule_word(o.rule, _words(o.kind), ctx)
+        if isinstance(o, t.Rule)
+        else typed(o.value, ctx, (Kind.FLOAT,), f"`{o.kind}`")
+        for o in left_out
+    ]
+    return None not in found
 
 
 def _check_segments(roots: tuple[Expr | None, ...], draft: Draft) -> None:

@@ -17,6 +17,7 @@ from attnlang.compiler.sema.expressions import expression, typed
 from attnlang.compiler.sema.products import product
 from attnlang.compiler.sema.scope import AxisName, Binding, ChoiceName, Context, ValueName
 from attnlang.compiler.sema.types import FunctionType, function_type
+from attnlang.compiler.sema.weights import WEIGHT, weight
 from attnlang.compiler.syntax import tree as t
 
 MAX_CALLS = 24
@@ -33,8 +34,10 @@ def call(node: t.Call, ctx: Context) -> Expr | None:
     if name in BUILTINS:
         return _builtin(node, BUILTINS[name], ctx)
     function = ctx.functions.get(name)
+    if function is None and name == WEIGHT:
+        return weight(node, ctx)
     if function is None:
-        known = [*ctx.functions, *BUILTINS, "len", "dot"]
+        known = [*ctx.functions, *BUILTINS, "len", "dot", WEIGHT]
         ctx.error(
             "AL103",
             node.function.span,

@@ -19,6 +19,7 @@ from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import typed
 from attnlang.compiler.sema.numbers import as_query, closed, with_channel, without
+from attnlang.compiler.sema.options import standing
 from attnlang.compiler.sema.stage import check_leaves, shifted, step_pattern
 from attnlang.compiler.source import Span
 from attnlang.compiler.syntax import tree as t
@@ -34,21 +35,27 @@ def recurrence(
     heads: tuple[Expr, Expr] | None,
 ) -> Recurrence | None:
     """One linear attention. Mistakes are reported (AL315)."""
-    own = [o for o in node.options if isinstance(o, t.Option) and o.kind in PER_TOKEN]
-    rest = tuple(o for o in node.options if o not in own)
+    found = standing(node.options, inner.ctx)
+    if found is None:
+        return None
+    own = [o for o in found[0] if isinstance(o, t.Option) and o.kind in PER_TOKEN]
+    rest = tuple(o for o in node.options if o.kind not in PER_TOKEN)
     attend = attend_clause(t.Attend(node.where, rest, span=node.span), inner)
     if attend is None:
         return None
-    said = any(o.kind == "normalise" for o in rest)
+    said = any(o.kind == "normalise" for o in found[0])
     soft = said and attend.normaliser is Normaliser.SOFTMAX
     if soft:
-        own += [o for o in rest if isinstance(o, t.Option) and o.kind == "score"]
+        own += [o for o in found[0] if isinstance(o, t.Option) and o.kind == "score"]
         attend = replace(attend, score=None)
     shape = _shape(attend.where, inner, node.where.span)
     if shape is None or not _plain(attend, inner):
         return None
     causal, segments = shape
     values: dict[str, Expr] = {}
+    left_out = [o for o in found[1] if isinstance(o, t.Option) and o.kind in PER_TOKEN]
+    if any(_per_token(o, inner, heads) is None for o in left_out):
+        return None
     for option in own:
         if option.kind in values:
             inner.ctx.error("AL303", option.span, "said again", what=f"`{option.kind}`")

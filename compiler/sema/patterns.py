@@ -33,6 +33,7 @@ from attnlang.compiler.sema.numbers import with_channel
 from attnlang.compiler.sema.parts import part, pool
 from attnlang.compiler.sema.programs import (
     assign,
+    declared_inputs,
     is_program,
     own_tensors,
     program,
@@ -114,7 +115,7 @@ def elaborate(
         q_axes,
         draft.axes[Side.K],
         draft.segments,
-        tuple(draft.inputs),
+        declared_inputs(draft, steps),
         tuple(draft.requirements),
         tuple(draft.groups),
         draft.meta,

@@ -16,7 +16,7 @@ from attnlang.compiler.ir.program import (
     Program,
     Recurrence,
 )
-from attnlang.compiler.ir.reads import needed, reads
+from attnlang.compiler.ir.reads import needed, read_names
 from attnlang.compiler.ir.vector import (
     READOUTS,
     TURNS,
@@ -24,7 +24,6 @@ from attnlang.compiler.ir.vector import (
     Tensor,
     is_number,
     own_spaces,
-    tensors,
 )
 from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
@@ -247,6 +246,14 @@ def program(draft: Draft) -> Program | None:
     if draft.result is None:
         return None
     steps = needed(draft.steps, draft.result)
-    read = {name for step in steps for name in reads(step)} | set(tensors(draft.result))
+    read = read_names(steps, draft.result)
     given = tuple((name, space) for name, space in draft.given.items() if name in read)
     return Program(tuple(draft.parts.values()), steps, draft.result, given)
+
+
+def declared_inputs(draft: Draft, made: Program | None) -> tuple[InputDecl, ...]:
+    """A pattern's inputs; those that the choices leave unread may be left out of a call."""
+    if made is None:
+        return tuple(draft.inputs)
+    read = read_names(made.steps, made.result)
+    return tuple(i if i.name in read else replace(i, optional=True) for i in draft.inputs)

@@ -16,9 +16,19 @@ from attnlang.compiler.ir.program import (
     condition_by_head,
 )
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import CHANNEL, COUNTS, OF_KEYS, Map, Scalar, Space, Tensor, Vector
+from attnlang.compiler.ir.vector import (
+    CHANNEL,
+    COUNTS,
+    OF_KEYS,
+    ROW_SUM,
+    Map,
+    Scalar,
+    Space,
+    Tensor,
+    Vector,
+)
 from attnlang.compiler.sema.draft import Draft
-from attnlang.compiler.sema.expressions import typed
+from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.numbers import as_query
 from attnlang.compiler.sema.scope import AxisName, TokenName, ValueName
 from attnlang.compiler.sema.stage import check_leaves, stage
@@ -42,6 +52,8 @@ def turn(name: t.Name, node: t.Call, draft: Draft) -> None:
 
 def readout(name: t.Name, node: t.Call, draft: Draft) -> None:
     """``mass = column_sum(a)``: numbers of an attention, read as ``k.mass`` from here on."""
+    if name.id not in draft.defined:  # what reads a mistake is none
+        draft.ctx = draft.ctx.with_names(**{name.id: ValueName(None)})
     if node.function.id == "rank":
         _rank(name, node, draft)
         return
@@ -50,15 +62,16 @@ def readout(name: t.Name, node: t.Call, draft: Draft) -> None:
     if node.function.id == "count" and isinstance(of, t.Name) and of.id in sets:
         _members(name, node, sets[of.id], draft)
         return
-    of = of if len(node.arguments) == 1 else None
+    kind = node.function.id
+    of = of if len(node.arguments) == 1 + (kind == ROW_SUM) else None
     steps = {s.name: s for s in draft.steps if isinstance(s, Attention)}
     step = steps.get(of.id) if isinstance(of, t.Name) else None
     branch = step.branches[0] if step is not None and len(step.branches) == 1 else None
     good = draft.define(name)
-    kind = node.function.id
     if not isinstance(branch, Branch) or len(branch.keys) != 1:
         what = f"`{node.span.text}`"
-        help = f"`{kind}(a)` of a softmax attention `a = attend ...`"
+        form = f"{kind}(a, condition)" if kind == ROW_SUM else f"{kind}(a)"
+        help = f"`{form}` of a softmax attention `a = attend ...`"
         if kind == "count":
             help += ", or of a set that a `select` fills"
         draft.ctx.error("AL310", node.span, what=what, help=help)
@@ -66,10 +79,32 @@ def readout(name: t.Name, node: t.Call, draft: Draft) -> None:
     if not good or step is None:
         return
     space = step.space
+    if kind == ROW_SUM:
+        told = _told(node.arguments[1], branch, draft)
+        if told is not None:
+            _number(name, Map(kind, (Tensor(step.name), told)), space, draft, True)
+        return
     if kind in OF_KEYS:
         space = draft.spaces[branch.keys[0]]
     by_head = kind not in COUNTS or condition_by_head(branch.pattern)
     _number(name, Map(kind, (Tensor(step.name),)), space, draft, by_head)
+
+
+def _told(node: t.Expression, branch: Branch, draft: Draft) -> Scalar | None:
+    """The condition of ``row_sum(a, k.image)``: of a key of the attention and its head."""
+    (key,) = branch.keys
+    inner = stage(draft, draft.spaces[branch.query], [(key, draft.spaces[key])])
+    found = boolean(node, inner.ctx, "which keys are summed over")
+    if found is None or not check_leaves(found, inner, node.span):
+        return None
+    own = (e.Coord, e.Index, e.TokenInput, e.InSegment)
+    asked = next((x for x in walk(found) if isinstance(x, own) and x.side is Side.Q), None)
+    if asked is not None:
+        help = "pairs are named by an attention of their own: `exp(lse(part) - lse(a))`"
+        what = f"`{asked.span.text}`"
+        draft.ctx.error("AL310", asked.span, "the condition is one of keys", what=what, help=help)
+        return None
+    return Scalar(as_query(e.Select(found, e.Float(1.0), e.Float(0.0))))
 
 
 def _members(name: t.Name, node: t.Call, chosen: Select, draft: Draft) -> None:

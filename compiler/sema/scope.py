@@ -48,6 +48,8 @@ class TableName:
     """Per.AXIS: indexed by an axis name."""
     dims: tuple[str, ...] = ()
     """Of a set."""
+    weighed: bool = False
+    """Of a set whose members have weights."""
 
 
 @dataclass(frozen=True, slots=True)

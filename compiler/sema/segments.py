@@ -10,6 +10,7 @@ from __future__ import annotations
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.pattern import Segment
+from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import rewrite, walk
 
@@ -24,7 +25,12 @@ def specialise(root: Expr, q: Segment, k: Segment) -> Expr:
             case _:
                 return None
 
-    return simplify(rewrite(root, rule))
+    return simplify(rewrite(root, rule) if _asks_segments(root) else root)
+
+
+@remembered
+def _asks_segments(root: Expr) -> bool:
+    return any(isinstance(x, e.InSegment) for x in walk(root))
 
 
 def undefined_leaves(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from attnlang.compiler.ir.pattern import Attend, HeadGroup, InputDecl, PatternIR
 from attnlang.compiler.ir.program import (
     SET_HEADS,
     Gather,
+    Gradient,
     Normalise,
     Rule,
     Search,
@@ -21,13 +22,16 @@ from attnlang.compiler.ir.program import (
     Share,
     SizeOf,
     Ties,
+    Weigh,
+    weights_of,
 )
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import ONE, Space, lone
-from attnlang.compiler.sema.attends import attend_clause, rule_word
+from attnlang.compiler.sema.attends import attend_clause
 from attnlang.compiler.sema.draft import Draft
 from attnlang.compiler.sema.expressions import boolean, typed
 from attnlang.compiler.sema.levels import check_level
+from attnlang.compiler.sema.options import rule_word, standing
 from attnlang.compiler.sema.programs import own_tensors
 from attnlang.compiler.sema.scope import TableName
 from attnlang.compiler.sema.stage import stage, step_pattern
@@ -44,22 +48,26 @@ def select(node: t.Select, draft: Draft) -> None:
     if not draft.define(node.name):
         return
     name = node.name.id
-    draft.ctx = draft.ctx.with_names(**{name: _table(node)})
+    weighed = made is None or made.gradient is not Gradient.STOP
+    draft.ctx = draft.ctx.with_names(**{name: _table(node, weighed)})
     if made is not None:
-        draft.sets[name] = _declaration(made)
+        draft.sets[name] = _declaration(made, name, Kind.BOOL)
+        if weighed:
+            table = weights_of(name)
+            draft.sets[table] = _declaration(made, table, Kind.FLOAT)
         draft.steps.append(made)
 
 
-def _table(node: t.Select) -> TableName:
+def _table(node: t.Select, weighed: bool) -> TableName:
     dims = tuple(d.id for d in node.dims)
-    return TableName(node.name.id, Kind.BOOL, len(dims), dims=dims)
+    return TableName(node.name.id, Kind.BOOL, len(dims), dims=dims, weighed=weighed)
 
 
-def _declaration(made: Select) -> InputDecl:
-    """The set as the patterns that read it see it: a run-time table."""
+def _declaration(made: Select, name: str, kind: Kind) -> InputDecl:
+    """The set, or its weights, as the patterns that read it see it: a run-time table."""
     heads: dict[str, str | Expr] = {"head": "head", "kv_head": e.Symbol(SymbolName.KV_HEADS)}
     dims = ("batch", *(heads.get(d, d) for d in made.dims if d != ONE))
-    return InputDecl(made.name, Kind.BOOL, dims, (), False, False, span=made.span)
+    return InputDecl(name, kind, dims, (), False, False, span=made.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,10 @@ def _select(node: t.Select, draft: Draft) -> Select | None:
     if group is not None:
         pattern = step_pattern(inner, node.name.id, [group], draft.sets.values())
     chosen = stage(draft, made.rows, [("keys", runs)])
+    found = standing(node.options, draft.ctx)
+    if found is None or not all(_readable(o, node, made, chosen) for o in found[1]):
+        return None
+    node = replace(node, options=found[0])
     rule = _rule(node, made, chosen)
     force, gather, rows, good = None, None, None, True
     said: set[str] = set()
@@ -113,6 +125,13 @@ def _select(node: t.Select, draft: Draft) -> Select | None:
     normalise = _word(node, "normalise", Normalise, Normalise.NONE, draft)
     ties = _word(node, "ties", Ties, Ties.FIRST, draft)
     search = _word(node, "search", Search, Search.ALL, draft)
+    weigh = _word(node, "weigh", Weigh, Weigh.NONE, draft)
+    gradient = _word(node, "gradient", Gradient, Gradient.STOP, draft)
+    if weigh is not Weigh.NONE and gradient is Gradient.STOP:
+        why = "`weigh` is of weights, which a set without a gradient has none of"
+        help = "`gradient scores` or `gradient straight_through`"
+        draft.ctx.error("AL314", node.name.span, why=why, help=help)
+        return None
     if len(node.sources) == 1 and "score" not in said:
         why = "what is chosen of one tensor has no score of its own"
         draft.ctx.error("AL314", node.name.span, why=why, help="say one: `score ...`")
@@ -131,12 +150,12 @@ def _select(node: t.Select, draft: Draft) -> Select | None:
         return None
     if not good or pattern is None or rule is None or share is None or normalise is None:
         return None
-    if ties is None or search is None:
+    if ties is None or search is None or weigh is None or gradient is None:
         return None
     heads = tuple(d.id for d in node.dims[:1] if d.id in SET_HEADS)
     return Select(
         node.name.id, *made.names, pattern, (*heads, *made.axes), rule, force, share, normalise,
-        gather, ties, search, rows, span=node.span,
+        gather, ties, search, rows, weigh, gradient, span=node.span,
     )  # fmt: skip
 
 
@@ -211,7 +230,10 @@ def _rule(node: t.Select, made: _Sources, chosen: Draft) -> Rule | None:
             help="one of `top 4`, `above 0.01` and `mass 0.9`",
         )
         return None
-    rule = rules[0]
+    return _checked(rules[0], node, made, chosen)
+
+
+def _checked(rule: t.Option, node: t.Select, made: _Sources, chosen: Draft) -> Rule | None:
     heads = [d.id for d in node.dims[:1] if d.id in SET_HEADS]
     dims = [*heads, *made.axes]
     amount = _amount(rule, dims, chosen)
@@ -229,6 +251,17 @@ def _rule(node: t.Select, made: _Sources, chosen: Draft) -> Rule | None:
                 return None
         per = sorted({dims.index(n.id) for n in named})  # of a query and a key alike, the query's
     return Rule(rule.kind, amount, tuple(per))  # type: ignore[arg-type]
+
+
+def _readable(
+    option: t.Option | t.Rule | t.Gather, node: t.Select, made: _Sources, chosen: Draft
+) -> bool:
+    """Is a rule without mistakes that other choices would let stand?"""
+    if not isinstance(option, t.Option) or option.kind in ("score", "scale"):
+        return True
+    if option.kind == "force":
+        return boolean(option.value, chosen.ctx, "`force`") is not None
+    return _checked(option, node, made, chosen) is not None
 
 
 def _amount(rule: t.Option, dims: list[str], chosen: Draft) -> Expr | SizeOf | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lark import Token, Tree
@@ -220,6 +221,8 @@ _MAKERS: dict[str, Callable[[Children, Span], Any]] = {
     **{kind: _option(kind) for kind in ("score", "softcap", "scale", "sink", "gain", "decay")},
     **{kind: _option(kind) for kind in ("delta", "top", "above", "mass", "force")},
     **{kind: _rule(kind) for kind in ("empty", "normalise", "share", "ties", "search")},
+    **{kind: _rule(kind) for kind in ("weigh", "gradient")},
+    "guarded": lambda c, span: replace(c[0], when=c[1], span=span),
     "gather": lambda c, span: t.Gather(c[1], c[2], c[3], c[0] is not None, span=span),
     "part": lambda c, span: t.Part(c[0], c[1], span=span),
     "pool": lambda c, span: t.Pool(c[0], c[1], c[2], c[3], span=span),

@@ -31,7 +31,7 @@ STATEMENTS = (
 OPTIONS = ("score", "softcap", "scale", "sink", "empty", "normalise", "gain", "decay", "delta")
 CHOICES = (
     *("score", "scale", "normalise", "share", "gather"),
-    *("force", "top", "above", "mass", "ties", "search"),
+    *("force", "top", "above", "mass", "ties", "search", "weigh", "gradient"),
 )
 _EMPTY_BLOCK = "a block holds at least one statement, indented by 4 spaces"
 _READABLE = {
@@ -186,7 +186,7 @@ def _expected(accepts: set[str]) -> str | None:
     words = sorted(_READABLE.get(a, f"`{a.lower()}`") for a in accepts if a != "_NL")
     if "NAME" in accepts and "NUMBER" in accepts:
         return "an expression is expected here"
-    if not words or len(words) > 12:
+    if not words or len(words) > 14:
         return None
     return f"expected {_list(tuple(dict.fromkeys(words)), ticks=False)}"
 

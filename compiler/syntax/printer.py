@@ -208,8 +208,8 @@ def _clause(
     if isinstance(node, t.Assign):
         head = f"{node.name.id} = {head}"
     last = _closed(clause.where.span)
-    if len(clause.options) == 1 and isinstance(clause.options[0], t.Rule):
-        rule = clause.options[0]
+    rule = clause.options[0] if len(clause.options) == 1 else None
+    if isinstance(rule, t.Rule) and rule.when is None:
         where, named = format_expression(clause.where), format_expression(rule.rule)
         flat = f"{head} where {where} {rule.kind} {named}"
         between = range(last, rule.span.begin.line)
@@ -231,6 +231,11 @@ def _opening(node: t.Attend | t.Select) -> str:
 
 
 def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
+    when: Doc = "" if node.when is None else (" when ", statement_value(node.when))
+    return (_unguarded(node), when)
+
+
+def _unguarded(node: t.Option | t.Rule | t.Gather) -> Doc:
     if isinstance(node, t.Rule):
         return (f"{node.kind} ", statement_value(node.rule))
     if isinstance(node, t.Gather):

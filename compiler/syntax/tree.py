@@ -184,7 +184,8 @@ class Let(Node):
 class Option(Node):
     """A clause with a value: of an ``attend`` (score to delta) or a ``select`` (top to force).
 
-    per: the dimensions each choice is made for, ``top 4 per head``.
+    per: the dimensions each choice is made for, ``top 4 per head``. when: a condition on choices;
+    where it does not hold, the clause is not there. Rules and gathers have one too.
     """
 
     kind: Literal[
@@ -193,6 +194,7 @@ class Option(Node):
     ]  # fmt: skip
     value: Expression
     per: tuple[Name, ...] = ()
+    when: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +204,9 @@ class Rule(Node):
     The rule is a name; that of ``normalise`` may be chosen, ``sum if kind == a else none``.
     """
 
-    kind: Literal["empty", "normalise", "share", "ties", "search"]
+    kind: Literal["empty", "normalise", "share", "ties", "search", "weigh", "gradient"]
     rule: Expression
+    when: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ class Gather(Node):
     weight: Expression | None
     where: Expression
     rows: bool = False
+    when: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,13 @@ def chain(sizes: Sizes) -> Inputs:
     return {"graph": np.abs(place[:, None] - place[None, :])}
 
 
+def nested(sizes: Sizes) -> Inputs:
+    """Sections of paragraphs of one length: 8 paragraphs in a picture, 64 otherwise."""
+    groups = 8 if sizes["n"] <= 64 else 64
+    parents = np.arange(sizes["n"]) * groups // sizes["n"]
+    return {"tree": np.concatenate([parents, np.arange(groups) // (8 if groups > 8 else 4)])[None]}
+
+
 def limbs(sizes: Sizes) -> Inputs:
     """Joints of four limbs, in every twelve slots one that is of none."""
     joints = np.arange(sizes["v"])
@@ -153,6 +160,7 @@ def scales(sizes: Sizes) -> Inputs:
 SUMS = (
     "aaren", "based_taylor", "cosformer", "delta_net", "dsf_normalized", "gated_delta_net", "gla",
     "lightning_attention", "pavlov_linear", "performer", "retention", "sala_linear", "simple_gla",
+    "transnormer_gla",
 )  # fmt: skip
 """Linear attentions, whose documents may be left out."""
 
@@ -207,6 +215,7 @@ SHOWN: dict[str, Shown] = {
     "region_cross": Shown(
         small={"n": 64, "t": 20}, large={"n": 4096, "t": 77}, inputs=regions, tile=(8, 4)
     ),
+    "hsa_tree": Shown({"groups": 8, "outers": 2}, inputs=nested),
     "mixformer_asym": Shown(
         large={"n": 452}, inputs=lambda s: {"role": (np.arange(s["n"]) < s["n"] * 2 // 7) * 1}
     ),

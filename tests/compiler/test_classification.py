@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import attnlang
-from attnlang.compiler.analysis import classify, elements
+from attnlang.compiler.analysis import classify, elements, tile_pairs
 from attnlang.compiler.layout import choose
 from attnlang.compiler.plan.plan import Plan
 from tests.strategies import Program, decoding, programs, tiles
@@ -85,7 +85,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         monkeypatch.setattr(classify, "DENSE_AXIS", 2)
         monkeypatch.setattr(choose, "ENUMERATED", 8)
     if request.param in ("boxes", "undecided"):
-        monkeypatch.setattr(classify, "clauses", lambda *_: None)
+        monkeypatch.setattr(tile_pairs, "clauses", lambda *_: None)
         monkeypatch.setattr(elements, "CHUNK", 64)
     if request.param == "undecided":
         monkeypatch.setattr(classify, "ELEMENT_BUDGET", 0)

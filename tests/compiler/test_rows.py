@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import attnlang
 from attnlang.compiler.analysis import classify
 from attnlang.compiler.analysis.elements import Elements
-from attnlang.compiler.analysis.key_intervals import KeySet
+from attnlang.compiler.analysis.key_sets import KeySet
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import clauses
 from attnlang.compiler.analysis.periods import unwrapped
@@ -81,10 +81,10 @@ def test_a_ring_falls_into_intervals() -> None:
     assert not remainders
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=20), st.data())
-def test_key_sets(holds: list[bool], data: st.DataObject) -> None:
-    array = np.array(holds)
-    keys = KeySet(np.concatenate(([0], np.cumsum(array))), np.flatnonzero(array))
+@given(st.lists(st.booleans(), min_size=1, max_size=20), st.integers(1, 3), st.data())
+def test_key_sets(period: list[bool], repeats: int, data: st.DataObject) -> None:
+    holds = (period * repeats)[: len(period) * repeats - data.draw(st.integers(0, 2))]
+    keys = KeySet(len(holds), np.array(period[: len(holds)]))
     low = data.draw(st.integers(0, len(holds) + 2))
     high = data.draw(st.integers(0, len(holds)))
     first, stop = keys.shrink(np.array([low]), np.array([high]))
@@ -93,6 +93,8 @@ def test_key_sets(holds: list[bool], data: st.DataObject) -> None:
         assert (first[0], stop[0]) == (inside[0], inside[-1] + 1)
     else:
         assert stop[0] <= first[0]
+    assert keys.below(np.array([high]))[0] == sum(holds[:high])
+    assert keys.solid(np.array([low]), np.array([high])) == all(holds[low:high])
     size = data.draw(st.integers(1, 6))
     tiles = [any(holds[i : i + size]) for i in range(0, len(holds), size)]
     assert keys.tiles(size).tolist() == tiles

@@ -84,20 +84,22 @@ def keys_of(box: Box | Everything, row: int, attended: np.ndarray) -> tuple[list
         return keys, tiles, tiles
     strips = np.unravel_index(row, tuple(a.strips for a in box.q.axes))
     keys, whole, counts, fulls = [], [], [], []
-    for reach, strip in zip(box.reaches, strips, strict=True):
-        places = reach.starts[strip] + np.arange(reach.counts[strip]) * reach.step
-        keys.append(places)
+    for reach, strip, size in zip(box.reaches, strips, box.k_tile, strict=True):
+        again = reach.repeats
+        shifts = [0] if again is None else [i * again.period for i in range(again.times[strip])]
+        once = reach.starts[strip] + np.arange(reach.counts[strip]) * reach.step
         first = reach.full_starts[strip]
-        whole.append(places[first : first + reach.full_counts[strip]])
+        inner = once[first : first + reach.full_counts[strip]]
+        keys.append(np.array([x + shift for shift in shifts for x in once], dtype=int))
+        whole.append(np.array([x + shift for shift in shifts for x in inner], dtype=int))
+        tiles = [once[i : i + size] for i in range(0, len(once), size)]
+        counts.append(len(tiles) * len(shifts))
+        fulls.append(sum(set(t) <= set(inner) for t in tiles) * len(shifts))
     found = []
     for group in (keys, whole):
         cells = np.stack(np.meshgrid(*group, indexing="ij"), -1).reshape(-1, len(group))
         found.append([box.k.start + np.ravel_multi_index(c, box.k.lengths) for c in cells])
     assert attended[:, found[1]].all()
-    for size, places, inner in zip(box.k_tile, keys, whole, strict=True):
-        tiles = [places[i : i + size] for i in range(0, len(places), size)]
-        counts.append(len(tiles))
-        fulls.append(sum(set(t) <= set(inner) for t in tiles))
     return found[0], math.prod(counts), math.prod(fulls)
 
 

@@ -167,12 +167,15 @@ def cca_core(call: Call) -> Floats:
     n, size, window = call.q.shape[2], call.params["group"], call.params["window"]
     for b, h in call.rows():
         q, k, v = call.sequence(b, h)
-        core_keys, core_values = [], []
+        core_keys: list[Floats] = []
+        core_values: list[Floats] = []
         for first in range(0, n - size + 1, size):
             members = range(first, first + size)
             weights = softmax([call.scale * float(q[members[-1]] @ k[j]) for j in members])
-            core_keys.append(weighted(weights, [k[j] for j in members]))
-            core_values.append(weighted(weights, [v[j] for j in members]))
+            for made, x in ((core_keys, k), (core_values, v)):
+                rows = [x[j] for j in members]
+                of = {"last": weighted(weights, rows), "mean": mean(rows), "max": largest(rows)}
+                made.append(of[call.params["core"]])
         for i in range(n):
             old = max(0, math.floor((i + 1 - window) / size))
             keys = [*core_keys[:old], *(k[j] for j in range(old * size, i + 1))]

@@ -1,4 +1,4 @@
-"""Transformer-LS between all tokens: slots of a dynamic projection and a window in one softmax."""
+"""Transformer-LS: slots of a dynamic projection and a window in one softmax."""
 
 import math
 
@@ -18,30 +18,52 @@ def over_heads(x: Floats, gain: Floats, shift: Floats) -> Floats:
     return out
 
 
+def projected(x: Floats, scores: Floats, tokens: list[int]) -> Floats:
+    """``[H, N, D]`` -> ``[H, R, D]``: sums of tokens with a softmax over them of ``[N, H, R]``."""
+    made = np.zeros((x.shape[0], scores.shape[2], x.shape[2]))
+    for h in range(made.shape[0]):
+        for r in range(made.shape[1]):
+            if tokens:
+                weights = softmax([float(scores[j, h, r]) for j in tokens])
+                made[h, r] = weighted(weights, x[h, tokens])
+    return made
+
+
 def long_short(call: Call) -> Floats:
+    """Section 3.2 between all tokens, section 3.4 where causal: slots of every chunk of its own."""
     out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
-    size, pad = call.params["window"], call.inputs.get("pad")
+    pad, n, causal = call.inputs.get("pad"), call.q.shape[2], call.params["causal"]
     long = call.inputs["long_gain"], call.inputs["long_shift"]
     short = call.inputs["short_gain"], call.inputs["short_shift"]
-    n, reach = call.q.shape[2], max(size // 2, 1)
+    run = call.params["chunk"] if causal else n
     for b in range(len(call.q)):
-        keys, values = over_heads(call.k[b], *long), over_heads(call.v[b], *long)
+        normed = [over_heads(x[b], *long) for x in (call.k, call.v)]
         real = [j for j in range(n) if pad is None or not pad[b, j]]
-        sums = []
-        for x in (keys, values):
-            made = np.zeros((len(x), call.params["slots"], x.shape[2]))
-            for h in range(len(x)):
-                for r in range(made.shape[1]):
-                    weights = softmax([float(call.inputs["scores"][b, j, h, r]) for j in real])
-                    made[h, r] = weighted(weights, x[h, real])
-            sums.append(over_heads(made, *short))
+        chunks = []
+        for first in range(0, n, run):
+            inside = [j for j in real if first <= j < first + run]
+            made = (call.k[b], call.v[b]) if causal else normed  # causal: as they are projected
+            sums = [projected(x, call.inputs["scores"][b], inside) for x in made]
+            chunks.append([over_heads(x, *short) for x in sums])
         for h in range(call.q.shape[1]):
             for i in real:
-                first = i // size * size
-                seen = [j for j in real if first - reach <= j < first + size + reach]
-                pairs = [[*s[h], *x[h, seen]] for s, x in zip(sums, (keys, values), strict=True)]
+                past = chunks[: i // run] if causal else chunks
+                seen = window(i, n, call.params["window"], causal)
+                seen = [j for j in seen if j in real]
+                pairs = [
+                    [*(slot for chunk in past for slot in chunk[side][h]), *normed[side][h, seen]]
+                    for side in (0, 1)
+                ]
                 out[b, h, i] = attended(call.q[b, h, i], *pairs, call.scale)
     return out
+
+
+def window(i: int, n: int, size: int, causal: bool) -> list[int]:
+    """The last tokens; or those of the query's block and half a block on either side."""
+    if causal:
+        return list(range(max(0, i - size + 1), i + 1))
+    first, reach = i // size * size, max(size // 2, 1)
+    return list(range(max(0, first - reach), min(n, first + size + reach)))
 
 
 ORACLES: dict[str, Oracle] = {"long_short": long_short}

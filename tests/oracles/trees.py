@@ -54,11 +54,12 @@ class Scores:
             self.spread(a, mass * math.exp(self.inside(a) - total), out)
 
 
-def tree_of(ids: npt.NDArray[np.integer]) -> list[Node]:
-    """Outer groups of groups of tokens, from the group of each token and that group's."""
+def tree_of(parents: npt.NDArray[np.integer], tokens: int) -> list[Node]:
+    """Outer groups of groups of tokens, from the group of each token and the outer of each group."""
     nested: dict[int, dict[int, list[Node]]] = {}
-    for i, (group, outer) in enumerate(ids):
-        nested.setdefault(int(outer), {}).setdefault(int(group), []).append(i)
+    for i in range(tokens):
+        group = int(parents[i])
+        nested.setdefault(int(parents[tokens + group]), {}).setdefault(group, []).append(i)
     return [list(groups.values()) for groups in nested.values()]
 
 
@@ -67,7 +68,7 @@ def hsa_tree(call: Call) -> Floats:
     for b, h in call.rows():
         q, k, v = call.sequence(b, h)
         weights = np.zeros((len(q), len(k)))
-        Scores(q, k, call.scale).spread(tree_of(call.inputs["tree"][b]), 1.0, weights)
+        Scores(q, k, call.scale).spread(tree_of(call.inputs["tree"][b], len(q)), 1.0, weights)
         out[b, h] = weights @ v
     return out
 

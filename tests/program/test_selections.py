@@ -51,6 +51,20 @@ def test_a_set_of_queries_alone_while_decoding() -> None:
         assert [bool(x.any()) for x in out[0, 0]] == [True, False, False, True]
 
 
+def test_one_tensor_of_any_width() -> None:
+    """What is chosen of one tensor alone need not be as wide as queries and keys."""
+    p = parse(
+        "    over n\n    narrow = slice(k, 0, 1)\n    first = total(narrow)\n"
+        "    select r[head, n] from narrow where true\n        score k.first\n        top 2\n"
+        "    attend where r[head, k.n] empty zero\n"
+    )
+    q, k, v = (x.detach() for x in qkv(7, 7))
+    found = p.compile("reference").select(q, k, v)["r"]
+    for b, h in itertools.product(range(2), range(4)):
+        best = ranked({j: float(k[b, h // 2, j, 0]) for j in range(7)})[:2]
+        assert found[b, h].nonzero()[:, 0].tolist() == sorted(best)
+
+
 def test_per_chooses_among_what_it_does_not_name() -> None:
     p = parse(
         "    over n\n    input g: float[batch, head, n]\n    select r[head, n] from k where true\n"

@@ -13,7 +13,7 @@ import torch
 
 import attnlang
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import InputDecl
+from attnlang.compiler.ir.pattern import InputDecl, Normaliser
 from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
 from tests.backends.calls import AttentionCall
@@ -152,8 +152,11 @@ def doubled(
 def results(
     case: Case, op: Any, leaves: tuple[Tensor, ...], inputs: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Output, lse and the gradients of a loss that weighs every entry differently."""
-    out, lse = op(*leaves, case.sizes, return_lse=True, q_offset=case.q_offset, **inputs)
+    """Output, lse if there is one, and the gradients of a loss that weighs every entry
+    differently."""
+    softmax = all(g.attend.normaliser is Normaliser.SOFTMAX for g in op.pattern.ir.groups)
+    found = op(*leaves, case.sizes, return_lse=softmax, q_offset=case.q_offset, **inputs)
+    out, lse = found if softmax else (found, None)
     weights = torch.linspace(-1, 1, max(out.numel(), 1))[: out.numel()].view_as(out).to(out.dtype)
     floats = {n: x for n, x in inputs.items() if x.is_floating_point()}
     wanted = dict(zip("qkv", leaves, strict=True)) | floats
@@ -162,7 +165,7 @@ def results(
         f"d{name}": torch.zeros_like(x) if g is None else g
         for (name, x), g in zip(wanted.items(), grads, strict=True)
     }
-    return {"out": out, "lse": lse, **slopes}
+    return {"out": out, **({} if lse is None else {"lse": lse}), **slopes}
 
 
 def largest(found: Mapping[str, Tensor]) -> float:

@@ -117,8 +117,17 @@ CASES: list[Case] = [
         for n, size in ((12, 4), (11, 4), (3, 5), (4, 1))
     ),
     *(
-        Case("cca_core", {"n": n}, {"group": g, "window": w}, 4)
-        for n, g, w in ((17, 3, 4), (16, 4, 4), (16, 4, 1), (9, 2, 20), (7, 1, 3), (3, 4, 1))
+        Case("cca_core", {"n": n}, {"group": g, "window": w, "core": core}, 4)
+        for n, g, w, core in (
+            (17, 3, 4, "last"),
+            (16, 4, 4, "last"),
+            (16, 4, 1, "last"),
+            (9, 2, 20, "last"),
+            (7, 1, 3, "last"),
+            (3, 4, 1, "last"),
+            (17, 3, 4, "mean"),
+            (16, 4, 1, "max"),
+        )
     ),
     *(Case("ista", {"n": n}, learned={"M": (2, n, n), "alpha": (2,)}) for n in (1, 9)),
     *(
@@ -158,12 +167,19 @@ CASES: list[Case] = [
         for pad in ({}, {"pad": [[False] * 5 + [True], [True] * 6]})
     ),
     *(
-        Case("hsa_tree", {"n": n}, {}, 4, inputs={"tree": [list(zip(a, b, strict=True))] * 2})
-        for n, a, b in (
-            (9, (0, 0, 0, 1, 1, 2, 2, 2, 2), (0, 0, 0, 0, 0, 1, 1, 1, 1)),
-            (8, (0, 1, 0, 2, 3, 3, 1, 2), (5, 5, 5, 5, 7, 7, 5, 5)),
-            (4, (0,) * 4, (0,) * 4),
-            (4, (0, 1, 2, 3), (0, 1, 2, 3)),
+        Case(
+            "hsa_tree",
+            {"n": len(a)},
+            {"groups": len(b), "outers": outers},
+            4,
+            inputs={"tree": [[*a, *b], [*a[::-1], *b]]},
+        )
+        for a, b, outers in (
+            ((0, 0, 0, 1, 1, 2, 2, 2, 2), (0, 0, 1), 2),
+            ((0, 1, 0, 2, 3, 3, 1, 2), (2, 2, 2, 0), 3),
+            ((0,) * 4, (0,), 1),
+            ((0, 1, 2, 3), (0, 1, 2, 3), 4),
+            ((3, 3, 1, 1, 1, 4), (0, 0, 1, 2, 0), 4),
         )
     ),
     *(
@@ -265,14 +281,22 @@ CASES: list[Case] = [
         Case(
             "long_short",
             {"n": n},
-            {"slots": r, "window": w},
+            {"slots": r, "window": w, "causal": causal, "chunk": chunk},
             2,
             2,
             widths=(3, 3),
             inputs=pad,
             learned={"scores": (2, n, 2, r), **dict.fromkeys(DUAL, (6,))},
         )
-        for n, r, w in ((11, 2, 3), (8, 3, 4), (5, 1, 1))
+        for n, r, w, causal, chunk in (
+            (11, 2, 3, False, 4),
+            (8, 3, 4, False, 4),
+            (5, 1, 1, False, 4),
+            (11, 2, 3, True, 4),
+            (12, 1, 6, True, 3),
+            (4, 2, 1, True, 9),
+            (5, 1, 9, True, 1),
+        )
         for pad in ({}, {"pad": [[i > n - 3 for i in range(n)], [i == 1 for i in range(n)]]})
     ),
 ]

@@ -95,6 +95,29 @@ def lightning(q: Floats, k: Floats, v: Floats, _: Arrays, p: dict[str, Any]) -> 
     return r.constant(Sums(q, k, v), slopes)
 
 
+def transnormer(q: Floats, k: Floats, v: Floats, x: Arrays, p: dict[str, Any]) -> Sums:
+    q, k = r.silu(q), r.silu(k)
+    if p.get("positions") != "none":
+        angle = np.arange(q.shape[2])[:, None] * x["theta"][:, None]
+        q, k = (np.concatenate([y * np.cos(angle), y * np.sin(angle)], -1) for y in (q, k))
+    slopes = r.lightning_slopes("paper", HEADS, p["layer"], p["layers"])
+    return r.constant(Sums(q, k, v), slopes)
+
+
+def transnormer_pairs(q: Floats, k: Floats, x: Arrays, p: dict[str, Any]) -> Floats:
+    """sum_c q_c k_c cos(theta_c (s - t)) exp(-g (s - t)), feature by feature."""
+    away = np.arange(q.shape[2])[:, None] - np.arange(q.shape[2])
+    turns = np.cos(x["theta"][:, None, None] * away[..., None]) if "theta" in x else 1.0
+    products = (r.silu(q)[:, :, :, None] * r.silu(k)[:, :, None] * turns).sum(-1)
+    slopes = np.array(r.lightning_slopes("paper", HEADS, p["layer"], p["layers"]))
+    return np.asarray(products * np.exp(-slopes[:, None, None] * np.maximum(away, 0)))
+
+
+def normed_over_heads(out: Floats, _: Arrays) -> Floats:
+    """Divided by the root mean square of a token's features of all heads."""
+    return np.asarray(out / np.sqrt((out**2).mean((1, 3), keepdims=True) + 1e-6))
+
+
 def retention(q: Floats, k: Floats, v: Floats, _: Arrays, p: dict[str, Any]) -> Sums:
     if p.get("positions") != "none":
         q, k = (r.rotary(x, p.get("base", 10000.0)) for x in (q, k))
@@ -124,8 +147,9 @@ def delta(q: Floats, k: Floats, v: Floats, x: Arrays, p: dict[str, Any]) -> Sums
     return Sums(q / math.sqrt(WIDTH), k, v, a, by_token(x["beta"]))
 
 
-def pavlov(q: Floats, k: Floats, v: Floats, _: Arrays, p: dict[str, Any]) -> Sums:
-    return Sums(q, k, v, causal=p.get("causal", True))
+def pavlov(q: Floats, k: Floats, v: Floats, x: Arrays, p: dict[str, Any]) -> Sums:
+    beta = by_token(x["beta"]) if "beta" in x else None
+    return Sums(q, k, v, beta=beta, causal=p.get("causal", True))
 
 
 def based(q: Floats, k: Floats, v: Floats, _: Arrays, p: dict[str, Any]) -> Sums:
@@ -172,6 +196,17 @@ CASES = (
         for c, at in (("repo", 0), ("repo", 5), ("paper", 2), ("paper", 5), ("fla", 0), ("fla", 3))
         for more in ({}, {"activation": "none"})[: 1 + (at == 0)]
     ),
+    *(
+        Case(
+            "transnormer_gla",
+            transnormer,
+            {"layer": layer, "layers": 3, "positions": positions},
+            {"theta": ("H", "K")} if positions == "rotary" else {},
+            normed_over_heads,
+            transnormer_pairs,
+        )
+        for layer, positions in ((0, "rotary"), (1, "none"), (2, "none"))
+    ),
     Case("retention", retention),
     Case("retention", retention, {"positions": "none"}),
     Case("simple_gla", gla, inputs={"a": A}),
@@ -185,6 +220,7 @@ CASES = (
     Case("based_taylor", based, {"feature_dim": WIDTH}, pairs=based_pairs),
     Case("pavlov_linear", pavlov),
     Case("pavlov_linear", pavlov, {"causal": False}),
+    Case("pavlov_linear", pavlov, {"rule": "delta"}, {"beta": BETA}),
     Case(
         "dsf_normalized",
         pavlov,

@@ -33,7 +33,7 @@ def close(found: Tensor, expected: Any, tolerance: float = 1e-10) -> None:
 def tokens(x: dict[str, Tensor], start: int, stop: int, n: int) -> dict[str, Tensor]:
     """Inputs of some tokens; tables stay whole."""
     return {
-        k: t[:, start:stop] if k not in ("w", "query") and t.shape[1] == n else t
+        k: t[:, start:stop] if k not in ("w", "query", "theta") and t.shape[1] == n else t
         for k, t in x.items()
     }
 
@@ -48,8 +48,8 @@ def test_oracles_agree(case: Case) -> None:
         np.testing.assert_allclose(r.parallel(sums, doc), expected, rtol=1e-9, atol=1e-9)
         if case.pairs is not None:
             q, k = (x.numpy().repeat(HEADS // x.shape[1], axis=1) for x in qkv[:2])
-            weights = case.pairs(q, k, {}, case.params)
-            found = r.weighed(weights, sums.v, doc, causal=case.causal, divide=True)
+            weights = case.pairs(q, k, {n: x.numpy() for n, x in inputs.items()}, case.params)
+            found = r.weighed(weights, sums.v, doc, causal=case.causal, divide=sums.divide)
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 

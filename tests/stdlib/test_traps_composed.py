@@ -199,33 +199,47 @@ def test_a_pointer_network_gives_its_distribution() -> None:
 # -- hierarchical self-attention ------------------------------------------------------------------
 
 
-def tree(*pairs: tuple[int, int]) -> Tensor:
-    return torch.tensor([pairs])
+def tree(*parents: int) -> Tensor:
+    """The group of each token, then the outer group of each group."""
+    return torch.tensor([parents])
+
+
+def hsa(groups: int, outers: int, backend: str = "reference") -> attnlang.Op:
+    return load("stdlib:hsa_tree", groups=groups, outers=outers).compile(backend)
 
 
 def test_a_flat_tree_is_plain_attention() -> None:
     q, k, v = qkv(5)
-    op, plain = load("stdlib:hsa_tree").compile(), attnlang.compile("stdlib:full")(q, k, v)
-    torch.testing.assert_close(op(q, k, v, tree=tree(*[(0, 0)] * 5)), plain)
-    torch.testing.assert_close(op(q, k, v, tree=tree(*[(i, 0) for i in range(5)])), plain)
-    torch.testing.assert_close(op(q, k, v, tree=tree(*[(i, i) for i in range(5)])), plain)
+    plain = attnlang.compile("stdlib:full")(q, k, v)
+    torch.testing.assert_close(hsa(1, 1)(q, k, v, tree=tree(*[0] * 5, 0)), plain)
+    torch.testing.assert_close(hsa(5, 1)(q, k, v, tree=tree(*range(5), *[0] * 5)), plain)
+    torch.testing.assert_close(hsa(5, 5)(q, k, v, tree=tree(*range(5), *range(5))), plain)
 
 
 def test_a_group_counts_as_often_as_it_has_tokens() -> None:
     """With equal scores everywhere every token has the same weight, whatever the tree."""
     q, k, v = qkv(6)
-    out = load("stdlib:hsa_tree").compile()(
-        q, torch.zeros_like(k), v, tree=tree((0, 0), (0, 0), (0, 0), (1, 0), (2, 1), (2, 1))
-    )
+    out = hsa(4, 2)(q, torch.zeros_like(k), v, tree=tree(0, 0, 0, 1, 2, 2, 0, 0, 1, 0))
     torch.testing.assert_close(out, v.mean(2, keepdim=True).expand_as(out))
 
 
 def test_tokens_of_siblings_have_equal_weights() -> None:
     q, k, _ = qkv(6, 1)
     v = torch.eye(6, dtype=torch.float64)[None, None]
-    ids = tree((0, 0), (0, 0), (1, 0), (1, 0), (2, 1), (2, 1))
-    weights = load("stdlib:hsa_tree").compile()(q, k, v, tree=ids)[0, 0]
+    weights = hsa(3, 2)(q, k, v, tree=tree(0, 0, 1, 1, 2, 2, 0, 0, 1))[0, 0]
     torch.testing.assert_close(weights.sum(1), torch.ones(6).double())
     for block in (weights[:2, 2:4], weights[:4, 4:], weights[4:, :4]):
         torch.testing.assert_close(block, block[:1, :1].expand_as(block))
     assert not torch.allclose(weights[:2, :2], weights[:1, :1].expand(2, 2))
+
+
+def test_siblings_meet_once() -> None:
+    """Groups ask groups, not tokens: the work beside tokens' own groups is that of the tree."""
+    pattern = load("stdlib:hsa_tree", groups=64, outers=8)
+    ids = torch.cat([torch.arange(4096) // 64, torch.arange(64) // 8])[None]
+    pairs = {n: pattern.steps[n].plan({"n": 4096}, 1, tree=ids).pairs for n in ("inside", "near")}
+    assert pairs == {"inside": 4096 * 64, "near": 4096}
+    found = pattern.explain({"n": 4096}, heads=1, tree=ids).to_dict()
+    beside = next(s for s in found["steps"] if s["name"] == "beside")
+    assert beside["report"]["pairs"]["at_most"] <= 64 * 64
+    assert found["forward"] < found["dense_forward"] / 10

@@ -171,3 +171,32 @@ def test_slots_stand_in_one_softmax_with_the_window() -> None:
     unit = (torch.eye(6).double() - 1 / 6) / (5 / 36 + 1e-5) ** 0.5
     torch.testing.assert_close(out[0], unit[:3].sum(0) / 4, atol=1e-4, rtol=0)
     torch.testing.assert_close(out[2], unit[1:5].sum(0) / 5, atol=1e-4, rtol=0)
+
+
+def causal_slots(**params: int) -> tuple[attnlang.Op, dict[str, Tensor]]:
+    given = {n: torch.rand(8).double() for n in ("long_gain", "short_gain")}
+    given |= {n: torch.rand(8).double() for n in ("long_shift", "short_shift")}
+    scores = torch.randn(1, 13, 2, params["slots"]).double()
+    op = load("stdlib:long_short", causal=True, **params).compile()
+    return op, {"scores": scores, **given}
+
+
+def test_slots_of_a_chunk_are_seen_once_it_is_over() -> None:
+    """By queries of later chunks alone: a token is seen in its slot and in the window both."""
+    op, given = causal_slots(slots=2, window=2, chunk=4)
+    inputs = qkv(13)
+    for which, place, seen in ((1, 5, [5, 6]), (2, 5, [5, 6]), (1, 7, [7]), (2, 7, [7])):
+        moved = [x.clone() for x in inputs]
+        moved[which][:, :, place, 0] += 1.0
+        apart = (op(*inputs, **given) - op(*moved, **given)).abs().amax((0, 1, 3)) > 1e-9
+        assert apart.nonzero().flatten().tolist() == [*seen, *range(8, 13)]
+
+
+def test_slots_of_chunks_go_on_from_the_keys_of_the_past() -> None:
+    """Decoding: the last queries alone see what they saw among all."""
+    op, given = causal_slots(slots=1, window=3, chunk=4)
+    q, k, v = qkv(13)
+    whole = op(q, k, v, **given)
+    for last in (1, 6):
+        found = op(q[:, :, -last:], k, v, q_offset=13 - last, **given)
+        torch.testing.assert_close(found, whole[:, :, -last:])

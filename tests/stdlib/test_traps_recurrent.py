@@ -56,6 +56,29 @@ def test_only_fla_divides_scores() -> None:
     torch.testing.assert_close(paper[:, 0], 2 * fla[:, 0])
 
 
+def test_the_last_transnormer_layer_forgets_nothing() -> None:
+    """Layers count from 0: with one layer it is the last, and rate 8 h / H * (1 - 1 / 1) is none."""
+    q, k, v = torch.randn(3, 1, 4, 40, 4, dtype=torch.float64)
+    for layer, forgets in ((0, [False, True, True, True]), (1, [False] * 4)):
+        op = attnlang.load(
+            "stdlib:transnormer_gla", positions="none", layers=2, layer=layer
+        ).compile()
+        for head in range(4):  # nor does head 0 of any layer
+            moved = v.clone()
+            moved[:, head, 0] += 1.0
+            apart = (op(q, k, v) - op(q, k, moved))[:, :, -1].abs().max()
+            assert bool(apart < 1e-12) is forgets[head]
+
+
+def test_transnormer_sees_angles_between_tokens_alone() -> None:
+    """Turned by a place of their own, queries and keys meet at the difference: a long way back."""
+    q, k, v = torch.randn(3, 1, 2, 9, 4, dtype=torch.float64)
+    theta = torch.randn(2, 4).double()
+    op = attnlang.load("stdlib:transnormer_gla", layers=1).compile()
+    late = [torch.cat([torch.zeros(1, 2, 50, 4).double(), x], 2) for x in (q, k, v)]
+    torch.testing.assert_close(op(q, k, v, theta=theta), op(*late, theta=theta)[:, :, 50:])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_retention_of_many_heads_still_forgets(dtype: torch.dtype) -> None:
     """1 - 2^(-5 - h) is 1 in half precision from the fifth head on."""
@@ -154,8 +177,38 @@ def test_no_query_of_a_token_matters() -> None:
 
 def test_cosines_reach_the_length_that_is_said() -> None:
     q = torch.rand(1, 1, 6, 4)
-    with pytest.raises(PatternError, match="length == 0 or length >= len"):
+    with pytest.raises(PatternError, match="length == 0 or length >= max"):
         attnlang.load("stdlib:cosformer", length=5).compile()(q, q, q)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("n", "m"), [(5, 9), (9, 5)])
+def test_cosines_of_another_sequence(backend: str, n: int, m: int) -> None:
+    """Places are counted in the longer of the two."""
+    q, k, v = (torch.rand(1, 2, x, 4, dtype=torch.float64) for x in (n, m, m))
+    away = torch.arange(n)[:, None] - torch.arange(m)
+    weights = (q @ k.mT) * torch.cos(math.pi / 2 * away / max(n, m))
+    op = attnlang.load("stdlib:cosformer", causal=False).compile(backend)
+    torch.testing.assert_close(op(q, k, v), weights / weights.sum(-1, keepdim=True) @ v)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("n", "m"), [(5, 9), (9, 4), (1, 6), (7, 1)])
+def test_random_features_of_another_sequence(backend: str, n: int, m: int) -> None:
+    """Every query sees all keys: the sums are the keys' alone. A state has no place in it."""
+    q, k, v = (torch.randn(2, 2, x, 4, dtype=torch.float64) for x in (n, m, m))
+    w = torch.randn(2, 6, 4, dtype=torch.float64)
+    op = attnlang.load("stdlib:performer", features=6).compile(backend)
+    phi = [torch.exp(x @ w.mT / 2**0.5 - x.square().sum(-1, keepdim=True) / 4) for x in (q, k)]
+    weights = phi[0] @ phi[1].mT
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    out = op(*leaves, w=w)
+    wanted = weights / weights.sum(-1, keepdim=True) @ v.detach()
+    torch.testing.assert_close(out, wanted)
+    slopes = torch.autograd.grad(out.square().sum(), leaves)
+    assert all(bool(x.isfinite().all()) for x in slopes)
+    with pytest.raises(ValueError, match="a query for each key"):
+        op(*leaves, w=w, doc=(torch.zeros(2, n).long(), torch.zeros(2, m).long()))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -61,13 +61,15 @@ types = st.one_of(
 parameters = st.lists(
     st.builds(t.Parameter, names, types, st.none() | expressions), max_size=4
 ).map(tuple)
+whens = st.none() | expressions
 options = st.one_of(
     st.builds(
         t.Option,
         st.sampled_from(["score", "softcap", "scale", "sink", "decay", "delta"]),
         expressions,
+        when=whens,
     ),
-    st.builds(t.Rule, st.sampled_from(["empty", "normalise"]), names),
+    st.builds(t.Rule, st.sampled_from(["empty", "normalise"]), names, whens),
 )
 choices = st.one_of(
     st.builds(t.Option, st.sampled_from(["score", "scale", "above", "force"]), expressions),
@@ -76,9 +78,15 @@ choices = st.one_of(
         st.sampled_from(["top", "mass"]),
         expressions,
         st.lists(names, max_size=2).map(tuple),
+        whens,
     ),
-    st.builds(t.Rule, st.sampled_from(["normalise", "share", "ties", "search"]), names),
-    st.builds(t.Gather, names, st.none() | expressions, expressions, st.booleans()),
+    st.builds(
+        t.Rule,
+        st.sampled_from(["normalise", "share", "ties", "search", "weigh", "gradient"]),
+        names,
+        whens,
+    ),
+    st.builds(t.Gather, names, st.none() | expressions, expressions, st.booleans(), whens),
 )
 # The word `where` ends the tensors that an `attend` names: none of them begins with it.
 sources = st.lists(

@@ -273,12 +273,10 @@ def test_what_is_refused() -> None:
 
 COMPILE = """
 import json, sys, torch
-from attnlang.backends.linear.triton.ahead import compile_kernels
+from attnlang.backends.linear.triton.ahead import Class, compile_kernels
 from attnlang.backends.triton.target import target
 width, by_channel, delta = json.loads(sys.argv[1])
-made = compile_kernels(
-    target("cuda:90"), width, width, torch.bfloat16, by_channel=by_channel, delta=delta
-)
+made = compile_kernels(target("cuda:90"), Class(width, width, torch.bfloat16, by_channel, delta))
 print(json.dumps([[x.kernel, x.spills] for x in made]))
 """
 

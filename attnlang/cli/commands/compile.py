@@ -27,7 +27,7 @@ from attnlang.cli.options import (
 )
 from attnlang.cli.parser import Parser
 from attnlang.cli.progress import working
-from attnlang.cli.sizing import demand_sizes, sized_by
+from attnlang.cli.sizing import USUAL, demand_sizes, filled_in, sized_by
 from attnlang.cli.standalone import standalone
 from attnlang.cli.target import open_target
 from attnlang.cli.tensors import lengths_of, on_grid, read_tensors
@@ -44,14 +44,14 @@ from attnlang.stdlib_info import input_type
 SCHEMA = "attnlang.manifest/1"
 PROGRAM = "attnlang.manifest.program/1"
 DESCRIPTION = """Writes pattern.attn (canonical, with every function it needs), manifest.json and
-plan.npz; with --target also
-the generated Triton modules and their machine code. The directory appears whole or not at all.
+plan.npz; with --target also the generated Triton modules and their machine code, for which
+lengths need not be said: kernels take any. The directory appears whole or not at all.
 Of a program every softmax attention has a plan and kernels; the rest is tensor operations."""
 EXAMPLES = (
     "attnlang compile stdlib:sliding_window --size n=131072 --heads 32 --out build/window",
     "attnlang compile my.attn --size y=64 --size x=64 --set window=7 --verify --out build/my",
     "attnlang compile stdlib:causal --size n=4096 --backend blocked --force --out build/causal",
-    "attnlang compile stdlib:alibi --size n=8192 --target cuda:90 --dtype fp16 --out build/alibi",
+    "attnlang compile stdlib:alibi --target cuda:90 --dtype fp16 --out build/alibi",
 )
 AUTO = "auto"
 TOLERANCE = 1e-4
@@ -90,6 +90,9 @@ def run(args: Namespace, console: Console) -> int:
     backend = _backend(pattern, args.backend)
     tensors = read_tensors(inputs_of(args), pattern.ir)
     sizes = {**lengths_of(tensors, pattern.ir), **sizes_of(args)}
+    if args.machines:  # kernels take lengths as arguments
+        heads = {"kv_heads": args.kv_heads, "head_dim": args.head_dim}
+        sizes = filled_in((pattern.ir,), sizes, args.heads, USUAL, **heads)
     demand_sizes(pattern.ir, sizes)
     given = on_grid(tensors, sizes, pattern.ir)
     program = sized_by(pattern.ir, sizes).program is not None
@@ -226,10 +229,10 @@ def _finite(error: float) -> float | None:
 
 
 def _summary(out: Path, manifest: Mapping[str, Any]) -> str:
-    lines = [
-        f"wrote {out}: {manifest['pattern']} for the {manifest['backend']} backend, "
-        f"{scaled(sum(f.stat().st_size for f in out.iterdir()), 'B')}",
-    ]
+    at = ", ".join(f"{axis}={length}" for axis, length in manifest["sizes"].items())
+    runs = "for GPUs" if manifest["kernels"] else f"for the {manifest['backend']} backend"
+    size = scaled(sum(f.stat().st_size for f in out.iterdir()), "B")
+    lines = [f"wrote {out}: {manifest['pattern']} {runs}, planned at {at}, {size}"]
     if "steps" in manifest:
         lines += [f"  {line}" for line in described_steps(manifest["steps"])]
     else:

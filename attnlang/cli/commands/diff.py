@@ -22,7 +22,7 @@ from attnlang.cli.options import (
 )
 from attnlang.cli.parser import Parser
 from attnlang.cli.shortening import long_parameters
-from attnlang.cli.sizing import heads_for, to_compare
+from attnlang.cli.sizing import MODERATE, filled_in, heads_for
 from attnlang.cli.target import open_target
 from attnlang.cli.tensors import (
     batch_of,
@@ -83,10 +83,11 @@ def run(args: Namespace, console: Console) -> int:
             demand_inputs(pattern.ir, given)
     lengths = {**lengths_of(tensors[0], a.ir), **lengths_of(tensors[1], b.ir)}
     heads = max(heads_for(a.ir, args.heads), heads_for(b.ir, args.heads))
-    sizes = to_compare(
+    sizes = filled_in(
         (a.ir, b.ir),
         {**lengths, **sizes_of(args)},
         heads,
+        MODERATE,
         kv_heads=args.kv_heads,
         head_dim=args.head_dim,
     )

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from attnlang.backends.linear.triton.launch import KERNELS, Launch, Sequence, decay_sums
-from attnlang.backends.triton.ahead import cuda_resources, hip_resources
+from attnlang.backends.linear.triton.launch import (
+    CHOICES,
+    EXACTLY,
+    FIRST,
+    KERNELS,
+    Choice,
+    Launch,
+    Sequence,
+    decay_sums,
+)
+from attnlang.backends.triton.ahead import built
 from attnlang.backends.triton.target import Target
 
 Tensor = torch.Tensor
@@ -23,50 +31,86 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Class:
+    """Which kernels a linear attention runs, and with what constants.
+
+    width, value_width: channels of keys and values as kernels meet them: features of a polynomial,
+    a column of ones beside the values. by_channel: has every channel a decay? delta: is it the
+    delta rule's?
+    """
+
+    width: int
+    value_width: int
+    dtype: torch.dtype
+    by_channel: bool
+    delta: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
-    """shared: bytes. registers: of a thread. spills: loads and stores of spilled ones."""
+    """shared: bytes. registers: of a thread. spills: loads and stores of spilled ones.
+    tensor_cores: are matrix instructions in it? constants: those it was compiled with.
+    dropped: choices that do not fit one of the kernel's launches, and why."""
 
     kernel: str
+    choice: Choice
+    constants: Mapping[str, Any]
     shared: int
     registers: int
     spills: int
+    tensor_cores: bool
+    dropped: tuple[tuple[Choice, str], ...]
+    text: str
+    binary: bytes
 
 
-def compile_kernels(
-    target: Target, width: int, value_width: int, dtype: torch.dtype, *, by_channel: bool,
-    delta: bool,
-) -> list[Compiled]:  # fmt: skip
-    """Every kernel of one class of decays, forwards and backwards, for heads of these widths.
+def compile_kernels(target: Target, of: Class) -> list[Compiled]:
+    """Every kernel of one class, forwards and backwards, each launch of it with the first choice
+    that fits all its launches; where all spill, with the one that spills least.
 
     Needs a process in which Triton does not interpret. Raises RuntimeError when one does not fit.
     """
-    found = [
-        _compile(launch, target)
-        for launch in launches(width, value_width, dtype, by_channel, delta)
-    ]
-    for one in found:
-        if one.shared > target.shared:
-            raise RuntimeError(f"{one.kernel} needs {one.shared} bytes of shared memory")
-    return found
+    names = dict.fromkeys(x.kernel for x in launches(of, FIRST, target.backend))
+    return [x for name in names for x in _first_that_fits(name, target, of)]
 
 
-def launches(
-    width: int, value_width: int, dtype: torch.dtype, by_channel: bool, delta: bool
-) -> Iterator[Launch]:
+def _first_that_fits(name: str, target: Target, of: Class) -> list[Compiled]:
+    dropped: list[tuple[Choice, str]] = []
+    spilled: list[list[Compiled]] = []
+    for choice in CHOICES[name]:
+        given = launches(of, FIRST | {name: choice}, target.backend)
+        made = [_compile(x, target, choice) for x in given if x.kernel == name]
+        shared, spills = max(x.shared for x in made), max(x.spills for x in made)
+        if shared > target.shared:
+            dropped.append((choice, f"{shared} bytes of shared memory of {target.shared}"))
+        elif spills:
+            dropped.append((choice, f"{spills} registers spilled"))
+            spilled.append(made)
+        else:
+            return [replace(x, dropped=tuple(dropped)) for x in made]
+    if not spilled:
+        raise RuntimeError(f"{name} does not fit {target.name}: {dropped[0][1]}")
+    best = min(spilled, key=lambda found: sum(x.spills for x in found))
+    others = tuple((c, why) for c, why in dropped if c != best[0].choice)
+    return [replace(x, dropped=others) for x in best]
+
+
+def launches(of: Class, choices: Mapping[str, Choice], backend: str) -> Iterator[Launch]:
     """Those of a forward and a backward pass, on tensors without memory."""
 
-    def room(columns: int, of: torch.dtype = torch.float32) -> Tensor:
-        return torch.empty(1, 1, 4096, columns, dtype=of, device="meta")
+    def room(columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(1, 1, 4096, columns, dtype=dtype, device="meta")
 
-    q, k, v = (room(n, dtype) for n in (width, width, value_width))
-    sums, accumulate = decay_sums(room(width if by_channel else 1))
-    yield accumulate
-    x = Sequence(q, k, v, sums, room(1) if delta else None, 1, 1.0)
+    q, k, v = (room(n, of.dtype) for n in (of.width, of.width, of.value_width))
+    sums, fill = decay_sums(room(of.width if of.by_channel else 1), choices["accumulate"])
+    yield fill
+    beta = room(1) if of.delta else None
+    x = Sequence(q, k, v, sums, beta, 1, 1.0, choices, EXACTLY[backend])
     first, states, values, w = x.states()[:, :, 0], x.states(), x.values(), x.keys()
     pairs = None if x.direct else x.pairs()
     if pairs is not None:
         yield x.weigh(pairs)
-    if delta:
+    if of.delta:
         yield x.solve(x.pairs(), x.pairs(), values, w)
         yield x.delta_scan(values, w, first, states, first, values)
         yield x.delta_scan_back(v, values, w, first, states, first, values)
@@ -75,16 +119,12 @@ def launches(
         yield x.scan(k, v, first, states, first, back=False)
         yield x.scan(q, v, first, states, first, back=True)
         yield x.meet(k, q, v, values, states=states, pairs=pairs, back=True)
-    written = values if delta else v
+    written = values if of.delta else v
     yield x.meet(q, k, written, v, states=states, pairs=pairs)
     yield x.gradients(written, states, states, v, values, (w, w, w))
 
 
-def _compile(launch: Launch, target: Target) -> Compiled:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
+def _compile(launch: Launch, target: Target, choice: Choice) -> Compiled:
     kernel = KERNELS[launch.kernel]
     signature: dict[str, str] = {}
     fixed: dict[str, Any] = {}
@@ -102,11 +142,8 @@ def _compile(launch: Launch, target: Target) -> Compiled:
                 signature[parameter.name] = "i32"
                 if x % 16 == 0:
                     aligned[i,] = [["tt.divisibility", 16]]
-    source = ASTSource(kernel, signature, constexprs=fixed, attrs=aligned)
-    cuda = target.backend == "cuda"
-    machine = GPUTarget(target.backend, int(target.arch) if cuda else target.arch, target.warp)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = triton.compile(source, target=machine, options=launch.options)
-    resources = cuda_resources(made.asm["cubin"]) if cuda else hip_resources(made.asm["amdgcn"])
-    return Compiled(launch.kernel, made.metadata.shared, *resources)
+    made = built(kernel, signature, fixed, aligned, launch.options, target)
+    return Compiled(
+        launch.kernel, choice, fixed, made.shared, made.registers, made.spills, made.tensor_cores,
+        (), made.text, made.binary,
+    )  # fmt: skip

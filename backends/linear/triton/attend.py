@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,42 +10,28 @@ from torch.autograd.function import once_differentiable
 
 from attnlang.backends.linear.form import Tokens, Weights
 from attnlang.backends.linear.polynomial import lifted
-from attnlang.backends.linear.triton.launch import WHOLE, Sequence, decay_sums
-from attnlang.compiler.diagnostics.model import Unsupported
+from attnlang.backends.linear.triton.launch import FIRST, Choice, Sequence, decay_sums
 
 Tensor = torch.Tensor
 
 
 def run(
-    x: Tokens, first: Tensor, scale: float, weights: Weights | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+    x: Tokens, first: Tensor, scale: float, weights: Weights | None, dtype: torch.dtype,
+    choices: Mapping[str, Choice] = FIRST,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The output ``[B, H, N, V]`` in ``dtype`` and the final state.
 
     A polynomial of the score is run as the product of its features.
-    Raises Unsupported for what there are no kernels for, and for tensors that they cannot read.
+    What there are no kernels for is told by `support`.
     """
-    _check(x)
     if weights is not None:
         x, scale = lifted(x, scale, weights), 1.0
     q, k, v = (_multiplied(y) for y in (x.q, x.k, x.v))
     if len({q.dtype, k.dtype, v.dtype}) > 1:
         q, k, v = (y.to(x.dtype) for y in (q, k, v))
-    given = (q, k, v, x.decay, x.beta, first, x.heads, scale, dtype)
+    given = (q, k, v, x.decay, x.beta, first, x.heads, scale, dtype, choices)
     out, final = _Kernels.apply(*given)  # type: ignore[no-untyped-call]
     return out, final
-
-
-def _check(x: Tokens) -> None:
-    on_cpu = x.q.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1"
-    features = {
-        f"the delta rule with more than {WHOLE} channels": x.beta is not None
-        and x.k.shape[3] > WHOLE,
-        "float64 tensors": x.dtype is torch.float64,
-        "tensors on the CPU": on_cpu,
-    }
-    for feature, present in features.items():
-        if present:
-            raise Unsupported(feature, "triton", "backend='blocked'")
 
 
 class _Kernels(torch.autograd.Function):
@@ -54,14 +40,14 @@ class _Kernels(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, a: Tensor, beta: Tensor | None, first: Tensor,
-        heads: int, scale: float, dtype: torch.dtype,
+        heads: int, scale: float, dtype: torch.dtype, choices: Mapping[str, Choice],
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        x = _sequence(q, k, v, a, beta, heads, scale)
+        x = _sequence(q, k, v, a, beta, heads, scale, choices)
         first = first.contiguous()
         made = _Made(x, first)
         out = q.new_empty(q.shape[0], heads, *v.shape[2:], dtype=dtype)
         x.meet(x.q, x.k, made.written, out, states=made.states, pairs=_weights(x), factor=scale)()
-        ctx.options = heads, scale
+        ctx.options = heads, scale, choices
         ctx.save_for_backward(q, k, v, a, beta, first)
         return out, made.final
 
@@ -69,8 +55,8 @@ class _Kernels(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor, d_final: Tensor) -> tuple[Any, ...]:
         q, k, v, a, beta, first = ctx.saved_tensors
-        heads, scale = ctx.options
-        x = _sequence(q, k, v, a, beta, heads, scale)
+        heads, scale, choices = ctx.options
+        x = _sequence(q, k, v, a, beta, heads, scale, choices)
         d_out, d_final = _rows(_multiplied(d_out)), d_final.contiguous()
         made, weights = _Made(x, first), _weights(x)
         ends, d_first, d_v = x.states(), torch.empty_like(first), x.values()
@@ -93,7 +79,7 @@ class _Kernels(torch.autograd.Function):
         x.gradients(made.written, made.states, ends, d_out, d_v, (d_q, d_k, d_a))()
         d_a = d_a if x.by_channel else d_a.sum(-1, keepdim=True)
         found = (_gathered(d, y) for d, y in ((d_q, q), (d_k, k), (d_v, v), (d_a, a)))
-        return *found, d_beta, d_first, None, None, None
+        return *found, d_beta, d_first, None, None, None, None
 
 
 class _Made:
@@ -124,11 +110,12 @@ def _weights(x: Sequence) -> Tensor | None:
 
 
 def _sequence(
-    q: Tensor, k: Tensor, v: Tensor, a: Tensor, beta: Tensor | None, heads: int, scale: float
-) -> Sequence:
-    sums, accumulate = decay_sums(a)
-    accumulate()
-    return Sequence(_rows(q), _rows(k), _rows(v), sums, beta, heads, scale)
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, beta: Tensor | None, heads: int, scale: float,
+    choices: Mapping[str, Choice],
+) -> Sequence:  # fmt: skip
+    sums, fill = decay_sums(a, choices["accumulate"])
+    fill()
+    return Sequence(_rows(q), _rows(k), _rows(v), sums, beta, heads, scale, choices)
 
 
 def _multiplied(x: Tensor) -> Tensor:

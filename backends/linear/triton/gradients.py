@@ -56,7 +56,7 @@ def channel_pairs(
 
 
 @triton.jit
-def plus_pairs(
+def through_pairs(
     d_q, d_k, d_sums, q, k, sums, chunk, sums_token, columns, width, d_pairs,
     CHANNEL: tl.constexpr, PRECISION: tl.constexpr, LEVELS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -136,13 +136,13 @@ def gradients(
     d_as = tl.cumsum(d_until, 0) - d_until + (carry * kept)[None, :]
     d_ks = d_asks + d_writes
     d_pairs = tl.where(tokens[:, None] >= tokens[None, :], d_pairs * scale, 0.0)
-    d_qs, d_ks, d_sums = plus_pairs(
+    d_qs, d_ks, d_sums = through_pairs(
         d_qs, d_ks, d_from, qs, keys, sums, chunk, sums_token, ks, width, d_pairs, CHANNEL,
         PRECISION, LEVELS, CHUNK, BLOCK_K,
     )  # fmt: skip
     if DELTA:
         d_keys = tl.where(tokens[:, None] > tokens[None, :], -d_keys, 0.0)
-        left, d_ks, d_sums = plus_pairs(
+        left, d_ks, d_sums = through_pairs(
             tl.zeros_like(d_ks), d_ks, d_sums, keys, keys, sums, chunk, sums_token, ks, width,
             d_keys, CHANNEL, PRECISION, LEVELS, CHUNK, BLOCK_K,
         )  # fmt: skip

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from attnlang.backends.linear.triton import chunks, gradients, scans, tiles
+from attnlang.backends.linear.triton.chunks import meet, pairs, solve
+from attnlang.backends.linear.triton.gradients import gradients
+from attnlang.backends.linear.triton.scans import delta_scan, delta_scan_back, scan
+from attnlang.backends.linear.triton.tiles import accumulate
 
 Tensor = torch.Tensor
 CHUNK = 64
 """Tokens of a chunk."""
-BLOCKS = {"gradients": 32, "solve": 32, "pairs": 32}
-"""Channels of a tile, where there are fewer than 64: these kernels hold many tiles."""
-WARPS = {"gradients": 8, "solve": 8, "delta_scan": 8, "delta_scan_back": 8}
-"""Warps of a program, where they are more than 4."""
-EXACT = "ieee" if torch.version.hip else "tf32x3"
+EXACTLY = {"cuda": "tf32x3", "hip": "ieee"}
 """How matrix units multiply float32: in three parts, or not at all."""
+EXACT = EXACTLY["hip" if torch.version.hip else "cuda"]
 WHOLE = 256
 """The widest keys that the delta rule's states can be handed on with: one program holds them."""
 KERNELS = {
     x.__name__: x
-    for x in (
-        tiles.accumulate,
-        scans.scan,
-        scans.delta_scan,
-        scans.delta_scan_back,
-        chunks.pairs,
-        chunks.solve,
-        chunks.meet,
-        gradients.gradients,
-    )
+    for x in (accumulate, scan, delta_scan, delta_scan_back, pairs, solve, meet, gradients)
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a kernel is spread over a machine. block: channels of a tile, at most; for the scans of
+    the delta rule of values, those of keys being one tile. warps: of a program."""
+
+    block: int
+    warps: int
+
+
+CHOICES = {
+    "accumulate": (Choice(64, 4), Choice(32, 4)),
+    "scan": (Choice(64, 4), Choice(32, 4), Choice(16, 4)),
+    "delta_scan": (Choice(16, 8), Choice(16, 16)),
+    "delta_scan_back": (Choice(16, 8), Choice(16, 16)),
+    "pairs": (Choice(32, 4), Choice(32, 8), Choice(16, 8)),
+    "solve": (Choice(32, 8), Choice(16, 8), Choice(16, 16)),
+    "meet": (Choice(64, 4), Choice(64, 8), Choice(32, 4), Choice(32, 8)),
+    "gradients": (Choice(32, 8), Choice(16, 8), Choice(16, 16)),
+}
+"""Of every kernel, the likeliest best first: some hold many tiles."""
+FIRST = {name: among[0] for name, among in CHOICES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,7 @@ class Launch:
     kernel: str
     grid: tuple[int, ...]
     given: dict[str, Any]
+    warps: int
 
     def __call__(self) -> None:
         if all(self.grid):
@@ -49,19 +65,20 @@ class Launch:
 
     @property
     def options(self) -> dict[str, int]:
-        return {"num_warps": WARPS.get(self.kernel, 4), "num_stages": 1}
+        return {"num_warps": self.warps, "num_stages": 1}
 
 
-def decay_sums(a: Tensor) -> tuple[Tensor, Launch]:
+def decay_sums(a: Tensor, choice: Choice = FIRST["accumulate"]) -> tuple[Tensor, Launch]:
     """Room for the sums of log-decays ``[B or 1, H or fewer, N, 1 or K]`` chunk by chunk, whole
     chunks of them, and what fills it in."""
     batch, heads, length, width = a.shape
     chunks = -(-length // CHUNK)
     sums = a.new_empty(batch, heads, chunks * CHUNK, width, dtype=torch.float64)
-    block = _block(width, 64) if width > 1 else 1
+    block = _block(width, choice.block) if width > 1 else 1
     given = {"a": a.contiguous(), "sums": sums, "length": length, "width": width, "chunks": chunks}
     given |= {"CHUNK": CHUNK, "BLOCK_K": block}
-    return sums, Launch("accumulate", (chunks, -(-width // block), batch * heads), given)
+    grid = (chunks, -(-width // block), batch * heads)
+    return sums, Launch("accumulate", grid, given, choice.warps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,8 @@ class Sequence:
     """What all launches of one call share.
 
     q, k, v as given. sums: `decay_sums` ``[B or 1, H or fewer, N', 1 or K]``. beta: ``[B, H or
-    fewer, N, 1]`` for the delta rule. What launches make of these is float32.
+    fewer, N, 1]`` for the delta rule. choices: of every kernel. exact: how float32 is
+    multiplied. What launches make of these is float32.
     """
 
     q: Tensor
@@ -79,6 +97,8 @@ class Sequence:
     beta: Tensor | None
     heads: int
     scale: float
+    choices: Mapping[str, Choice]
+    exact: str = EXACT
 
     @property
     def chunks(self) -> int:
@@ -119,7 +139,7 @@ class Sequence:
         )
         given = {"first": first, "states": states, "last": last, "BACK": back}
         given |= {"factor": self.scale if back else 1.0}
-        return Launch("scan", grid, given | self._heads(x=x, y=y) | self._common() | widths)
+        return self._launch("scan", grid, given | self._heads(x=x, y=y) | widths)
 
     def delta_scan(
         self, given: Tensor, w: Tensor, first: Tensor, states: Tensor, last: Tensor, made: Tensor
@@ -141,16 +161,16 @@ class Sequence:
         """Fills in the weights of pairs."""
         given = {"found": found, "scale": self.scale} | self._heads(q=self.q, k=self.k)
         grid = (self.chunks, self.programs)
-        return Launch("pairs", grid, given | self._levels() | self._common() | self._keys("pairs"))
+        return self._launch("pairs", grid, given | self._levels() | self._keys("pairs"))
 
     def solve(self, keys: Tensor, solver: Tensor, given: Tensor, w: Tensor) -> Launch:
         """Fills in all four."""
         assert self.beta is not None
         all_of: dict[str, Any] = {"keys": keys, "solver": solver, "given": given, "w": w}
-        all_of["EXACT"] = EXACT
+        all_of["EXACT"] = self.exact
         all_of |= self._heads(k=self.k, v=self.v, beta=self.beta) | self._levels()
         grid = (self.chunks, self.programs)
-        return Launch("solve", grid, all_of | self._common() | self._widths("solve"))
+        return self._launch("solve", grid, all_of | self._widths("solve"))
 
     def meet(
         self, x: Tensor, y: Tensor, z: Tensor, out: Tensor, *, states: Tensor | None,
@@ -163,7 +183,7 @@ class Sequence:
         widths = self._widths("meet")
         grid = (self.chunks, -(-self.v.shape[3] // widths["BLOCK_V"]), self.programs)
         given |= self._heads(x=x, y=y, z=z) | self._levels()
-        return Launch("meet", grid, given | self._common() | widths)
+        return self._launch("meet", grid, given | widths)
 
     def gradients(
         self, v: Tensor, states: Tensor, ends: Tensor, d_out: Tensor, d_v: Tensor,
@@ -175,7 +195,7 @@ class Sequence:
         given |= {"d_q": d_q, "d_k": d_k, "d_a": d_a, "DELTA": self.beta is not None}
         given |= self._heads(q=self.q, k=self.k, v=v, d_out=d_out) | self._levels()
         grid = (self.chunks, self.columns, self.programs)
-        return Launch("gradients", grid, given | self._common() | self._widths("gradients"))
+        return self._launch("gradients", grid, given | self._widths("gradients"))
 
     @property
     def programs(self) -> int:
@@ -193,9 +213,12 @@ class Sequence:
     def _delta(self, name: str, given: dict[str, Any]) -> Launch:
         # A program holds a part of the state, all of K, and of a chunk's keys as well.
         whole = _block(self.k.shape[3], WHOLE)
-        widths = self._widths(name) | {"BLOCK_K": whole, "BLOCK_V": 16}
+        widths = self._widths(name) | {"BLOCK_K": whole}
         grid = (-(-self.v.shape[3] // widths["BLOCK_V"]), self.programs)
-        return Launch(name, grid, given | self._common() | widths)
+        return self._launch(name, grid, given | widths)
+
+    def _launch(self, name: str, grid: tuple[int, ...], given: dict[str, Any]) -> Launch:
+        return Launch(name, grid, given | self._common(), self.choices[name].warps)
 
     def _common(self) -> dict[str, Any]:
         batch, head, token, _ = self.sums.stride()
@@ -210,15 +233,15 @@ class Sequence:
             "heads": self.heads,
             "CHANNEL": self.by_channel,
             "CHUNK": CHUNK,
-            "PRECISION": EXACT if self.q.dtype is torch.float32 else "tf32",
+            "PRECISION": self.exact if self.q.dtype is torch.float32 else "tf32",
         }
 
     def _keys(self, kernel: str) -> dict[str, int]:
         width = self.k.shape[3]
-        return {"width": width, "BLOCK_K": _block(width, BLOCKS.get(kernel, 64))}
+        return {"width": width, "BLOCK_K": _block(width, self.choices[kernel].block)}
 
     def _widths(self, kernel: str) -> dict[str, int]:
-        width, most = self.v.shape[3], BLOCKS.get(kernel, 64)
+        width, most = self.v.shape[3], self.choices[kernel].block
         return self._keys(kernel) | {"value_width": width, "BLOCK_V": _block(width, most)}
 
     def _heads(self, **tensors: Tensor) -> dict[str, Any]:

@@ -44,6 +44,9 @@ class X:
     def __truediv__(self, other: Operand) -> X:
         return Binary("/", self, lift(other))
 
+    def __rtruediv__(self, other: Operand) -> X:
+        return Binary("/", lift(other), self)
+
     def __floordiv__(self, other: Operand) -> X:
         return Binary("//", self, lift(other))
 
@@ -62,6 +65,10 @@ class X:
     def equal(self, other: Operand) -> X:
         """``self == other``, which Python keeps for comparing trees."""
         return Binary("==", self, lift(other))
+
+    def differs(self, other: Operand) -> X:
+        """``self != other``."""
+        return Binary("!=", self, lift(other))
 
     def __and__(self, other: Operand) -> X:
         return Binary("&", self, lift(other))

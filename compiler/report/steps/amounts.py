@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -32,11 +33,38 @@ SAMPLE = 256
 MAX_CLAUSES = 8
 
 
+class _Counts:
+    """Keys of relations, counted once each: heads often differ in the set they read alone."""
+
+    def __init__(self) -> None:
+        self._made: dict[object, IntArray | None] = {}
+
+    def keys(self, relation: Relation, where: Expr, places: Places) -> IntArray | None:
+        """Keys of every query under a condition, or of those of a sample; at most so many where
+        inputs are unknown."""
+        key = where, relation.q, relation.k, places is None
+        if key not in self._made:
+            self._made[key] = self._count(replace(relation, where=where), places)
+        return self._made[key]
+
+    @staticmethod
+    def _count(relation: Relation, places: Places) -> IntArray | None:
+        rows = rows_of(relation) if places is None or not relation.evaluable else None
+        if places is None:
+            return None if rows is None else rows.keys
+        if relation.evaluable:
+            return keys_at(relation, places)
+        start = next(x for x in relation.q if x.segment.is_grid).start
+        return None if rows is None else rows.keys[start + places]
+
+
 def candidates(problem: Problem, sets: Sets, known: Known) -> Amount | None:
     """The pairs of a condition, whatever is chosen before; None when they cannot be counted."""
 
+    counts = _Counts()
+
     def keys(relation: Relation, places: Places) -> IntArray | None:
-        return _keys(_with(relation, possible(relation.where, sets)), places)
+        return counts.keys(relation, possible(relation.where, sets), places)
 
     return _counted(problem.q, relations(problem, known), keys)
 
@@ -44,9 +72,10 @@ def candidates(problem: Problem, sets: Sets, known: Known) -> Amount | None:
 def members(found: Chosen, made: BoundProgram, sets: int) -> Amount | None:
     """How many members the sets have at most, by their rule. sets: how many there are."""
     relation = Relation(tuple(range(sets)), found.may, (found.q,), (found.k,), Known())
+    counts = _Counts()
 
     def keys(_: Relation, places: Places) -> IntArray | None:
-        both = _members(found, made, places)
+        both = _members(found, made, places, counts)
         return None if both is None else both[0]
 
     counted = _counted((found.q,), (relation,), keys)
@@ -62,14 +91,16 @@ def attending(problem: Problem, sets: Sets, known: Known, made: BoundProgram) ->
     if len(problem.q) > 1:
         return None
 
+    counts = _Counts()
+
     def keys(relation: Relation, places: Places) -> IntArray | None:
-        most = _keys(_with(relation, possible(relation.where, sets)), places)
+        most = counts.keys(relation, possible(relation.where, sets), places)
         split = clauses(relation.where, MAX_CLAUSES)
         if most is None or split is None:
             return most
         total: IntArray = np.zeros_like(most)
         for clause in split:
-            part = _of_clause(clause, relation, sets, made, places)
+            part = _of_clause(clause, relation, sets, made, places, counts)
             if part is None:
                 return most
             total = total + part
@@ -79,12 +110,17 @@ def attending(problem: Problem, sets: Sets, known: Known, made: BoundProgram) ->
 
 
 def _of_clause(
-    clause: Clause, relation: Relation, sets: Sets, made: BoundProgram, places: Places
+    clause: Clause,
+    relation: Relation,
+    sets: Sets,
+    made: BoundProgram,
+    places: Places,
+    counts: _Counts,
 ) -> IntArray | None:
     """Keys of each query for one conjunction: those of forced members, and as many more as the
     rule allows members, each of which stands for so many keys."""
     whole = _conjunction(clause)
-    best = _keys(_with(relation, possible(whole, sets)), places)
+    best = counts.keys(relation, possible(whole, sets), places)
     for literal in clause:
         if not isinstance(literal, e.Table) or literal.name not in sets or best is None:
             continue
@@ -92,26 +128,24 @@ def _of_clause(
         size = _keys_of_member(found, literal, relation.k)
         queries, _ = found.indices(literal)
         own = queries == tuple(e.Coord(Side.Q, a) for a in found.q.axes)
-        both = _members(found, made, places if own else None) if found.by_query else None
+        both = _members(found, made, places if own else None, counts) if found.by_query else None
         if size is None or both is None:
             continue
         rest = tuple(x for x in clause if x is not literal)
-        forced = _with(
-            relation, possible(_conjunction((*rest, found.put(literal, found.must))), sets)
-        )
-        certain = _keys(forced, places)
+        forced = possible(_conjunction((*rest, found.put(literal, found.must))), sets)
+        certain = counts.keys(relation, forced, places)
         if certain is not None:
             more = both[0] - both[1]
             best = np.minimum(best, certain + (more if own else int(more.max(initial=0))) * size)
     return best
 
 
-def _members(found: Chosen, made: BoundProgram, places: Places) -> tuple[IntArray, IntArray] | None:
+def _members(
+    found: Chosen, made: BoundProgram, places: Places, counts: _Counts
+) -> tuple[IntArray, IntArray] | None:
     """Members of each query's set: at most, and of these for sure."""
-    may, must = (
-        _keys(Relation((0,), x, (found.q,), (found.k,), Known()), places)
-        for x in (found.may, found.must)
-    )
+    relation = Relation((0,), found.may, (found.q,), (found.k,), Known())
+    may, must = (counts.keys(relation, x, places) for x in (found.may, found.must))
     if may is None or must is None:
         return None
     count = top(found.select.rule, made)
@@ -172,21 +206,6 @@ def _keys_of_member(found: Chosen, read: e.Table, k: Sequence[Extent]) -> int | 
 
 def _conjunction(parts: Sequence[Expr]) -> Expr:
     return simplify(e.And(tuple(parts))) if parts else e.TRUE
-
-
-def _with(relation: Relation, where: Expr) -> Relation:
-    return Relation(relation.heads, where, relation.q, relation.k, relation.known)
-
-
-def _keys(relation: Relation, places: Places) -> IntArray | None:
-    """Keys of every query, or of those of a sample; at most so many where inputs are unknown."""
-    rows = rows_of(relation) if places is None or not relation.evaluable else None
-    if places is None:
-        return None if rows is None else rows.keys
-    if relation.evaluable:
-        return keys_at(relation, places)
-    start = next(x for x in relation.q if x.segment.is_grid).start
-    return None if rows is None else rows.keys[start + places]
 
 
 def _counted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side, SymbolName
@@ -20,13 +20,14 @@ STATE_BYTES = 4
 """Of an entry of a state: float32."""
 
 
-def linear(step: BoundStep, owner: Recurrence, made: BoundProgram) -> LinearStep:
-    """A state is ``[features of the key, features of the value]``; both have the head's width."""
-    width = made.frame.head_dim
-    features = _features(owner, made, width)
+def linear(
+    step: BoundStep, owner: Recurrence, made: BoundProgram, wide: Mapping[str, int]
+) -> LinearStep:
+    """A state is ``[features of the key, features of the value]``. wide: features by tensor."""
+    features = _features(owner, made, wide[owner.key])
     by_sum = owner.pattern.groups[0].attend.normaliser is Normaliser.SUM
     by_sum = by_sum or owner.logit is not None
-    entries = features * (width + by_sum)
+    entries = features * (wide[owner.value] + by_sum)
     # A token is written and read, 2 operations an entry each; the delta rule reads once more.
     each = 2 * entries * (3 if owner.delta is not None else 2)
     tokens = made.tokens(step.query)

@@ -56,6 +56,7 @@ from attnlang.compiler.report.steps.sets import (
     reads_sets,
     with_where,
 )
+from attnlang.compiler.report.steps.widths import heads_of, widths
 
 Knows: TypeAlias = Callable[[Problem], Known]
 """The run-time tensors of one step that are known."""
@@ -63,11 +64,12 @@ Knows: TypeAlias = Callable[[Problem], Known]
 
 @dataclass(slots=True)
 class _Made:
-    """What the steps before have made."""
+    """What the steps before have made. widths: the features of every tensor."""
 
     bound: BoundProgram
     knows: Knows
     sizes: Mapping[str, int]
+    widths: Mapping[str, int]
     sets: dict[str, Chosen] = field(default_factory=dict)
     readings: list[Reading] = field(default_factory=list)
     causal: bool = True
@@ -80,15 +82,17 @@ def measure_program(
 ) -> ProgramReport:
     """Count what every step costs. sizes: as the user names them. knows: of every step's problem,
     which of its run-time tensors are known; selections never are."""
-    state = _Made(made, knows, sizes)
+    state = _Made(made, knows, sizes, widths(made))
     frame = made.frame
     steps = tuple(_steps(state))
-    costs = [c for s in steps for c in _cost(s, frame.head_dim)]
+    costs = [c for s in steps for c in _cost(s)]
     lying = made.spaces
     sequence = frame.pattern.self_attention and len(frame.pattern.q_axes) == 1
     found = None
     if sequence and state.causal:
-        found = cached(state.readings, {n: s == lying["k"] for n, s in lying.items()})
+        learned = {i.name for i in frame.pattern.inputs if "batch" not in i.dims}
+        of_tokens = [r for r in state.readings if r.tensor not in learned]
+        found = cached(of_tokens, {n: s == lying["k"] for n, s in lying.items()})
     states = [s for s in steps if isinstance(s, LinearStep)]
     return ProgramReport(
         pattern=frame.pattern.name,
@@ -114,7 +118,7 @@ def of_step(report: ProgramReport, name: str) -> ProgramReport:
     """What the report says of one attention or selection. name: as of its pattern, whole."""
     own = name.partition(".")[2]
     step = next(s for s in report.steps if s.name == own)
-    costs = list(_cost(step, report.head_dim))
+    costs = list(_cost(step))
     match step:
         case AttentionStep(sets=sets):
             depends = sets
@@ -160,7 +164,7 @@ def _steps(state: _Made) -> Iterator[StepReport]:
                     if here.problem is None:
                         state.notes.append(f"`{here.name}` has no tokens or heads at this size")
                     elif isinstance(branch, Recurrence):
-                        found = linear(here, branch, made)
+                        found = linear(here, branch, made, state.widths)
                         state.depends |= dict.fromkeys(found.reads)
                         state.causal &= branch.causal
                         yield found
@@ -196,15 +200,18 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
         candidates=pairs,
         members=members(found, made, sets),
         of=found.k.size * (found.q.size if found.k.axes == (ONE,) else 1),
-        forward=None if pairs is None else _scoring(step) * frame.head_dim * pairs.total,
+        forward=None if pairs is None else _scoring(step, pairs.total, state),
     )
 
 
-def _scoring(step: Select) -> int:
-    """FLOPs for each feature of a pair: none where the score is no product."""
+def _scoring(step: Select, pairs: int, state: _Made) -> int:
+    """FLOPs for so many candidates of all query heads: none where the score is no product."""
     score = step.pattern.groups[0].attend.score
     product = e.Symbol(e.SymbolName.SCORE)
-    return 2 if score is None or any(x == product for x in walk(score)) else 0
+    if score is not None and not any(x == product for x in walk(score)):
+        return 0
+    heads = heads_of(step.query, state.bound)
+    return 2 * state.widths[step.query] * pairs * heads // state.bound.frame.heads
 
 
 def _rule(rule: Rule, made: BoundProgram) -> str:
@@ -234,26 +241,26 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
         state.readings.append(_reading(branch.keys[0], problem, state))
     else:
         state.causal = False
-    products = sum(_products(x, branch, here, state.bound) for x in branch.products)
+    products = sum(_products(x, branch, here, state) for x in branch.products)
     heads = here.start, here.stop
     return AttentionStep(
-        here.name, branch.query, branch.keys, heads, sets, report, by_rule, products
-    )
+        here.name, branch.query, branch.keys, heads, sets, report, by_rule,
+        state.widths[branch.keys[0]] + state.widths[branch.values[0]], products,
+    )  # fmt: skip
 
 
-def _products(
-    made: Product | PairProduct, branch: Branch, here: BoundStep, bound: BoundProgram
-) -> int:
+def _products(made: Product | PairProduct, branch: Branch, here: BoundStep, state: _Made) -> int:
     """FLOPs of every token of a side times every vector of a table, or of one for every pair."""
+    bound, width = state.bound, state.widths[branch.query]
     frame = bound.frame
     if isinstance(made, PairProduct):
         keys = sum(bound.tokens(s) for s in here.keys.values())
-        return 3 * frame.head_dim * here.heads * bound.tokens(here.query) * keys
+        return 3 * width * here.heads * bound.tokens(here.query) * keys
     decl = next(i for i in frame.pattern.inputs if i.name == made.table)
     shape = input_shape(decl, None, frame, 1)[decl.dims[:1] == ("batch",) :]
     vectors = math.prod(shape[made.by_head : -1])
     spaces = [here.query] if made.side is Side.Q else list(here.keys.values())
-    return 2 * frame.head_dim * vectors * here.heads * sum(bound.tokens(s) for s in spaces)
+    return 2 * width * vectors * here.heads * sum(bound.tokens(s) for s in spaces)
 
 
 def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> Report:
@@ -291,14 +298,9 @@ def _unknown(problem: Problem, known: Known, state: _Made) -> Iterator[str]:
                 yield x.name
 
 
-def _cost(step: StepReport, head_dim: int) -> Iterator[int | None]:
+def _cost(step: StepReport) -> Iterator[int | None]:
     match step:
-        case AttentionStep(report=report, by_rule=by_rule, products=products):
-            pairs = report.pairs.at_most if by_rule is None else by_rule.total
-            yield 4 * head_dim * pairs + products
-        case SelectStep(forward=forward):
-            yield forward
-        case LinearStep(forward=forward):
-            yield forward
+        case AttentionStep() | SelectStep() | LinearStep():
+            yield step.forward
         case _:
             pass

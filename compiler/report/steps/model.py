@@ -76,8 +76,8 @@ class AttentionStep:
     """A softmax attention. heads: first and last but one. sets: the selections it reads.
 
     report: of its step; where it reads sets, of every pair that the selections may allow.
-    by_rule: how many of these attend at most, given how many are chosen. products: FLOPs of
-    products with tables, made before.
+    by_rule: how many of these attend at most, given how many are chosen. width: features of a key
+    and of a value. products: FLOPs of products with tables, made before.
     """
 
     name: str
@@ -87,7 +87,14 @@ class AttentionStep:
     sets: tuple[str, ...]
     report: Report
     by_rule: Amount | None
+    width: int
     products: int
+
+    @property
+    def forward(self) -> int:
+        """FLOPs at most."""
+        pairs = self.report.pairs.at_most if self.by_rule is None else self.by_rule.total
+        return 2 * self.width * pairs + self.products
 
 
 @dataclass(frozen=True, slots=True)

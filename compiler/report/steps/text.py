@@ -101,16 +101,15 @@ def _attention(step: AttentionStep) -> Iterator[Line]:
     report = step.report
     if not step.sets or step.by_rule is None:
         yield from pair_lines(report.pairs, report.shape)
-        pairs = report.pairs.at_most
     else:
-        pairs, found = step.by_rule.total, step.by_rule
-        share = percent(pairs / max(report.shape.pairs, 1))
-        what = f"{count(pairs)} of {count(report.shape.pairs)} ({share})"
+        found = step.by_rule
+        share = percent(found.total / max(report.shape.pairs, 1))
+        what = f"{count(found.total)} of {count(report.shape.pairs)} ({share})"
         yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {' and '.join(step.sets)}"
         yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
         yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
     word = "" if report.pairs.count is not None and not step.sets else "at most "
-    yield "forward", f"{word}{scaled(4 * report.shape.head_dim * pairs, 'FLOP')}"
+    yield "forward", f"{word}{scaled(step.forward - step.products, 'FLOP')}"
     if step.products:
         yield "products", f"{scaled(step.products, 'FLOP')} of tokens with vectors of tables"
     if not step.sets:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 import attnlang
-from tests.stdlib.routing import grids, indexers, sequences
+from tests.stdlib.routing import grids, heads, indexers, sequences
 from tests.stdlib.routing.oracle import Call, Oracle
 
 ORACLES: dict[str, Oracle] = {
     **sequences.ORACLES,
     **grids.ORACLES,
     **indexers.ORACLES,
+    **heads.ORACLES,
 }
 
 
@@ -25,7 +26,7 @@ ORACLES: dict[str, Oracle] = {
 class Case:
     """One call. n_q: queries where they are fewer than the keys, the last ones.
 
-    ties: small whole numbers in q and k, so that many scores are equal.
+    ties: small whole numbers in q and k, so that many scores are equal. values: their width.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     n_q: int | None = None
     ties: bool = False
     batch: int = 2
+    values: int = 3
 
     @cached_property
     def pattern(self) -> attnlang.Pattern:
@@ -46,7 +48,7 @@ class Case:
         """Drawn anew for every case, the same every time."""
         generator = torch.Generator().manual_seed(len(str(self)))
         n_q, n_k = self.lengths
-        dims = ((self.heads, n_q, 4), (self.kv_heads, n_k, 4), (self.kv_heads, n_k, 3))
+        dims = ((self.heads, n_q, 4), (self.kv_heads, n_k, 4), (self.kv_heads, n_k, self.values))
         q, k, v = (draw((self.batch, *d), generator) for d in dims)
         if self.ties:
             q, k = q.round(), k.round()
@@ -93,7 +95,8 @@ def nsa_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 def seer_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     size = call.params["block"]
-    counts = (-(-call.q.shape[2] // size), -(-call.k.shape[2] // size))
+    rows = size if call.params["stage"] == "prefill" else 1
+    counts = (-(-call.q.shape[2] // rows), -(-call.k.shape[2] // size))
     return {"gate": draw((*call.q.shape[:2], *counts), generator)}
 
 
@@ -109,7 +112,22 @@ def dsa_index(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]
 
 def directions(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     drawn = draw((call.q.shape[1], call.params["clusters"], call.q.shape[3]), generator)
-    return {"centroids": drawn / drawn.norm(dim=-1, keepdim=True)}
+    made = {"centroids": drawn / drawn.norm(dim=-1, keepdim=True)}
+    if call.params["memory"] == "learned":
+        learned = (*drawn.shape[:2], call.params["slots"], call.k.shape[3])
+        made["memory_keys"] = draw(learned, generator)
+        made["memory_values"] = draw(learned, generator)
+    if call.params["padding"] == "keys":
+        batch, tokens = call.q.shape[0], call.k.shape[2]
+        made["pad"] = torch.rand(batch, tokens, generator=generator) < 0.3
+    return made
+
+
+def head_routes(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    shared, shape = call.params["shared"], call.q.shape[:3]
+    drawn = draw(shape, generator)
+    router = torch.cat([drawn[:, :shared].softmax(1), drawn[:, shared:].softmax(1)], 1)
+    return {"router": router, "balance": draw((shape[0], shape[2]), generator)}
 
 
 INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = {
@@ -117,6 +135,7 @@ INPUTS: dict[str, Callable[[Call, torch.Generator], dict[str, torch.Tensor]]] = 
     "seer_attention": seer_gate,
     "dsa": dsa_index,
     "routing_transformer": directions,
+    "moh": head_routes,
 }
 """Run-time tensors of a pattern's calls."""
 
@@ -156,7 +175,7 @@ ALL: list[Case] = [
         Case(
             "seer_attention",
             {"n": n},
-            {"block": b, "by": by, "threshold": t, "ratio": r, "dense": d},
+            {"stage": "prefill", "block": b, "by": by, "threshold": t, "ratio": r, "dense": d},
         )
         for d in (2, 0)
         for n, b, by, t, r in (
@@ -172,10 +191,26 @@ ALL: list[Case] = [
     Case("seer_attention", {"n": 22}, {"block": 4, "threshold": 0.3}, heads=4),
     *(
         Case(
+            "seer_attention",
+            {"n": n},
+            {"stage": "decode", "block": 4, "by": by, "threshold": t, "topk": k},
+            n_q=q,
+        )
+        for n, by, t, k, q in (
+            (1, "threshold", 0.2, 1, None),
+            (22, "threshold", 0.2, 1, 1),
+            (24, "threshold", 0.3, 1, 5),
+            (22, "top", 0.0, 1, 1),
+            (22, "top", 0.0, 3, 6),
+            (9, "top", 0.0, 99, None),
+        )
+    ),
+    *(
+        Case(
             "infllm_v2",
             {"n": n},
             {"topk": k, "block": 8, "kernel": 4, "stride": 2, "init": i, "local": near}
-            | {"normaliser": normaliser},
+            | {"normaliser": normaliser, "dense_len": 8 if n == 8 else 0},
             heads=h,
             n_q=q,
         )
@@ -191,31 +226,58 @@ ALL: list[Case] = [
         )
     ),
     *(
-        Case("biformer_bra", {"y": y, "x": x}, {"regions": r, "topk": k}, heads=h, kv_heads=g)
-        for y, x, r, k in ((4, 4, 1, 1), (6, 4, 2, 1), (6, 9, 3, 4), (4, 4, 2, 9))
+        Case(
+            "biformer_bra",
+            {"y": y, "x": x},
+            {"regions": r, "topk": k, "edge": edge, "routing": routing},
+            heads=h,
+            kv_heads=g,
+        )
+        for y, x, r, k, edge, routing in (
+            (4, 4, 1, 1, "fit", "hard"),
+            (6, 4, 2, 1, "fit", "hard"),
+            (6, 9, 3, 4, "fit", "hard"),
+            (4, 4, 2, 9, "fit", "hard"),
+            (5, 8, 2, 2, "zero", "hard"),
+            (5, 7, 3, 3, "zero", "hard"),
+            (4, 6, 2, 1, "zero", "hard"),
+            (4, 4, 1, 1, "fit", "soft"),
+            (6, 9, 3, 4, "fit", "soft"),
+            (4, 4, 2, 9, "fit", "soft"),
+            (5, 7, 3, 3, "zero", "soft"),
+        )
         for h, g in ((1, 1), (3, 3), (4, 2))
     ),
     *(
         Case(
             "vmoba",
             {"t": t, "y": 4, "x": 6},
-            {"tau": tau, "partition": d, "block_t": 2, "block_y": 2, "block_x": 3},
-            heads=h,
+            {"tau": tau, "partition": d, "run": 2.0, "block_t": 2, "block_y": 2, "block_x": 3},
         )
         for t, d in ((2, "d1"), (3, "d1"), (2, "d2"), (3, "d2"), (2, "d3"), (4, "d3"))
         for tau in (0.0, 0.25, 0.6)
-        for h in (2,)
     ),
     Case("vmoba", {"t": 2, "y": 4, "x": 6}, {"block_t": 2, "block_y": 2, "block_x": 2}, heads=4),
     *(
         Case(
             "vmoba",
-            {"t": 2, "y": 4, "x": 6},
-            {"by": "top", "topk": topk, "block_y": 2, "block_x": 3, "alone": alone},
+            {"t": 3, "y": 3, "x": 5},
+            {"partition": d, "run": 0.7, "block_t": 2, "block_y": 2, "block_x": 2}
+            | {"scope": scope, "tau": 0.4},
+        )
+        for d in ("d1", "d2", "d3")
+        for scope in ("query_head", "block", "head_global", "overall")
+    ),
+    *(
+        Case(
+            "vmoba",
+            {"t": 2, "y": 3, "x": 5},
+            {"by": "top", "topk": topk, "block_y": 2, "block_x": 3, "alone": alone}
+            | {"scope": scope},
             heads=4,
         )
-        for topk in (1, 2, 99)
-        for alone in ("dense", "own")
+        for topk, alone in ((1, "dense"), (1, "own"), (2, "dense"), (99, "own"))
+        for scope in ("query_head", "head_global", "overall")
     ),
     *(
         Case(
@@ -239,12 +301,47 @@ ALL: list[Case] = [
     ),
     *(
         Case(
+            "moh",
+            {"n": n},
+            {"shared": s, "topk": k, "gates": gates, "causal": causal},
+            heads=h,
+            kv_heads=g,
+        )
+        for gates in ("weights", "ones")
+        for n, s, k, causal, h, g in (
+            (1, 1, 1, True, 2, 2),
+            (7, 2, 2, True, 6, 3),
+            (9, 0, 2, False, 4, 2),
+            (6, 3, 1, True, 4, 1),
+            (5, 1, 0, True, 3, 3),
+        )
+    ),
+    *(
+        Case(
             "routing_transformer",
             {"n": n},
-            {"window": w, "clusters": c, "keys": keys, "causal": causal},
+            {"window": w, "clusters": c, "keys": keys, "causal": causal}
+            | {
+                "memory": "learned" if slots else "none",
+                "slots": max(slots, 1),
+                "padding": padding,
+            },
+            values=4 if slots else 3,
         )
-        for n, w, c in ((1, 1, 1), (9, 4, 3), (17, 5, 4), (16, 99, 2))
-        for keys, causal in (("shared", True), ("shared", False), ("own", False))
+        for n, w, c, slots, padding in (
+            (1, 1, 1, 0, "none"),
+            (9, 4, 3, 2, "none"),
+            (17, 5, 4, 0, "keys"),
+            (16, 99, 2, 1, "keys"),
+            (17, 5, 4, 0, "none"),
+        )
+        for keys, causal in (
+            ("shared", True),
+            ("shared", False),
+            ("own", True),
+            ("own", False),
+            ("context", False),
+        )
     ),
 ]
 CASES = [case for case in ALL if case.name in attnlang.stdlib.names()]

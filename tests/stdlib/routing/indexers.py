@@ -41,34 +41,60 @@ def clusters_of(x: Tensor, centroids: Tensor, window: int) -> Tensor:
 
 
 def routing_select(call: Call) -> Sets:
-    centroids, window = call.inputs["centroids"], call.params["window"]
-    both = {
-        "queries": torch.stack([clusters_of(x, centroids, window) for x in call.q]),
-        "members": torch.stack([clusters_of(x, centroids, window) for x in call.k]),
-    }
-    return both
+    """Queries and keys of every cluster; of keys apart from queries those in each one's past."""
+    p, centroids = call.params, call.inputs["centroids"]
+    queries, members = (
+        torch.stack([clusters_of(x, centroids, p["window"]) for x in y]) for y in (call.q, call.k)
+    )
+    found = {"queries": queries, "members": members}
+    slots = min(p["window"], max(call.q.shape[2], call.k.shape[2]))
+    shape = (*queries.shape[:2], p["clusters"], slots)
+    if p["padding"] == "keys":
+        present = torch.zeros(shape, dtype=torch.bool)
+        for b, h, c in itertools.product(*map(range, shape[:3])):
+            for slot, j in enumerate(members[b, h, :, c].nonzero().flatten().tolist()):
+                present[b, h, c, slot] = not call.inputs["pad"][b, j]
+        found["present"] = present
+    if p["keys"] == "own":
+        past = torch.zeros((*shape, *shape[2:]), dtype=torch.bool)
+        for b, h, c in itertools.product(*map(range, shape[:3])):
+            ours = queries[b, h, :, c].nonzero().flatten().tolist()
+            theirs = members[b, h, :, c].nonzero().flatten().tolist()
+            for (slot, i), (other, j) in itertools.product(enumerate(ours), enumerate(theirs)):
+                past[b, h, c, slot, c, other] = j <= i
+        found["past"] = past
+    return found
 
 
 def routing_attend(call: Call, sets: Sets) -> Tensor:
-    """In every cluster a softmax of its own; then the mean over a query's clusters."""
-    shared, causal = call.params["keys"] == "shared", call.params["causal"]
+    """In every cluster a softmax of its own, its memory beside its keys; the mean over clusters."""
+    p, shared = call.params, call.params["keys"] == "shared"
+    pad = call.inputs["pad"] if p["padding"] == "keys" else None
     out = []
     for b, h, i in call.rows():
         keys, total, count = call.k[b, h], torch.zeros_like(call.v[b, h, 0]), 0
         if shared:
             keys = keys / keys.norm(dim=-1, keepdim=True)
-        for c in range(call.params["clusters"]):
+        for c in range(p["clusters"]):
             if not sets["queries"][b, h, i, c]:
                 continue
             count += 1
             members = [
                 j
                 for j in range(call.k.shape[2])
-                if sets["members"][b, h, j, c] and (j <= i or not causal)
+                if sets["members"][b, h, j, c]
+                and (j <= i or not p["causal"])
+                and (pad is None or not pad[b, j])
             ]
             others = [j for j in members if not (shared and j == i)]
-            # A score of -5e4 beside others has no weight: the own token is the last resort.
-            total = total + row(call.q[b, h, i], keys, call.v[b, h], others or members, call.scale)
+            seen, values = keys[members], call.v[b, h, members]
+            learned = p["memory"] == "learned"
+            if others or learned:  # beside others a score of -5e4 has no weight
+                seen, values = keys[others], call.v[b, h, others]
+            if learned:
+                seen = torch.cat([call.inputs["memory_keys"][h, c], seen])
+                values = torch.cat([call.inputs["memory_values"][h, c], values])
+            total = total + row(call.q[b, h, i], seen, values, range(len(seen)), call.scale)
         out.append(total / (count + 1e-5))
     return torch.stack(out).view(*call.q.shape[:3], -1)
 

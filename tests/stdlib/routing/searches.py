@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from tests.stdlib.routing.oracle import Call, Oracle, Sets, Tensor, best, every_row
+from tests.stdlib.routing.oracle import Call, Oracle, Sets, Tensor, best, every_row, softmax
 
 
 def hip_select(call: Call) -> Sets:
@@ -72,7 +72,10 @@ def sparsifiner_select(call: Call) -> Sets:
     for b, h, i in call.rows():
         if i > 0:
             scores = {j: float(coefficients[b, h, i] @ basis[j]) for j in range(n)}
-            chosen[b, h, i, list(best(scores, math.ceil(call.params["keep"] * n)))] = True
+            kept = best(scores, math.ceil(call.params["keep"] * n))
+            if call.params["by"] == "threshold":
+                kept = {j for j, x in scores.items() if x > call.params["threshold"]}
+            chosen[b, h, i, list(kept)] = True
     return {"chosen": chosen}
 
 
@@ -156,13 +159,37 @@ def landmark_select(call: Call) -> Sets:
     p, n = call.params, call.k.shape[2]
     count = n // (p["block"] + 1) + 1
     chosen = torch.zeros(*call.q.shape[:3], count, dtype=torch.bool)
+    weights: dict[tuple[int, int, int], dict[int, float]] = {}
     for b, h, i in call.rows():
         is_mem = call.inputs["is_mem"][b]
         marks = is_mem.nonzero().flatten().tolist()
         k = call.k[b, h // call.group]
         scores = {c: float(call.q[b, h, i] @ k[j]) for c, j in enumerate(marks) if j < i}
-        chosen[b, h, i, list(best(scores, p["topk"] or count))] = True
-    return {"chosen": chosen}
+        weights[b, h, i] = softmax({c: call.scale * s for c, s in scores.items()})
+    few, shared = p["topk"] or count, p["choice"]
+    found = {"chosen": chosen}
+    if shared == "token":  # one choice for all heads of a token
+        found["of_token"] = torch.zeros(chosen[:, 0].shape, dtype=torch.bool)
+    elif shared == "head":  # one choice for all tokens of a head
+        found["of_head"] = torch.zeros(*chosen.shape[:2], count, dtype=torch.bool)
+    for (b, h, i), own in weights.items():
+        if shared == "token_head":
+            chosen[b, h, i, list(best(own, few))] = True
+            continue
+        every = range(count) if shared == "head" else own
+        alike = [
+            x
+            for (b2, h2, i2), x in weights.items()
+            if b2 == b and (i2 == i if shared == "token" else h2 == h)
+        ]
+        largest = {c: max(x.get(c, 0.0) for x in alike) for c in every}
+        kept = best(largest, few)
+        chosen[b, h, i, [c for c in kept if c in own]] = True
+        if shared == "token":
+            found["of_token"][b, i, list(kept)] = True
+        else:
+            found["of_head"][b, h, list(kept)] = True
+    return found
 
 
 def landmark_attend(call: Call, sets: Sets) -> Tensor:

@@ -121,28 +121,30 @@ def nsa_attend(call: Call, sets: Sets) -> Tensor:
 
 
 def seer_select(call: Call) -> Sets:
-    """Blocks by blocks, in the lower triangle; the last rows see all of it."""
+    """Blocks by blocks in the lower triangle, the last rows whole; or blocks for each query."""
     gate, p = call.inputs["gate"], call.params
-    likely = torch.zeros(gate.shape, dtype=torch.bool)
-    top = torch.zeros(gate.shape, dtype=torch.bool)
     rows, count = gate.shape[2:]
-    keep = max(1, math.floor((1 - math.sqrt(1 - p["ratio"])) * count))
-    for b in range(gate.shape[0]):
-        for h in range(gate.shape[1]):
-            for i in range(rows):
-                logits = {c: float(gate[b, h, i, c]) for c in range(i + 1)}
-                if i >= rows - p["dense"]:
-                    likely[b, h, i, : i + 1] = top[b, h, i, : i + 1] = True
-                    continue
-                for c, x in softmax(logits).items():
-                    likely[b, h, i, c] = x > p["threshold"]
-                top[b, h, i, list(best(logits, keep))] = True
-    return {"likely": likely} if p["by"] == "threshold" else {"best": top}
+    chosen = torch.zeros(gate.shape, dtype=torch.bool)
+    for b, h, i in itertools.product(*map(range, gate.shape[:3])):
+        decoding = p["stage"] == "decode"
+        own = (call.offset + i) // p["block"] if decoding else i
+        logits = {c: float(gate[b, h, i, c]) for c in range(own + 1)}
+        forced = {own} if decoding else set(logits) if i >= rows - p["dense"] else set()
+        if p["by"] == "threshold":
+            likely = {c for c, x in softmax(logits).items() if x > p["threshold"]}
+            chosen[b, h, i, list(likely | forced)] = True
+        else:
+            share = max(1, math.floor((1 - math.sqrt(1 - p["ratio"])) * count))
+            keep = p["topk"] if decoding else share
+            chosen[b, h, i, list(best(logits, keep, forced))] = True
+    return {"decoded" if p["stage"] == "decode" else "prefilled": chosen}
 
 
 def seer_attend(call: Call, sets: Sets) -> Tensor:
     (chosen,) = sets.values()
-    return past_blocks(call, chosen.repeat_interleave(call.params["block"], 2))
+    if call.params["stage"] == "prefill":
+        chosen = chosen.repeat_interleave(call.params["block"], 2)
+    return past_blocks(call, chosen)
 
 
 def infllm_windows(call: Call, times: int) -> list[tuple[int, int]]:
@@ -191,13 +193,15 @@ def infllm_select(call: Call) -> Sets:
     return {"chosen": chosen}
 
 
-def by_key_head(call: Call, sets: Sets) -> Tensor:
-    return past_blocks(call, sets["chosen"], call.group)
+def infllm_attend(call: Call, sets: Sets) -> Tensor:
+    """The chosen blocks; short sequences in full."""
+    short = call.k.shape[2] <= call.params["dense_len"]
+    return past_blocks(call, sets["chosen"] | short, call.group)
 
 
 ORACLES = {
     "moba": Oracle(moba_select, lambda call, sets: past_blocks(call, sets["chosen"])),
     "nsa": Oracle(nsa_select, nsa_attend),
     "seer_attention": Oracle(seer_select, seer_attend),
-    "infllm_v2": Oracle(infllm_select, by_key_head),
+    "infllm_v2": Oracle(infllm_select, infllm_attend),
 }

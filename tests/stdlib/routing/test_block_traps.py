@@ -140,20 +140,20 @@ def test_seer_leaves_queries_without_keys() -> None:
 def test_seer_is_strictly_above() -> None:
     q, k, v = qkv(20)
     chosen = load("seer_attention", block=4, threshold=0.5, dense=0)
-    assert members(chosen.select(q, k, v, gate=gates(5))["likely"][0, 0, 1]) == []
+    assert members(chosen.select(q, k, v, gate=gates(5))["prefilled"][0, 0, 1]) == []
 
 
 def test_seer_makes_two_rows_dense() -> None:
     q, k, v = qkv(20)
     likely = load("seer_attention", block=4, threshold=0.9).select(q, k, v, gate=gates(5))
-    assert [len(members(r)) for r in likely["likely"][0, 0]] == [1, 0, 0, 4, 5]
+    assert [len(members(r)) for r in likely["prefilled"][0, 0]] == [1, 0, 0, 4, 5]
 
 
 def test_seer_ratio_is_of_the_triangle() -> None:
     """Half of the triangle left out is not half of the blocks of a row."""
     q, k, v = qkv(40)
     op = load("seer_attention", block=4, by="ratio", ratio=0.5, dense=0)
-    best = op.select(q, k, v, gate=gates(10))["best"][0, 0]
+    best = op.select(q, k, v, gate=gates(10))["prefilled"][0, 0]
     assert [int(r.sum()) for r in best] == [1] + [2] * 9
     assert math.floor((1 - math.sqrt(0.5)) * 10) == 2
 

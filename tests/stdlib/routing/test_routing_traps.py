@@ -61,7 +61,7 @@ def test_vmoba_holds_mass_of_moved_products(tau: float) -> None:
     """Not softmax weights; own boxes count first; the pair that reaches the share is kept."""
     q, k, v = qkv(32, 1, 1)
     scores, own = moved(q, k)
-    chosen = load("vmoba", tau=tau, **BOXES).select(q, k, v, VIDEO)["massive"][0, 0].view(32, 8)
+    chosen = load("vmoba", tau=tau, **BOXES).select(q, k, v, VIDEO)["boxes"][0, 0].view(32, 8)
     assert bool(chosen[own].all())
     others = chosen & ~own
     assert int(others.sum()) >= 1  # even where own boxes hold the share alone
@@ -76,8 +76,36 @@ def test_vmoba_holds_mass_of_moved_products(tau: float) -> None:
 def test_vmoba_shares_its_budget_among_queries() -> None:
     q, k, v = qkv(32, 1, 1)
     q = q * torch.linspace(0.1, 5.0, 32)[:, None].double()
-    chosen = load("vmoba", tau=0.4, **BOXES).select(q, k, v, VIDEO)["massive"][0, 0].view(32, 8)
+    chosen = load("vmoba", tau=0.4, **BOXES).select(q, k, v, VIDEO)["boxes"][0, 0].view(32, 8)
     assert len({int(n) for n in chosen.sum(-1)}) > 1
+
+
+def test_vmoba_keeps_another_pair_in_every_scope() -> None:
+    """Whatever `tau`: of each query and head, of each block, of each head, or of all."""
+    q, k, v = qkv(32, 2, 2)
+    for scope, dims, count in (
+        ("query_head", (2,), (2, 32)),
+        ("block", (0, 1), (8,)),
+        ("head_global", (1, 2), (2,)),
+        ("overall", (0, 1, 2), ()),
+    ):
+        op = load("vmoba", tau=0.0, scope=scope, **BOXES)
+        chosen = op.select(q, k, v, VIDEO)["boxes"][0].reshape(2, 32, 8)
+        own = load("vmoba", by="top", topk=1, **BOXES).select(q, k, v, VIDEO)["boxes"][0]
+        assert torch.equal((chosen & ~own.reshape(2, 32, 8)).sum(dims), torch.ones(count).long())
+
+
+def test_vmoba_cuts_frames_where_its_runs_end() -> None:
+    """Runs of 0.7 frames of 15 pixels are 10 tokens, the last of the 45 has 5: a mean of these."""
+    q, k, v = qkv(45, 1, 1)
+    sizes = {"t": 3, "y": 3, "x": 5}
+    op = load("vmoba", partition="d1", run=0.7, by="top", topk=2, scope="query_head")
+    chosen = op.select(q, k, v, sizes)["runs"][0, 0].view(45, 5)
+    assert all(bool(chosen[i, i // 10]) for i in range(45))
+    means = torch.stack([x.mean(0) for x in k[0, 0].split(10)])
+    for i in range(45):
+        scores = (means @ q[0, 0, i]).index_fill(0, torch.tensor(i // 10), -torch.inf)
+        assert members(chosen[i]) == sorted({i // 10, int(scores.argmax())})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -147,7 +175,7 @@ def centroids(count: int, seed: int = 3) -> Tensor:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_routing_gives_nothing_to_tokens_in_no_cluster(backend: str) -> None:
     q, k, v = qkv(12)
-    op = load("routing_transformer", backend, window=3, clusters=2, keys="own", causal=False)
+    op = load("routing_transformer", backend, window=3, clusters=2, keys="context", causal=False)
     given = {"centroids": centroids(2)}
     inside = op.select(q, k, v, **given)["queries"].any(-1)
     assert not bool(inside.all())
@@ -158,7 +186,8 @@ def test_routing_is_the_mean_over_clusters() -> None:
     """Two clusters at the same place: not one softmax over the keys of both, and not their sum."""
     q, k, v = qkv(6)
     one, two = (
-        load("routing_transformer", window=6, clusters=c, keys="own", causal=False) for c in (1, 2)
+        load("routing_transformer", window=6, clusters=c, keys="context", causal=False)
+        for c in (1, 2)
     )
     place = centroids(1)
     once = one(q, k, v, centroids=place)
@@ -171,7 +200,7 @@ def test_routing_is_the_mean_over_clusters() -> None:
 
 def test_routing_queries_and_keys_of_a_cluster_differ() -> None:
     q, k, v = qkv(12)
-    op = load("routing_transformer", window=4, clusters=3, keys="own", causal=False)
+    op = load("routing_transformer", window=4, clusters=3, keys="context", causal=False)
     sets = op.select(q, k, v, centroids=centroids(3))
     assert not torch.equal(sets["queries"], sets["members"])
     assert bool((sets["members"].sum(2) == 4).all())
@@ -198,3 +227,23 @@ def test_routing_choices_look_ahead() -> None:
     later[:, :, 11] = 10 * place[:, 0]
     before, after = (op.select(x, x, v, centroids=place)["queries"] for x in (q, later))
     assert not torch.equal(before[:, :, :11], after[:, :, :11])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_routing_memory_leaves_no_query_alone(backend: str) -> None:
+    """Keys chosen apart from the queries: a query before all of them has its memory, or nothing."""
+    q, k, _ = qkv(12)
+    v = torch.randn(1, 2, 12, 4, dtype=torch.float64)
+    given = {"centroids": centroids(3)}
+    learned = {n: torch.randn(2, 3, 1, 4).double() for n in ("memory_keys", "memory_values")}
+    some = {"window": 4, "clusters": 3, "keys": "own"}
+    op = load("routing_transformer", backend, **some)
+    sets = op.select(q, k, v, **given)
+    chosen, offered = sets["queries"][0], sets["members"][0].cumsum(1) > 0
+    h, i = (chosen.any(-1) & ~(chosen & offered).any(-1)).nonzero()[0].tolist()
+    assert not op(q, k, v, **given)[0, h, i].any()
+    op = load("routing_transformer", backend, memory="learned", **some)
+    found = op(q, k, v, **given, **learned)[0, h, i]
+    mine = members(sets["queries"][0, h, i])
+    expected = learned["memory_values"][h, mine, 0].sum(0) / (len(mine) + 1e-5)
+    torch.testing.assert_close(found, expected)

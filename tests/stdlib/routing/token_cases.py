@@ -202,8 +202,19 @@ CASES: list[Case] = [
             )
         ),
         *(
-            TokenCase("sparsifiner", {"n": n}, {"keep": keep, "rank": r}, heads=h)
-            for n, keep, r, h in ((1, 0.25, 1, 2), (13, 0.25, 3, 4), (8, 0.0, 2, 2), (6, 1.0, 2, 2))
+            TokenCase(
+                "sparsifiner",
+                {"n": n},
+                {"by": by, "keep": keep, "threshold": 0.1, "rank": r},
+                heads=h,
+            )
+            for n, keep, r, h, by in (
+                (1, 0.25, 1, 2, "share"),
+                (13, 0.25, 3, 4, "share"),
+                (8, 0.0, 2, 2, "share"),
+                (6, 1.0, 2, 2, "share"),
+                (9, 0.0, 3, 4, "threshold"),
+            )
         ),
         *(
             TokenCase(
@@ -222,14 +233,18 @@ CASES: list[Case] = [
             )
         ),
         *(
-            TokenCase("landmark_grouped", {"n": n}, {"block": b, "topk": k}, heads=h)
-            for n, b, k, h in (
-                (1, 3, 0, 2),
-                (14, 3, 0, 4),
-                (17, 4, 2, 2),
-                (18, 2, 1, 4),
-                (9, 0, 0, 2),
-                (7, 50, 0, 2),
+            TokenCase(
+                "landmark_grouped", {"n": n}, {"block": b, "topk": k, "choice": choice}, heads=h
+            )
+            for n, b, k, h, choice in (
+                (1, 3, 0, 2, "token_head"),
+                (14, 3, 0, 4, "token_head"),
+                (17, 4, 2, 2, "token_head"),
+                (18, 2, 1, 4, "token_head"),
+                (9, 0, 0, 2, "token_head"),
+                (7, 50, 0, 2, "token_head"),
+                (18, 2, 2, 4, "token"),
+                (18, 2, 2, 2, "head"),
             )
         ),
         *(

@@ -1,0 +1,115 @@
+"""Keys that come back after a period: described once, and every statement about them true."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import attnlang
+from attnlang.compiler.layout import choose
+from attnlang.compiler.report.keys import solved_rows_of
+from attnlang.compiler.report.relation import relations
+from tests.layout.test_boxes import check_table
+from tests.report.test_rows import agrees
+
+slow = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=60)
+
+
+@st.composite
+def combs(draw: st.DrawFn) -> tuple[str, int]:
+    """Every so many keys a run of them, between bounds, beside intervals or nothing."""
+    block, stride = draw(st.integers(1, 30)), draw(st.integers(2, 9))
+    phase = draw(st.integers(0, stride * block - 1))
+    columns = draw(
+        st.sampled_from(
+            (
+                f"(k.n + {phase}) // {block} % {stride} == 0",
+                f"(k.n + {phase}) % {block * stride} < {block}",
+                f"k.n // {block} % {stride} == {stride - 1}",
+            )
+        )
+    )
+    bound = draw(
+        st.sampled_from(("causal(n)", "true", f"k.n >= q.n - {phase}", f"within(n, {11 + phase})"))
+    )
+    width = draw(st.integers(1, 60))
+    beside = draw(
+        st.sampled_from(
+            (
+                "false",
+                f"causal(n) and q.n // {block} - k.n // {block} < {width}",
+                f"within(n, {width})",
+                f"k.n < {width}",
+                f"k.n < {width} or band(n, {width})",
+                f"abs(q.n - k.n - 40) < {width}",
+            )
+        )
+    )
+    condition = f"{bound} and {columns} or {beside}"
+    return f"pattern p:\n    over n\n    attend where {condition}\n", draw(st.integers(20, 400))
+
+
+@slow
+@given(combs())
+def test_combs_equal_brute_force(case: tuple[str, int]) -> None:
+    text, length = case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "SOLVED", 2)
+        pattern = attnlang.parse(text)
+        plan = pattern.plan({"n": length})
+    truth = pattern.mask({"n": length})[0].numpy()
+    assert plan.pairs == truth.sum()
+    (group,) = plan.heads
+    if group.boxes is not None:
+        check_table(group.boxes, truth)
+    table = group.table.dense() > 0
+    assert np.array_equal(group.columns.dense() > 0, table.T)
+    tiles = [x.tokens for x in (plan.layout.q, plan.layout.k)]
+    for i, j in np.ndindex(table.shape):
+        inside = truth[np.ix_(*(t[m][t[m] >= 0] for t, m in zip(tiles, (i, j), strict=True)))]
+        assert table[i, j] == inside.any()
+
+
+@slow
+@given(combs())
+def test_rows_of_combs(case: tuple[str, int]) -> None:
+    text, length = case
+    pattern = attnlang.parse(text)
+    truth = pattern.mask({"n": length})[0].numpy()
+    (relation,) = relations(pattern.problem({"n": length}))
+    for found, expected in (
+        (solved_rows_of(relation), truth),
+        (solved_rows_of(relation.transposed()), truth.T),
+    ):
+        assert found is not None
+        agrees(found, expected)
+
+
+COLUMNS = "causal(n) and (q.n - k.n < 40 or k.n // 16 % 5 == 2)"
+ALONE = "k.n // 16 % 5 == 2 or k.n == 0"
+
+
+@pytest.mark.parametrize("condition", [COLUMNS, ALONE])
+@pytest.mark.parametrize("backend", ["blocked", "triton"])
+def test_executors_follow_combs(condition: str, backend: str) -> None:
+    pattern = attnlang.parse(f"pattern p:\n    over n\n    attend where {condition}\n")
+    boxes = pattern.plan({"n": 600}).heads[0].boxes
+    assert boxes is not None
+    assert any(b.reaches[0].repeats is not None for b in boxes.boxes)
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 600, 16, generator=generator) for _ in range(3))
+    expected = pattern.compile("reference")(q, k, v)
+    torch.testing.assert_close(pattern.compile(backend)(q, k, v), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_comb_of_a_million_keys_is_small() -> None:
+    pattern = attnlang.parse(f"pattern p:\n    over n\n    attend where {COLUMNS}\n")
+    plan = pattern.plan({"n": 1 << 20})
+    assert plan.nbytes < 4 << 20
+    queries = np.arange(1 << 20)
+    before = np.maximum(queries - 39, 0)  # keys that only the columns allow
+    columns = before // 80 * 16 + np.clip(before % 80 - 32, 0, 16)
+    assert plan.pairs == (np.minimum(queries + 1, 40) + columns).sum()
