@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from attnlang.backends.listed import Listed
+from attnlang.backends.precision import accumulation_dtype as accumulation_dtype
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.problem.problem import Problem
 
@@ -68,8 +69,3 @@ class Call:
 def rowed(x: torch.Tensor) -> torch.Tensor:
     """With features one behind the other: so kernels read them, whatever the strides say."""
     return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Half precisions accumulate in float32; float32 and float64 in themselves."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

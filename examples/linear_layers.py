@@ -1,7 +1,8 @@
-"""A decoder that remembers in sums: Lightning layers, and one with a sliding window.
+"""A decoder that remembers in sums: Lightning layers, and one that reads chosen blocks.
 
-Trains it for some steps on this machine's Python sources. Then it writes: what it keeps of a text
-has the same size after any number of bytes, and gives the logits that the whole text gives.
+Trains it for some steps on this machine's Python sources. Then it writes: the sums have the same
+size after any number of bytes, only the routed layer keeps its keys, and what is remembered gives
+the logits that the whole text gives.
 
     python examples/linear_layers.py
 """
@@ -24,18 +25,17 @@ from attnlang.backends.linear import State
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one layer keeps: sums over the past, or the keys and values of a window."""
+    """What one layer keeps: sums over the past, or its keys and values."""
 
     sums: dict[str, State] | None = None
     keys: Tensor | None = None
     values: Tensor | None = None
 
     @property
-    def size(self) -> int:
-        """Numbers kept for each text."""
-        sums = [s.s for s in (self.sums or {}).values()]
-        kept = [*sums, *(x for x in (self.keys, self.values) if x is not None)]
-        return sum(x[0].numel() for x in kept)
+    def size(self) -> tuple[int, int]:
+        """Numbers kept for each text: in sums, and in keys and values."""
+        sums = sum(s.s[0].numel() for s in (self.sums or {}).values())
+        return sums, sum(x[0].numel() for x in (self.keys, self.values) if x is not None)
 
 
 class Mixer(nn.Module):
@@ -78,23 +78,20 @@ class Lightning(Mixer):
         return mixed, Memory(sums)
 
 
-class Window(Mixer):
-    """The last keys, one by one. Without positions, as the layers around it know the order."""
+class Routed(Mixer):
+    """MoBA: the own block, and the past blocks whose mean keys suit the query best. Without
+    positions, as the layers around it know the order."""
 
-    def __init__(self, shape: Shape, window: int) -> None:
+    def __init__(self, shape: Shape, block: int, topk: int) -> None:
         super().__init__(shape)
-        self.window = window
-        self.op = attnlang.load("stdlib:sliding_window", window=window).compile("blocked")
+        self.op = attnlang.load("stdlib:moba", block=block, topk=topk).compile("blocked")
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         before = 0
         if memory.keys is not None and memory.values is not None:
             before = memory.keys.shape[2]
             k, v = torch.cat((memory.keys, k), 2), torch.cat((memory.values, v), 2)
-        mixed = self.op(q, k, v, q_offset=before)
-        kept = min(self.window - 1, k.shape[2])
-        first = k.shape[2] - kept
-        return mixed, Memory(None, k[:, :, first:], v[:, :, first:])
+        return self.op(q, k, v, q_offset=before), Memory(None, k, v)
 
 
 class Layer(nn.Module):
@@ -114,10 +111,10 @@ class Layer(nn.Module):
 class Remembering(Decoder):
     """Bytes in, logits of the next byte out, and what to remember of them."""
 
-    def __init__(self, shape: Shape, layers: int, window: int, context: int) -> None:
+    def __init__(self, shape: Shape, layers: int, block: int, topk: int, context: int) -> None:
         super().__init__(shape, [], context)
         mixers: list[Mixer] = [Lightning(shape, i, layers) for i in range(layers)]
-        mixers[layers // 2] = Window(shape, window)
+        mixers[layers // 2] = Routed(shape, block, topk)
         self.layers = nn.ModuleList(Layer(shape, mixer) for mixer in mixers)
         self.reset_parameters()
 
@@ -134,10 +131,10 @@ class Remembering(Decoder):
 
 
 @torch.no_grad()
-def reread(model: Remembering, text: Tensor, prompt: int) -> tuple[float, list[int]]:
+def reread(model: Remembering, text: Tensor, prompt: int) -> tuple[float, list[tuple[int, int]]]:
     """The text at once, and its first bytes at once and the others one by one.
 
-    How much the logits differ at most, and how much was remembered after each byte.
+    How much the logits differ at most, and the sizes of what was remembered after each byte.
     """
     whole = model(text)
     logits, past = model.advance(text[:, :prompt], None)
@@ -145,7 +142,8 @@ def reread(model: Remembering, text: Tensor, prompt: int) -> tuple[float, list[i
     for at in range(prompt, text.shape[1]):
         logits, past = model.advance(text[:, at : at + 1], past)
         pieces.append(logits)
-        sizes.append(sum(memory.size for memory in past))
+        sums, keys = zip(*(memory.size for memory in past), strict=True)
+        sizes.append((sum(sums), sum(keys)))
     return (torch.cat(pieces, 1) - whole).abs().max().item(), sizes
 
 
@@ -164,7 +162,7 @@ def main() -> None:
     options = arguments()
     torch.manual_seed(0)
     shape = Shape(dim=options.dim, heads=4, kv_heads=2, hidden=2 * options.dim)
-    model = Remembering(shape, options.layers, options.window, options.context)
+    model = Remembering(shape, options.layers, options.block, options.topk, options.context)
     text = corpus.read()
     run = train(
         model,
@@ -181,10 +179,11 @@ def main() -> None:
     held_out = text.judged(1, 2 * options.context)
     difference, sizes = reread(model, held_out, options.context)
     print(f"from memory and from the whole text, logits differ by {difference:.1e} at most")
-    kept = 2 * shape.kv_heads * shape.head_dim * options.layers * held_out.shape[1]
-    print(f"remembered after {held_out.shape[1]} bytes: {sizes[-1]} numbers, as after any other")
-    print(f"(all keys and values: {kept})")
-    assert len(set(sizes)) == 1
+    every = 2 * shape.kv_heads * shape.head_dim * options.layers * held_out.shape[1]
+    sums, keys = sizes[-1]
+    print(f"after {held_out.shape[1]} bytes: {sums} numbers in sums, as after any other,")
+    print(f"and {keys} in keys and values of the routed layer (of all layers: {every})")
+    assert {s for s, _ in sizes} == {sums}
     written = write(model, held_out[0, : options.context], 160, torch.Generator().manual_seed(0))
     print("\n" + bytes(written.tolist()).decode("utf-8", "replace"))
 
@@ -192,7 +191,8 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=6, help="layers (default: 6)")
-    parser.add_argument("--window", type=int, default=32, help="of the one layer (default: 32)")
+    parser.add_argument("--block", type=int, default=16, help="of the routed layer (default: 16)")
+    parser.add_argument("--topk", type=int, default=4, help="blocks of a query (default: 4)")
     parser.add_argument("--context", type=int, default=256, help="bytes a text (default: 256)")
     parser.add_argument("--dim", type=int, default=96, help="width (default: 96)")
     parser.add_argument("--batch", type=int, default=4, help="texts a step (default: 4)")

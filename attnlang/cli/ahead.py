@@ -3,15 +3,11 @@ which steps run as tensor operations instead."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attnlang.backends.support import REFUSES
 from attnlang.cli.artifact import arrays_of
-from attnlang.cli.kernels import kernels
-from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir.program import Assign, Attention, Pool, Recurrence, Select
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.program import BoundProgram
@@ -20,6 +16,9 @@ from attnlang.compiler.report.measure import missing_inputs
 from attnlang.compiler.report.words import count
 from attnlang.pattern import Pattern
 from attnlang.planning import known_to_step
+
+if TYPE_CHECKING:
+    from attnlang.backends.ahead.directory import Made
 
 
 @dataclass(slots=True)
@@ -68,34 +67,16 @@ def planned(
     return found
 
 
-def compiled(
-    pattern: Pattern, steps: Steps, sizes: Mapping[str, int], args: Namespace
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Kernels of the attentions that Triton runs; the entries say what has none, and why.
-
-    Raises Unsupported where there is nothing to compile.
-    """
-    entries: list[dict[str, Any]] = []
-    files: dict[str, bytes] = {}
+def note_kernels(steps: Steps, made: Made) -> None:
+    """What was compiled of each step, and why the rest was not."""
     for entry in steps.entries:
-        entry["ahead"] = False
-        if entry["kind"] != "attention":
+        mine = [x for x in made.kernels if x.get("step") == entry["step"]]
+        entry["kernels"] = len(mine)
+        entry["ahead"] = bool(mine)
+        if entry["step"] in made.without:
+            entry["why"] = made.without[entry["step"]]
+        elif not mine:
             entry["why"] = "tensor operations"
-            continue
-        one = pattern.whole.steps[entry["step"]]
-        reasons = REFUSES["triton"](one.ir)
-        if reasons:
-            entry["why"] = f"Triton does not run {reasons[0]}"
-            continue
-        made, more = kernels(one, sizes, args, entry["step"])
-        entries += [{"step": entry["step"], **x} for x in made["kernels"]]
-        files |= more
-        entry["ahead"] = True
-    if not entries:
-        kinds = " and ".join(dict.fromkeys(e["kind"] for e in steps.entries))
-        feature = f"compiling `{pattern.name}` ahead: {kinds} run as tensor operations"
-        raise Unsupported(feature, "triton", "attnlang compile without --target")
-    return entries, files
 
 
 def described_steps(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -106,9 +87,11 @@ def described_steps(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if "tiles" in x:
             tiles = x["tiles"]
             text += f": {count(tiles['full'])} full and {count(tiles['partial'])} partial tiles"
+        if x.get("kernels"):
+            text += f"; {x['kernels']} kernels"
         if "why" in x:
-            text += f"; not compiled ahead: {x['why']}"
-        elif "tiles" not in x:
+            text += f"; no kernels: {x['why']}"
+        elif "kernels" not in x and "tiles" not in x:
             text += "; runs as tensor operations"
         yield f"{x['step']:<{wide}}  {text}"
 

@@ -117,7 +117,9 @@ def chunks(call: Call, made: SetRead) -> list[Chunks] | list[Gathered]:
 
 
 def _of_lists(call: Call, made: SetRead, sets: Listed) -> list[Chunks]:
-    index = sets.index.expand(call.q.shape[0], -1, -1, -1)
+    # A set of all heads is read with the keys of each key head.
+    heads = call.k.shape[1] if made.heads == "all" else -1
+    index = sets.index.expand(call.q.shape[0], heads, -1, -1)
     b, h, g, slot = (index >= 0).nonzero().unbind(1)
     u = index[b, h, g, slot].long()
     may, must = (x.to(call.q.device) for x in may_and_must(made, call.problem, (g, u)))

@@ -7,8 +7,9 @@ function written as the definitions have it.
 from attnlang.backends.linear.chunkwise import chunkwise
 from attnlang.backends.linear.form import State
 from attnlang.backends.linear.parallel import parallel
-from attnlang.backends.linear.prefix import PrefixState, prefix_softmax
+from attnlang.backends.linear.prefix import PrefixState
 from attnlang.backends.linear.recurrent import recurrent, step
+from attnlang.backends.linear.softmax import prefix_softmax
 from attnlang.compiler.ir.horizon import horizon
 
 __all__ = [

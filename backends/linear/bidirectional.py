@@ -10,12 +10,12 @@ from attnlang.backends.linear.form import State, Tokens, Weights, tokens
 from attnlang.backends.linear.polynomial import lifted, polynomial
 
 Tensor = torch.Tensor
-Form = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+Causal = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """A causal form: q, k, v and segments to the output, as accumulated, and the final state."""
 
 
 def both_ways(
-    form: Form,
+    form: Causal,
     q: Tensor,
     k: Tensor,
     v: Tensor,

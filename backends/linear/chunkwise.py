@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 
 from attnlang.backends.linear import parts, window
 from attnlang.backends.linear.additive import Additive
-from attnlang.backends.linear.around import around
+from attnlang.backends.linear.around import Form, around
 from attnlang.backends.linear.delta import Delta
 from attnlang.backends.linear.form import State, Tokens, Weights
 
@@ -31,6 +32,7 @@ def chunkwise(
     causal: bool = True,
     weights: Weights | None = None,
     engine: Literal["torch", "triton"] = "torch",
+    decays: Sequence[float] | None = None,
 ) -> tuple[Tensor, State]:
     """Linear attention with decay, ``S = e^decay S + k v^T`` and ``out = scale q^T S`` per token.
 
@@ -52,11 +54,24 @@ def chunkwise(
     weights: (c0, c1, c2) weighs a pair by ``c0 + c1 x + c2 x^2`` of its score x = scale q.k
         instead of by x, with no decay or one per head or token.
     engine: "triton" runs kernels, with chunks of their own.
+    decays: the constant decays as numbers, where the caller has them: heads that forget fast are
+        then found without waiting for the device. Without them only on the CPU.
 
     Returns the output ``[B, H, N, V]`` in v's dtype and the state after the last token.
     Sums and states are in float32, or float64 if q, k or v is. Raises ValueError for shapes that
     do not fit and for combinations that are not defined, Unsupported for what has no kernels.
     """
+    return around(
+        form_of(engine, chunk, decays), q, k, v, decay=decay, beta=beta, scale=scale,
+        segments=segments, initial=initial, normalise=normalise, eps=eps, causal=causal,
+        weights=weights,
+    )  # fmt: skip
+
+
+def form_of(
+    engine: Literal["torch", "triton"], chunk: int, decays: Sequence[float] | None = None
+) -> Form:
+    """What runs one causal pass."""
 
     def form(
         x: Tokens, first: Tensor, scale: float, weights: Weights | None, dtype: torch.dtype
@@ -67,11 +82,8 @@ def chunkwise(
 
             check_kernels(x)
             return launched(x, first, scale, weights, dtype)
-        if beta is not None:
+        if x.beta is not None:
             return parts.run(x, first, chunk, Delta(scale))
-        return window.run(x, first, chunk, Additive(scale, weights), first.shape[2])
+        return window.run(x, first, chunk, Additive(scale, weights), first.shape[2], decays)
 
-    return around(
-        form, q, k, v, decay=decay, beta=beta, scale=scale, segments=segments, initial=initial,
-        normalise=normalise, eps=eps, causal=causal, weights=weights,
-    )  # fmt: skip
+    return form

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from attnlang.backends.call import accumulation_dtype
+from attnlang.backends.precision import accumulation_dtype
 
 Tensor = torch.Tensor
 Weights = tuple[float, float, float]

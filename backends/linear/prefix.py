@@ -8,11 +8,10 @@ m rises, and a token writes e^(s - m) [v, 1].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-from attnlang.backends.linear.chunkwise import chunkwise
+from attnlang.backends.linear.around import Form, around
 from attnlang.backends.linear.form import State
 
 Tensor = torch.Tensor
@@ -32,24 +31,13 @@ class PrefixState:
     w: Tensor
 
 
-def prefix_softmax(
-    s: Tensor,
-    v: Tensor,
-    initial: PrefixState | None = None,
-    *,
-    segments: Tensor | None = None,
-    chunk: int = 64,
-    engine: Literal["torch", "triton"] = "torch",
+def prefixed(
+    form: Form, s: Tensor, v: Tensor, initial: PrefixState | None, segments: Tensor | None
 ) -> tuple[Tensor, PrefixState]:
-    """``out_i = sum_{j<=i} e^{s_j} v_j / sum_{j<=i} e^{s_j}`` and the state to go on from.
-
-    s: scores ``[B, H, N]``, -inf for a token that takes no part. v ``[B, H or fewer, N, V]``.
-    The output has v's dtype; while no token has taken part it is 0. segments, chunk,
-    engine: as in :func:`chunkwise`.
-    """
+    """`prefix_softmax` by one form of the recurrence."""
     dtype = torch.float64 if torch.float64 in (s.dtype, v.dtype) else torch.float32
     scores = s.to(dtype)
-    start = _empty(scores, v) if initial is None else initial
+    start = _nothing_yet(scores, v) if initial is None else initial
     with torch.no_grad():
         tops = _running_max(torch.cat((start.m[..., None].to(dtype), scores), -1), segments)
         before, m = tops[..., :-1], tops[..., 1:]
@@ -57,15 +45,16 @@ def prefix_softmax(
         decay = torch.where(before == -torch.inf, -torch.inf, torch.clamp(before - m, max=0.0))
         finite = torch.where(m == -torch.inf, 0.0, m)
     k = (scores - finite).exp()[..., None]
-    out, final = chunkwise(
-        torch.ones_like(k), k, v, decay=decay, normalise="sum", segments=segments, chunk=chunk,
-        initial=State(start.w[..., None, :], start.u[..., None]), engine=engine,
+    first = State(start.w[..., None, :], start.u[..., None])
+    out, final = around(
+        form, torch.ones_like(k), k, v, decay=decay, normalise="sum", segments=segments,
+        initial=first,
     )  # fmt: skip
     assert final.z is not None
     return out, PrefixState(tops[..., -1], final.z[..., 0], final.s[..., 0, :])
 
 
-def _empty(s: Tensor, v: Tensor) -> PrefixState:
+def _nothing_yet(s: Tensor, v: Tensor) -> PrefixState:
     none = s.new_zeros(s.shape[:2])
     return PrefixState(none - torch.inf, none, s.new_zeros(*s.shape[:2], v.shape[-1]))
 

@@ -7,6 +7,7 @@ before it; the state before the first token is met by the first chunk, that afte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -49,13 +50,18 @@ class Heads:
         return x.map(of)
 
 
-def kinds(x: Tokens, chunk: int, features: int) -> list[Heads]:
-    """Consecutive heads by what is faster for them. Looks at the decays, so only on the CPU.
+def kinds(
+    x: Tokens, chunk: int, features: int, decays: Sequence[float] | None = None
+) -> list[Heads]:
+    """Consecutive heads by what is faster for them. Looks at the decays only on the CPU.
 
+    decays: these as numbers, for so many heads, where they are known without looking.
     features: channels of the state. A window of w tokens costs w (K + V) products for each token,
     a state twice its size, ``features * V``; those of a window take twice as long, as measured.
     """
-    if not x.constant or x.beta is not None or x.decay.device.type != "cpu" or not x.q.shape[2]:
+    if decays is None and x.constant and x.decay.device.type == "cpu" and x.q.shape[2]:
+        decays = x.decay[0, :, 0, 0].tolist()
+    if decays is None or not x.constant or x.beta is not None or not x.q.shape[2]:
         return [Heads(0, x.heads, None)]
     width, value_width = x.k.shape[3], x.v.shape[3]
     most = min(chunk, features * value_width // (width + value_width))
@@ -67,18 +73,23 @@ def kinds(x: Tokens, chunk: int, features: int) -> list[Heads]:
         size = max(SMALLEST, 1 << (horizon(log_decay, bits) - 1).bit_length())
         return size if size <= most and x.q.shape[2] > 2 * chunk else None
 
-    found = [window(a) for a in x.decay[0, :, 0, 0].tolist()]
+    found = [window(a) for a in decays]
     found = [w for w in found for _ in range(x.heads // len(found))]
     runs = [list(g) for _, g in groupby(range(x.heads), key=found.__getitem__)]
     return [Heads(r[0], r[-1] + 1, found[r[0]]) for r in runs]
 
 
 def run(
-    x: Tokens, first: Tensor, chunk: int, rule: Additive, features: int
+    x: Tokens,
+    first: Tensor,
+    chunk: int,
+    rule: Additive,
+    features: int,
+    decays: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`parts.run`, each head by what is faster for it."""
     found = []
-    for heads in kinds(x, chunk, features):
+    for heads in kinds(x, chunk, features, decays):
         theirs, start = heads.tokens(x), first[:, heads.start : heads.stop]
         if heads.window is None:
             found.append(parts.run(theirs, start, chunk, rule))

@@ -16,7 +16,7 @@ from attnlang.backends.reference.linear import linear as by_definition
 from attnlang.backends.reference.linear import prefixes
 from attnlang.compiler.ir.expr import Expr, Symbol, SymbolName
 from attnlang.compiler.ir.expr import Float as Literally
-from attnlang.compiler.ir.pattern import Normaliser
+from attnlang.compiler.ir.pattern import Attend, Normaliser
 from attnlang.compiler.ir.program import Recurrence
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import rewrite
@@ -122,7 +122,16 @@ class Linear:
             causal=self.step.causal,
             weights=None if plain else numbers.weights,
             engine=self.engine,
+            decays=self._known(numbers.decay),
         )
+
+    def _known(self, decay: Tensor | None) -> tuple[float, ...] | None:
+        """Constant decays of the pattern itself, one for each of the tensor's heads."""
+        if decay is None or self.step.decay is None or decay[0, 0].numel() != 1:
+            return None
+        given = self.bound.by_head(self.step.decay, self.heads.stop - self.heads.start)
+        found = tuple(x for x in given if x is not None)
+        return found if len(found) == len(given) else None
 
     def _by_definition(
         self, q: Tensor, k: Tensor, v: Tensor, numbers: _Numbers, state: State | None
@@ -200,7 +209,7 @@ class Linear:
         by_sum = self.attend.normaliser is Normaliser.SUM
         own = (self.step.decay, self.step.delta, self.step.logit)
         decay, delta, logit = (self._per_token(x, k, n) for x in own)
-        factor, weights = self._scale(scale, q), self._weights()
+        factor, weights = self._scale(scale, q), polynomial_of(self.bound, self.attend)
         return _Numbers(decay, delta, logit, segments, factor, weights, by_sum)
 
     def _per_token(self, x: Expr | None, k: Tensor, n: int) -> Tensor | None:
@@ -226,22 +235,23 @@ class Linear:
             return q
         return q * self._number(x, 1, q.device).to(q.dtype)
 
-    def _weights(self) -> tuple[float, float, float]:
-        """Coefficients of the score's polynomial, from its values at three points."""
-        if self.attend.score is None:
-            return 0.0, 1.0, 0.0
-        score = self.bound.close(self.attend.score)
 
-        def at(s: float) -> float:
-            def rule(x: Expr) -> Expr | None:
-                return Literally(s) if x == Symbol(SymbolName.SCORE) else None
+def polynomial_of(bound: BoundProgram, attend: Attend) -> tuple[float, float, float]:
+    """Coefficients of the score's polynomial, from its values at three points."""
+    if attend.score is None:
+        return 0.0, 1.0, 0.0
+    score = bound.close(attend.score)
 
-            value = value_of(rewrite(score, rule))
-            assert value is not None
-            return float(value)
+    def at(s: float) -> float:
+        def rule(x: Expr) -> Expr | None:
+            return Literally(s) if x == Symbol(SymbolName.SCORE) else None
 
-        low, middle, high = at(-1.0), at(0.0), at(1.0)
-        return middle, (high - low) / 2, (high + low) / 2 - middle
+        value = value_of(rewrite(score, rule))
+        assert value is not None
+        return float(value)
+
+    low, middle, high = at(-1.0), at(0.0), at(1.0)
+    return middle, (high - low) / 2, (high + low) / 2 - middle
 
 
 def _check_order(doc: Tensor, name: str) -> None:

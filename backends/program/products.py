@@ -1,17 +1,13 @@
-"""Tables that scores read: learned vectors times queries, keys, or functions of both."""
+"""Tables that scores read, of one attention of a program."""
 
 from __future__ import annotations
 
 import torch
 
-from attnlang.backends.call import accumulation_dtype
 from attnlang.backends.linear.form import repeated
-from attnlang.backends.program.vectors import ARITHMETIC, MAPS
+from attnlang.backends.program.tables import pair_products, table_products
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.program import PairProduct, Product
-
-AT_ONCE = 1 << 24
-"""Elements of the largest tensor of pairs' features."""
 
 
 def product_table(
@@ -19,37 +15,6 @@ def product_table(
 ) -> torch.Tensor:
     """The table of one product. q ``[B, H, Nq, D]``, k ``[B, Hkv, Nk, D]``, table of some heads."""
     if isinstance(made, PairProduct):
-        return pairs(made, q, repeated(k, q.shape[1]), table)
-    return products(q if made.side is Side.Q else k, table, made.by_head)
-
-
-def products(x: torch.Tensor, table: torch.Tensor, by_head: bool) -> torch.Tensor:
-    """``[B, H, N, ...]``: each vector of ``x [B, H, N, D]`` times each of the table's.
-
-    table: ``[B or 1, (H,) ..., D]``. Sums in float32 or better.
-    """
-    dtype = accumulation_dtype(x.dtype)
-    if by_head and table.shape[1] != x.shape[1]:
-        x = x.repeat_interleave(table.shape[1] // x.shape[1], 1)
-    middle = table.shape[1 + by_head : -1]
-    flat = table.to(dtype).reshape(*table.shape[: 1 + by_head], -1, table.shape[-1])
-    flat = flat if by_head else flat[:, None]
-    found = x.to(dtype) @ flat.transpose(-1, -2)
-    return found.reshape(*found.shape[:3], *middle)
-
-
-def pairs(made: PairProduct, q: torch.Tensor, k: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """``[B, H, Nq, Nk]``: ``function(q op k)`` times one vector, some queries at a time.
-
-    Memory for training is that of every pair's features. Sums in float32 or better.
-    """
-    dtype = accumulation_dtype(q.dtype)
-    vector = table.to(dtype) if made.by_head else table.to(dtype)[:, None]
-    vector = vector[..., None, :, None]
-    there = k.to(dtype)[:, :, None]
-    found = []
-    for some in q.to(dtype).split(max(1, AT_ONCE // max(k.shape[0] * k[0].numel(), 1)), 2):
-        x = ARITHMETIC[made.op](some[:, :, :, None], there)
-        x = MAPS[made.function](x) if made.function else x
-        found.append((x @ vector)[..., 0])
-    return torch.cat(found, 2)
+        k = repeated(k, q.shape[1])
+        return pair_products(made.op, made.function, q, k, table, made.by_head)
+    return table_products(q if made.side is Side.Q else k, table, made.by_head)

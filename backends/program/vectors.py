@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
 import torch
-import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import Inputs, accumulation_dtype
+from attnlang.backends.program.maps import (
+    ARITHMETIC,
+    MAPS,
+    join_heads,
+    merge,
+    pinv,
+    project,
+    rotate,
+    split_heads,
+)
 from attnlang.backends.program.numbers import per_token
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.vector import (
@@ -88,13 +97,11 @@ class Vectors:
                 places = torch.eye(like.shape[2], dtype=self.dtype, device=self.device)
                 return Value(places.expand(*like.shape[:2], -1, -1))
             case Map(function="join_heads", arguments=(x,)):
-                wide = self._wide(x)
-                joined = wide.transpose(1, 2).flatten(2)[:, None]
-                return Value(joined.expand(-1, wide.shape[1], -1, -1))
+                return Value(join_heads(self._wide(x)))
             case Map(function="split_heads", arguments=(x,)):
-                return Value(_shares(self._wide(x)))
+                return Value(self._shares(self._wide(x)))
             case Map(function="pinv", arguments=(x,)):
-                return Value(_pinv(self._wide(x)))
+                return Value(self._pinv(self._wide(x)))
             case Map(function="rotate", arguments=(x, angle)):
                 return Value(self._rotate(self._wide(x), angle))
             case Map(function=function, arguments=arguments):
@@ -120,8 +127,18 @@ class Vectors:
             raise ArgumentError(f"`rotate` turns pairs of features, and there are {x.shape[-1]}")
         self.width = x.shape[-1] // 2
         by = self._wide(angle)
-        a, b = x.chunk(2, -1)
-        return torch.cat([a * by.cos() - b * by.sin(), a * by.sin() + b * by.cos()], -1)
+        return rotate(x, by)
+
+    def _shares(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] % x.shape[1]:
+            shares = f"{x.shape[-1]} features are no shares of {x.shape[1]} heads"
+            raise ArgumentError(f"`split_heads`: {shares}")
+        return split_heads(x)
+
+    def _pinv(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] != x.shape[-2]:
+            raise ArgumentError(f"`pinv` takes a square matrix, not {list(x.shape[-2:])}")
+        return pinv(x)
 
     def _slice(self, x: torch.Tensor, start: Expr, stop: Expr) -> torch.Tensor:
         first, last = int(self.bound.number(start)), int(self.bound.number(stop))
@@ -137,10 +154,7 @@ class Vectors:
             raise ArgumentError(
                 f"input `{name}` has rows of {table.shape[-1]} features, the tensor {x.shape[-1]}"
             )
-        table = table.to(self.dtype) if by_head else table.to(self.dtype)[:, None]
-        if by_head and x.shape[1] != table.shape[1]:
-            x = x.repeat_interleave(table.shape[1] // x.shape[1], 1)
-        return x @ table.transpose(-1, -2)
+        return project(x, table, by_head)
 
     def _wide(self, root: Vector) -> torch.Tensor:
         return self.value(root).x.to(self.dtype)
@@ -161,75 +175,5 @@ class Vectors:
         """One softmax over the keys of all: weights from the log-sum-exps."""
         if any(p.lse is None for p in parts):
             raise ArgumentError("`merge` takes the results of softmax attentions")
-        logs = torch.stack([p.lse for p in parts if p.lse is not None])
-        top = logs.amax(0)
-        top = torch.where(top.isinf(), 0.0, top)
-        weights = torch.exp(logs - top)
-        total = weights.sum(0)
-        none = total == 0
-        safe = torch.where(none, 1.0, total)
-        out = sum(w[..., None] * p.x.to(self.dtype) for w, p in zip(weights, parts, strict=True))
-        assert isinstance(out, torch.Tensor)
-        lse = torch.where(none, -torch.inf, top + torch.log(safe))
-        return Value(out / safe[..., None], lse)
-
-
-ARITHMETIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "+": torch.add,
-    "-": torch.sub,
-    "*": torch.mul,
-    "/": torch.true_divide,
-}
-
-
-def _shares(x: torch.Tensor) -> torch.Tensor:
-    """``[B, H, N, H * D]`` -> ``[B, H, N, D]``: head h has the features from h * D on."""
-    heads = x.shape[1]
-    if x.shape[-1] % heads:
-        raise ArgumentError(f"`split_heads`: {x.shape[-1]} features are no shares of {heads} heads")
-    return torch.stack([x[:, h].chunk(heads, -1)[h] for h in range(heads)], 1)
-
-
-def _pinv(x: torch.Tensor) -> torch.Tensor:
-    """Six steps towards the inverse of ``[..., N, N]``, of the third order, from the transpose.
-
-    Razavi et al. (2014), as Nystromformer has it. Raises ArgumentError.
-    """
-    if x.shape[-1] != x.shape[-2]:
-        raise ArgumentError(f"`pinv` takes a square matrix, not {list(x.shape[-2:])}")
-    one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    norms = [x.abs().sum(d).amax(-1)[..., None, None] for d in (-1, -2)]
-    found = x.transpose(-1, -2) / (norms[0] * norms[1])
-    for _ in range(6):
-        near = x @ found
-        found = 0.25 * found @ (13 * one - near @ (15 * one - near @ (7 * one - near)))
-    return found
-
-
-def _normalize(x: torch.Tensor) -> torch.Tensor:
-    return F.normalize(x, dim=-1)
-
-
-def _rms_norm(x: torch.Tensor) -> torch.Tensor:
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
-
-
-MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "relu": torch.relu,
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "elu": F.elu,
-    "exp": torch.exp,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "softplus": F.softplus,
-    "abs": torch.abs,
-    "sqrt": torch.sqrt,
-    "cos": torch.cos,
-    "sin": torch.sin,
-    "softmax": lambda x: torch.softmax(x, -1),
-    "normalize": _normalize,
-    "rms_norm": _rms_norm,
-    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:]),
-    "total": lambda x: x.sum(-1, keepdim=True),
-}
+        outs = [p.x.to(self.dtype) for p in parts]
+        return Value(*merge(outs, [p.lse for p in parts if p.lse is not None]))

@@ -60,7 +60,13 @@ _POINTERS: Table = {
         256: (Choice(64, 32, 8, 1), Choice(32, 32, 4, 1), Choice(16, 16, 4, 1)),
     },
     "key_gradient": {
-        64: (Choice(128, 64, 8, 2), Choice(64, 32, 4, 2), Choice(64, 32, 4, 1)),
+        64: (
+            Choice(128, 64, 8, 2),
+            Choice(64, 32, 4, 2),
+            Choice(64, 32, 4, 1),
+            Choice(64, 32, 8, 1),
+            Choice(32, 32, 4, 1),
+        ),
         128: (Choice(64, 32, 8, 2), Choice(64, 32, 4, 1), Choice(32, 32, 4, 1)),
         256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
     },

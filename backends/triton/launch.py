@@ -260,7 +260,10 @@ def number_of(
     """What a kernel is given for a number that lengths and heads decide."""
     match argument:
         case a.AxisLength(side=side, axis=axis):
-            extent = next(x for x in problem.extents(side) if axis in x.axes)
+            extent = next((x for x in problem.extents(side) if axis in x.axes), None)
+            if extent is None:  # of the program that this is a step of
+                assert problem.outer is not None
+                return problem.outer.length(side, axis)
             return extent.lengths[extent.axes.index(axis)]
         case a.SegmentStart(side=side, segment=name):
             return next(x for x in problem.extents(side) if x.segment.name == name).start

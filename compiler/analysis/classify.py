@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis import rows
 from attnlang.compiler.analysis.alike import cells, distinct
+from attnlang.compiler.analysis.diagonals import along, ends, moving_axis
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.repeats import representatives
@@ -111,10 +112,23 @@ def _by_element(
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:
+    kinds, exact = _kinds(predicate, q, k, known)
+    return Classified(from_kinds(kinds), exact)
+
+
+def _kinds(
+    predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> tuple[NDArray[np.uint8], bool]:
+    """The kinds of all tile pairs ``[q tiles, k tiles]``, and whether all are proved."""
+    axis = moving_axis(predicate, q, k)
+    if axis is not None:
+        by_row, sure = _kinds(predicate, ends(q, axis), k, known)
+        by_column, sure_too = _kinds(predicate, q, ends(k, axis), known)
+        return along(by_row, by_column, q, k, axis), sure and sure_too
     pairs = tile_pairs(predicate, q, k, known)
     r, c = pairs.rows, pairs.columns
     found = _by_element(predicate, q, k, known, r, c) if len(r) else None
     if found is not None:
         some, every = found
         pairs.kinds[r, c] = np.where(some, np.where(every, FULL, PARTIAL), EMPTY)
-    return Classified(from_kinds(pairs.kinds), pairs.sure or found is not None)
+    return pairs.kinds, pairs.sure or found is not None

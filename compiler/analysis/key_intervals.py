@@ -41,6 +41,8 @@ from attnlang.compiler.syntax.limits import MAX_INTEGER
 IntArray = NDArray[np.int64]
 Intervals: TypeAlias = tuple[IntArray, IntArray]
 """Starts and stops, as key places in their segment."""
+SLICE = 1 << 15
+"""Queries at once: what is made of them stays in a processor's cache."""
 
 
 @dataclass(slots=True)
@@ -141,11 +143,17 @@ def edges(
 
 def row_edges(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
     """The key interval of every query ``[queries]``, cut to keys that count."""
-    positions = np.arange(q.extent.size, dtype=np.int64) + q.extent.origin[0]
-    low, high = edges(bounds, q, k, known, positions, positions)
-    for condition in bounds.conditions:
-        high = np.where(np.asarray(_at(condition, positions, q, known)).astype(bool), high, low)
-    return (low, high) if bounds.keys is None else bounds.keys.shrink(low, high)
+    lows, highs = (np.empty(q.extent.size, dtype=np.int64) for _ in range(2))
+    for start in range(0, q.extent.size, SLICE):
+        part = slice(start, min(start + SLICE, q.extent.size))
+        positions = np.arange(part.start, part.stop, dtype=np.int64) + q.extent.origin[0]
+        low, high = edges(bounds, q, k, known, positions, positions)
+        for condition in bounds.conditions:
+            high = np.where(np.asarray(_at(condition, positions, q, known)).astype(bool), high, low)
+        if bounds.keys is not None:
+            low, high = bounds.keys.shrink(low, high)
+        lows[part], highs[part] = low, high
+    return lows, highs
 
 
 def _extreme(

@@ -59,11 +59,12 @@ class KeySet:
 
     def below(self, place: IntArray) -> IntArray:
         """How many keys before a place count."""
-        place = np.clip(place, 0, self.size)
+        place = np.minimum(np.maximum(place, 0), self.size)
         if self.period >= self.size:
             return self.before[place]
-        whole, rest = np.divmod(place, self.period)
-        return whole * len(self.places) + self.before[rest]
+        whole = place // self.period  # which is faster than divmod
+        below: IntArray = whole * len(self.places) + self.before[place - whole * self.period]
+        return below
 
     def shrink(self, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
         """Intervals cut to their first and last key that counts; empty where none does."""
@@ -76,8 +77,9 @@ class KeySet:
 
     def _at(self, number: IntArray) -> IntArray:
         """The places of keys that count, by their number among those."""
-        whole, rest = np.divmod(number, len(self.places))
-        return whole * self.period + self.places[rest]
+        whole = number // len(self.places)
+        at: IntArray = whole * self.period + self.places[number - whole * len(self.places)]
+        return at
 
     def solid(self, low: IntArray, high: IntArray) -> bool:
         """Do all keys of these intervals count?"""

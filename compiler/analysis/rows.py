@@ -73,9 +73,10 @@ def _union(
     exact = found is not None
     runs = []
     for clause in ((),) if found is None else unwrapped(found, q, k):
-        solvable = tuple(x for x in clause if clause_bounds((x,), q, k, known) is not None)
-        exact = exact and len(solvable) == len(clause)
-        bounds = clause_bounds(solvable, q, k, known)
+        bounds = clause_bounds(clause, q, k, known)
+        if bounds is None:
+            solvable = tuple(x for x in clause if clause_bounds((x,), q, k, known) is not None)
+            exact, bounds = False, clause_bounds(solvable, q, k, known)
         assert bounds is not None
         runs.append(_tile_runs(bounds, q, k, known))
     return runs, exact

@@ -96,11 +96,19 @@ def _axes(literal: Expr, q: ExtentTiling, k: ExtentTiling) -> tuple[str | None, 
     return next(iter(found[Side.Q]), None), next(iter(found[Side.K]), None)
 
 
-def factor_table(factor: Factor, q: ExtentTiling, k: ExtentTiling, known: Known) -> BoolArray:
-    """The factor on every pair of positions of its two axes ``[q length, k length]``."""
-    q_values = _positions(q, factor.q_axis)[:, None]
-    k_values = _positions(k, factor.k_axis)[None, :]
-    return factor_values(factor, q_values, k_values, q, k, known)
+def strip_table(factor: Factor, q: ExtentTiling, k: ExtentTiling, known: Known) -> BoolArray:
+    """Does a factor hold anywhere on each pair of strips? ``[q strips, k strips]``, of length 1
+    where it does not read the side."""
+    at_q, at_k = _strips(q, factor.q_axis), _strips(k, factor.k_axis)
+    q_values, k_values = _positions(q, factor.q_axis), _positions(k, factor.k_axis)
+    table = factor_values(factor, q_values[:, None], k_values[None, :], q, k, known)
+    if at_q is not None:
+        table = _any(table, at_q)
+    return table if at_k is None else _any(np.ascontiguousarray(table.T), at_k).T
+
+
+def _strips(tiling: ExtentTiling, axis: str | None) -> AxisTiling | None:
+    return None if axis is None else tiling.axes[tiling.extent.axes.index(axis)]
 
 
 def factor_values(
@@ -127,25 +135,19 @@ def factor_values(
 
 
 def _positions(tiling: ExtentTiling, axis: str | None) -> NDArray[np.int64]:
+    """The coordinates of an axis, strip after strip."""
     if axis is None:
         return np.zeros(1, dtype=np.int64)
     i = tiling.extent.axes.index(axis)
-    return np.arange(tiling.extent.lengths[i], dtype=np.int64) + tiling.extent.origin[i]
-
-
-def any_strips(table: BoolArray, q: AxisTiling | None, k: AxisTiling | None) -> BoolArray:
-    """Does any element of each pair of strips hold? ``[q strips, k strips]``."""
-    if q is not None:
-        table = _any(table, q)
-    return table if k is None else _any(np.ascontiguousarray(table.T), k).T
+    return tiling.axes[i].order + tiling.extent.origin[i]
 
 
 def _any(table: BoolArray, strips: AxisTiling) -> BoolArray:
-    """Does any row of each strip hold? ``[strips, columns]``."""
-    found = table[strips.starts]
+    """Does any row of each strip hold? Rows come strip after strip ``[strips, columns]``."""
+    found = table[strips.offsets]
     for i in range(1, strips.size):
-        # Shorter strips look at their first again.
-        found |= table[strips.starts + np.where(i < strips.counts, i * strips.steps, 0)]
+        # Shorter strips look at their last again.
+        found |= table[strips.offsets + np.minimum(i, strips.counts - 1)]
     return found
 
 

@@ -38,10 +38,12 @@ class SortedEdge:
 
     def at(self, places: IntArray) -> IntArray:
         """The bound, as a key coordinate, for queries at these places of their segment."""
-        return (
-            np.searchsorted(self.keys, self.values[places], self.edge).astype(np.int64)
-            + self.origin
-        )
+        values = self.values[places]
+        new = np.ones(len(values), dtype=bool)
+        new[1:] = values[1:] != values[:-1]
+        first = np.flatnonzero(new)  # neighbours are alike: a document is looked for once
+        found = np.searchsorted(self.keys, values[first], self.edge).astype(np.int64)
+        return np.repeat(found + self.origin, np.diff(np.append(first, len(values))))
 
 
 def sorted_edges(

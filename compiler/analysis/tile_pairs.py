@@ -17,13 +17,12 @@ from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import clauses, complement
 from attnlang.compiler.analysis.separable import (
     Factor,
-    any_strips,
-    factor_table,
     split,
     spread,
+    strip_table,
 )
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling
+from attnlang.compiler.layout.tiling import ExtentTiling
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -88,7 +87,7 @@ def _slabs(q: ExtentTiling, k: ExtentTiling) -> Iterator[tuple[ExtentTiling, int
     strips = q.axes[0].strips
     step = max(1, SLAB // (q.tiles // strips * k.tiles))
     for first in range(0, strips, step):
-        yield q.part(first, first + step), first
+        yield q.part(0, slice(first, first + step)), first
 
 
 def _products(
@@ -103,15 +102,9 @@ def _products(
         parts = split(clause, q, k, known)
         tables = []
         for factor in parts.factors:
-            table = factor_table(factor, q, k, known)
-            strips = any_strips(table, _strips(q, factor.q_axis), _strips(k, factor.k_axis))
-            tables.append((factor, strips))
+            tables.append((factor, strip_table(factor, q, k, known)))
         made.append(_Product(tables, not parts.rest))
     return made
-
-
-def _strips(tiling: ExtentTiling, axis: str | None) -> AxisTiling | None:
-    return None if axis is None else tiling.axes[tiling.extent.axes.index(axis)]
 
 
 def _holds(

@@ -20,7 +20,7 @@ from attnlang.compiler.ir.program import (
     weights_of,
 )
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import Map, Tensor, Vector, scalars, tensors
+from attnlang.compiler.ir.vector import Map, Tensor, Vector, projections, scalars, tensors
 
 
 def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
@@ -64,6 +64,7 @@ def _branch(branch: Branch | Recurrence) -> Iterator[str]:
     match branch:
         case Branch():
             yield from (branch.query, *branch.keys, *branch.values)
+            yield from (made.table for made in branch.products)
         case Recurrence():
             yield from (branch.query, branch.key, branch.value)
             for x in (branch.decay, branch.delta, branch.logit):
@@ -73,6 +74,7 @@ def _branch(branch: Branch | Recurrence) -> Iterator[str]:
 def names_in(root: Vector) -> Iterator[str]:
     """The names of all that a vector reads."""
     yield from tensors(root)
+    yield from (x.table for x in projections(root))
     for x in scalars(root):
         yield from _numbers(x)
 

@@ -124,13 +124,12 @@ class ExtentTiling:
             counts = (counts[:, None] * axis.counts[None, :]).ravel()
         return counts
 
-    def part(self, first: int, stop: int) -> ExtentTiling:
-        """The tiles of some strips of the first axis."""
-        axis, cut = self.axes[0], slice(first, stop)
-        some = replace(
-            axis, starts=axis.starts[cut], steps=axis.steps[cut], counts=axis.counts[cut]
-        )
-        return ExtentTiling(self.extent, (some, *self.axes[1:]))
+    def part(self, axis: int, strips: IntArray | slice) -> ExtentTiling:
+        """The tiles of some strips of an axis."""
+        whole = self.axes[axis]
+        starts, steps, counts = (x[strips] for x in (whole.starts, whole.steps, whole.counts))
+        some = replace(whole, starts=starts, steps=steps, counts=counts)
+        return ExtentTiling(self.extent, (*self.axes[:axis], some, *self.axes[axis + 1 :]))
 
     @property
     def row_major(self) -> bool:

@@ -23,6 +23,8 @@ IntArray = NDArray[np.int64]
 LOOKED_AT = 1 << 28
 """Pairs that are evaluated, at most."""
 CHUNK = 1 << 21
+MOST_TRUTH = 1 << 24
+"""Pairs of one axis that may be laid out."""
 
 
 def first_tile_live(plan: Plan, group: HeadPlan) -> Finding:
@@ -65,7 +67,7 @@ def _of_part(plan: Plan, group: HeadPlan, part: Part, top: int) -> Finding:
         waiting[here] = False
         if isinstance(box, Everything):
             continue
-        rows = _distinct(box, group, here[~_first_is_full(box)[here]])
+        rows = _distinct(box, group, here[~(_first_is_full(box) | _live_by_axis(box))[here]])
         size = box.q.capacity * math.prod(box.k_tile)
         if len(rows) * size > LOOKED_AT:
             return UNKNOWN
@@ -95,6 +97,22 @@ def _distinct(box: Box, group: HeadPlan, rows: IntArray) -> IntArray:
     kind = np.stack((reach.starts[rows] - rows * axis.size, keys, axis.counts[rows]))
     _, first = np.unique(kind, axis=1, return_index=True)
     return rows[np.sort(first)]
+
+
+def _live_by_axis(box: Box) -> NDArray[np.bool_]:
+    """Query tiles of which every query is known to have a key in the first tile ``[rows]``: it has
+    one where it has one on each axis."""
+    live = np.ones(box.q.tiles, dtype=bool)
+    shape = tuple(a.strips for a in box.q.axes)
+    for i, (reach, strips) in enumerate(zip(box.reaches, box.q.axes, strict=True)):
+        size = strips.strips * strips.size * int(reach.counts.max(initial=0))
+        if size > MOST_TRUTH or reach.truth is None:
+            return np.zeros_like(live)
+        padding = np.arange(strips.size) >= strips.counts[:, None]
+        some = (reach.truth[:, :, : box.k_tile[i]].any(axis=2) | padding).all(axis=1)
+        line = some.reshape([-1 if j == i else 1 for j in range(len(shape))])
+        live &= np.broadcast_to(line, shape).ravel()
+    return live
 
 
 def _first_is_full(box: Box) -> NDArray[np.bool_]:

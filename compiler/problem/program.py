@@ -50,6 +50,7 @@ class BoundProgram:
     spaces: dict[str, Space]
     origins: dict[str, tuple[int, int]] = field(default_factory=dict)
     _problems: dict[tuple[PatternIR, int, int, int], Problem] = field(default_factory=dict)
+    _numbers: dict[tuple[Expr, int], tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def program(self) -> Program:
@@ -70,6 +71,24 @@ class BoundProgram:
         if value is None:
             raise failure("AL406", x.span, what="an amount of this program", value="unknown")
         return value
+
+    def by_head(self, x: Expr, heads: int) -> tuple[float | None, ...]:
+        """The value for each head, counted from 0; None where only the call knows it."""
+        place = (x, heads)
+        if place not in self._numbers:
+            self._numbers[place] = tuple(self._at_head(x, head) for head in range(heads))
+        return self._numbers[place]
+
+    def _at_head(self, x: Expr, head: int) -> float | None:
+        kv_head = head // (self.frame.heads // self.frame.kv_heads)
+        numbers = {SymbolName.HEAD: head, SymbolName.KV_HEAD: kv_head}
+
+        def put(node: Expr) -> Expr | None:
+            mine = isinstance(node, e.Symbol) and node.name in numbers
+            return e.Int(numbers[node.name]) if mine else None  # type: ignore[union-attr,index]
+
+        value = value_of(self.close(rewrite(x, put)))
+        return None if value is None else float(value)
 
     def close(self, x: Expr) -> Expr:
         """An expression with parameters, lengths and counts put in."""

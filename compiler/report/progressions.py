@@ -58,8 +58,12 @@ class Progression:
 
     def first(self) -> Ints:
         """The least member, where there is one."""
+        if self.modulus == 1:
+            return self.start
         return self.start + (self.residue - self.start) % self.modulus
 
     def last(self) -> Ints:
         """The greatest member, where there is one."""
+        if self.modulus == 1:
+            return self.stop - 1
         return self.stop - 1 - (self.stop - 1 - self.residue) % self.modulus

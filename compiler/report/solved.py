@@ -7,6 +7,7 @@ by inclusion and exclusion: what two clauses have in common is again such a prod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlang.compiler.analysis.key_intervals import SLICE
 from attnlang.compiler.analysis.key_sets import KeySet, key_set
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.analysis.normal import Clause, clauses, reads
@@ -32,9 +34,6 @@ from attnlang.compiler.report.rows import Rows
 IntArray = NDArray[np.int64]
 MAX_CLAUSES = 6
 """Inclusion and exclusion looks at every set of clauses that have keys in common."""
-
-SLICE = 1 << 15
-"""Queries at once: what is made of them stays in a processor's cache."""
 
 _Literals: TypeAlias = frozenset[Expr]
 
@@ -73,15 +72,14 @@ class _Counter:
         self._sets: dict[_Literals, KeySet] = {}
 
     def count(self, box: _Box, queries: int) -> IntArray:
-        total: IntArray = np.ones(queries, dtype=np.int64)
         if box.on_keys:
             (axis,), keys, origin = box.axes, self._set(box.on_keys), self.k.origin[0]
             inside = keys.below(axis.stop - origin) - keys.below(axis.start - origin)
-            total = total * np.maximum(inside, 0)
+            total = np.maximum(inside, 0)
         else:
-            for axis in box.axes:
-                total = total * axis.count()
-        return total if box.alive is None else np.where(box.alive, total, 0)
+            total = math.prod(axis.count() for axis in box.axes)
+        alive = total if box.alive is None else np.where(box.alive, total, 0)
+        return np.broadcast_to(alive, queries)
 
     def ends(self, box: _Box) -> tuple[Any, Any]:
         """The places of the first and last key, where there are any: arrays, or one for all."""

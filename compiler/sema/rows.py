@@ -33,12 +33,13 @@ def attends_itself(pattern: PatternIR, where: Expr) -> bool:
     where = substitute_values(where, pattern)
     for segment in pattern.segments_of(Side.Q):
         own = specialise(where, segment, segment)
-        if Side.K not in segment.sides or simplify(rewrite(own, _key_is_query)) != e.TRUE:
+        if Side.K not in segment.sides or simplify(rewrite(own, key_is_query)) != e.TRUE:
             return False
     return True
 
 
-def _key_is_query(x: Expr) -> Expr | None:
+def key_is_query(x: Expr) -> Expr | None:
+    """A rule for ``rewrite``: what is read of the key read of the query."""
     match x:
         case e.Coord(side=Side.K, axis=axis):
             return e.Coord(Side.Q, axis)

@@ -134,6 +134,12 @@ def nested(sizes: Sizes) -> Inputs:
     return {"tree": np.concatenate([parents, np.arange(groups) // (8 if groups > 8 else 4)])[None]}
 
 
+def samples(sizes: Sizes) -> Inputs:
+    """Keys drawn a few at a time, of every eight the third."""
+    drawn = np.arange(sizes["n"]) % 8 == 2
+    return {"drawn": np.tile(drawn * 1, (1, sizes["heads"], 1))}
+
+
 def limbs(sizes: Sizes) -> Inputs:
     """Joints of four limbs, in every twelve slots one that is of none."""
     joints = np.arange(sizes["v"])
@@ -155,6 +161,24 @@ def scales(sizes: Sizes) -> Inputs:
     side = sides[level]
     at = {"row": place // side, "column": place % side, "height": side, "width": side}
     return {"level": level, **at}
+
+
+def pictured(n: int) -> NDArray[np.bool_]:
+    """An image in a prompt: from an eighth to five eighths of it."""
+    place = np.arange(n)
+    return (place >= n // 8) & (place < 5 * n // 8)
+
+
+def late(sizes: Sizes) -> Inputs:
+    """The last eighth is padding."""
+    return {"pad": (np.arange(sizes["n"]) >= 7 * sizes["n"] // 8)[None]}
+
+
+def fore_and_background(sizes: Sizes) -> Inputs:
+    """Text, then frames whose foreground lies elsewhere in the source than in the target."""
+    place = np.arange(sizes["n"]) * 64 // sizes["n"]
+    source, target = (place % 14 >= 9)[None], (place % 14 < 6)[None]
+    return {"text": place < 8, "ms": source, "mt": target}
 
 
 SUMS = (
@@ -187,6 +211,23 @@ SHOWN: dict[str, Shown] = {
         {"n": 48},
     ),
     "titans_mag": Shown({"window": 12, "persistent": 6}, {"n": 58}),
+    "bidir_or_causal": Shown(inputs=late),
+    "disentangled_bias": Shown(inputs=late),
+    # Edited weights, gated heads, tokens that leave.
+    "act_calibration": Shown({"alpha": 1.0}),
+    "var_redistribution": Shown(inputs=lambda s: {"image": pictured(s["n"])[None]}),
+    "tcpa_prompt": Shown({"groups": 6, "length": 2, "topk": 2, "dim": 8}, {"n": 36}, {"n": 196}),
+    "score_inject": Shown({"places": 8}),
+    "bam_moa": Shown({"experts": 1}),
+    "head_roles": Shown(
+        {"window": 12},
+        heads=(2, (0, 1)),
+        inputs=lambda s: {"retrieval": np.arange(s["heads"]) % 2 == 0},
+    ),
+    "dyvte": Shown(inputs=lambda s: {"image": pictured(s["n"])[None], "exited": np.array([True])}),
+    "vtc_cls": Shown({"keep": 12}, {"n": 63}, {"n": 576}),
+    "adaptinfer": Shown({"keep": 8}, inputs=lambda s: {"image": pictured(s["n"])[None]}),
+    "ditctrl_fgbg": Shown(inputs=fore_and_background),
     # Benchmark masks.
     "cab_local": Shown({"window": 6}),
     "lca_block_causal_document": Shown({"block": 16}, inputs=docs),
@@ -206,7 +247,7 @@ SHOWN: dict[str, Shown] = {
     "transvg_joint": Shown(
         small={"n": 63},
         large={"n": 440},
-        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+        inputs=late,
     ),
     "yopo_neighbor": Shown({"prefix": 8, "grid": 6, "window": 3}, large={"n": 1024}),
     "isolation_attn": Shown(
@@ -214,6 +255,20 @@ SHOWN: dict[str, Shown] = {
     ),
     "region_cross": Shown(
         small={"n": 64, "t": 20}, large={"n": 4096, "t": 77}, inputs=regions, tile=(8, 4)
+    ),
+    # What is chosen.
+    "biformer_bra": Shown({"regions": 4, "topk": 3}),
+    "seer_attention": Shown({"block": 8, "threshold": 0.2, "dense": 1}),
+    "infllm_v2": Shown({"block": 4, "kernel": 4, "stride": 2, "topk": 4, "local": 1}),
+    "hyper_attention": Shown({"block": 8, "samples": 8, "projections": 4}, inputs=samples),
+    "vmoba": Shown({"block_y": 2, "block_x": 2}),
+    "probsparse": Shown({"factor": 2}, {"n": 64, "m": 64}, {"n": 8192, "m": 8192}),
+    "acmil_stkim": Shown({"top": 16}, {"branch": 8, "n": 64}, {"branch": 5, "n": 8192}),
+    "adem_vl": Shown({"drop": 0.5}, {"n": 32, "m": 64}, {"n": 512, "m": 320}),
+    "bvr_keysample": Shown(
+        {"topk": 6},
+        {"y": 6, "x": 6, "kind": 2, "point": 16},
+        {"y": 50, "x": 68, "kind": 2, "point": 100},
     ),
     "hsa_tree": Shown({"groups": 8, "outers": 2}, inputs=nested),
     "mixformer_asym": Shown(
@@ -232,7 +287,7 @@ SHOWN: dict[str, Shown] = {
     "relu_attention_rf": Shown(
         small={"m": 16, "n": 64},
         large={"m": 1, "n": 8192},
-        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+        inputs=late,
         tile=(4, 8),
     ),
     # Images and video.
@@ -280,13 +335,15 @@ SHOWN: dict[str, Shown] = {
     "lama_pool": Shown(
         small={"context": 1, "n": 64},
         large={"context": 1, "n": 512},
-        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+        inputs=late,
     ),
     "pointer_network": Shown(
         small={"step": 32, "n": 64},
         large={"step": 50, "n": 50},
-        inputs=lambda s: {"pad": (np.arange(s["n"]) >= 7 * s["n"] // 8)[None]},
+        inputs=late,
     ),
+    "attention_at": Shown(small={"one": 1, "n": 64}, large={"one": 1, "n": 512}, inputs=late),
+    "gated_cls": Shown(small={"task": 1, "n": 64}, large={"task": 1, "n": 197}),
     # Poses.
     "dsta": Shown(inputs=limbs, tile=(1, 6)),
     "paab": Shown(inputs=joints),

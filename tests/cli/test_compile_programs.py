@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,14 @@ pattern program(block: int = 8):
     past = attend linear where causal(n)
     return q.gate * near + far + past
 """
-LINEAR = "pattern linear:\n    over n\n    attend linear where causal(n)\n"
+LINEAR = """
+pattern linear:
+    over n
+    input asked: float[batch, n]
+    attend linear where causal(n)
+        score k.asked
+        normalise softmax
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -85,16 +93,35 @@ def test_attentions_are_compiled_ahead_and_the_rest_is_said(run: Run) -> None:
     assert done.returncode == 0, done.stderr
     data = manifest("made")
     ahead = {s["step"]: s["ahead"] for s in data["steps"]}
-    assert ahead == {"kb": False, "chosen": False, "near": True, "far": True, "past": False}
-    assert {k["step"] for k in data["kernels"]} == {"near", "far"}
+    assert ahead == {"kb": False, "chosen": False, "near": True, "far": True, "past": True}
+    assert {k["step"] for k in data["kernels"]} == {"near", "far", "past"}
+    past = [k for k in data["kernels"] if k["step"] == "past"]
+    assert [k["kernel"] for k in past] == [
+        "accumulate", "scan", "scan", "meet", "meet", "gradients",
+    ]  # fmt: skip
+    assert all(k["module"] == "linear.py" and k["dtype"] == "float16" for k in past)
+    assert {"attention.py", "launch.py", "tensors.py", "linear.py"} <= {*data["files"]}
+    first = (Path("made") / "linear.py").read_text(encoding="utf-8").splitlines()
+    assert first[0] == f"# program(block=8), hash {data['hash']}"
+    assert "#     past = attend linear where causal(n)" in first
+    for name, digest in data["sha256"].items():
+        assert sha256((Path("made") / name).read_bytes()).hexdigest() == digest
     for name in data["files"]:
         assert (Path("made") / name).stat().st_size > 0
-    assert "past    linear attention; not compiled ahead: tensor operations" in done.stdout
+    assert "kb      pool; no kernels: tensor operations" in done.stdout
+    assert "past    linear attention; 6 kernels" in done.stdout
     assert "near: cuda:90" in done.stdout
+    assert "attention.py runs it" in done.stdout
 
 
 def test_nothing_to_compile_ahead(run: Run) -> None:
-    done = run("compile", "linear.attn", "--size", "n=64", "--target", "cuda:90", "--out", "made")
-    assert done.code == 1
-    assert "compiling `linear` ahead: linear attention run as tensor operations" in done.err
+    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    words = ("linear.attn", "--size", "n=64", "--target", "cuda:90", "--out", "made")
+    done = subprocess.run(
+        [sys.executable, "-m", "attnlang", "compile", *words],
+        env={**env, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "compiling `linear` ahead" in done.stderr
     assert not Path("made").exists()

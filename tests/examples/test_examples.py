@@ -48,20 +48,20 @@ def test_layers_by_schedule_learn() -> None:
 
 
 def test_linear_layers_learn_and_write_from_memory() -> None:
-    sizes = ("--layers", "4", "--context", "64", "--window", "12", "--dim", "32")
+    sizes = ("--layers", "4", "--context", "64", "--block", "8", "--topk", "2", "--dim", "32")
     out = run("linear_layers.py", *sizes, "--steps", "25")
     before, after = (
         float(out.partition(f"{word}:")[2].split()[0].rstrip(",")) for word in ("before", "after")
     )
     assert after < before - 0.3
     assert float(out.partition("differ by")[2].split()[0]) < 1e-4
-    kept, all_keys = (
+    sums, keys, all_keys = (
         int(re.search(words, out)[1])  # type: ignore[index]
-        for words in (r"bytes: (\d+) numbers", r"values: (\d+)")
+        for words in (r"bytes: (\d+) numbers", r"and (\d+) in keys", r"all layers: (\d+)")
     )
-    # Three layers of four heads with 8 x 8 numbers, and eleven keys and values of two heads.
-    assert kept == 3 * 4 * 8 * 8 + 2 * 11 * 2 * 8
-    assert all_keys == 2 * 2 * 8 * 4 * 128
+    # Three layers of four heads with 8 x 8 numbers; keys and values of two heads in one of four.
+    assert sums == 3 * 4 * 8 * 8
+    assert 4 * keys == all_keys == 2 * 2 * 8 * 4 * 128
 
 
 def test_sharded_heads_see_everything_together() -> None:

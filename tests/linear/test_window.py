@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import attnlang
 from attnlang.backends.linear import State, chunkwise, parts, recurrent, window
 from attnlang.backends.linear.form import tokens
 from tests.linear.cases import Case, close, draw, gradients
@@ -32,6 +33,43 @@ def test_which_heads_are_windows() -> None:
     assert found == [(0, 2, 16), (2, 3, 64), (3, 5, None), (5, 6, 16)]
     found = [(h.start, h.stop, h.window) for h in kinds(case.map(torch.Tensor.double))]
     assert found == [(0, 2, 16), (2, 5, None), (5, 6, 16)]
+
+
+def test_known_decays_are_not_looked_for_on_the_device() -> None:
+    case = draw("constant", heads=(6, 6, 6), width=128, value_width=128, length=300)
+    decays = [-2.5, -9.0, -0.3, -0.2, 0.0, -float("inf")]
+    case = with_decays(case.map(torch.Tensor.float), decays)
+    q, k, v, a = (x.to("meta") for x in (case.q, case.k, case.v, case.options["decay"]))
+    x = tokens(q, k, v, a, None, None)
+    assert window.kinds(x, 64, 128) == [window.Heads(0, 6, None)]
+    assert window.kinds(x, 64, 128, decays) == kinds(case)
+    segments = torch.zeros(len(q), 300, dtype=torch.int64, device="meta")
+    several = tokens(q, k, v, a, None, segments)  # documents: states begin anew
+    assert window.kinds(several, 64, 128, decays) == [window.Heads(0, 6, None)]
+
+
+def test_a_pattern_tells_its_decays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that varies with heads by numbers of the pattern; a learned one is the call's."""
+    told: list[object] = []
+    plain = window.kinds
+
+    def spy(x: object, chunk: int, features: int, decays: object = None) -> object:
+        told.append(decays)
+        return plain(x, chunk, features, decays)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(window, "kinds", spy)
+    text = "pattern p:\n    over n\n{}    attend linear where causal(n)\n        decay {}\n"
+    learned = "    input a: float[head] nonpositive\n"
+    q, k, v = (torch.randn(1, h, 9, 4) for h in (4, 2, 2))
+    for decay, extra, wanted in (
+        ("-float(head + 1)", "", (-1.0, -2.0, -3.0, -4.0)),
+        ("-0.5 * float(kv_head)", "", (0.0, 0.0, -0.5, -0.5)),
+        ("-1.0", "", (-1.0,) * 4),
+        ("a[head]", learned, None),
+    ):
+        op = attnlang.parse(text.format(extra, decay)).compile("blocked")
+        op(q, k, v, **({"a": torch.full((4,), -1.0)} if extra else {}))
+        assert told.pop() == wanted
 
 
 def test_a_state_is_cheaper_where_it_is_small() -> None:

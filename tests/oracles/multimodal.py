@@ -84,6 +84,29 @@ def agile_click(sizes: Mapping[str, int], heads: int = 1, *, objects: Ints, labe
     return between_by_batch(len(labels), sizes["c"], sizes["p"], rule)
 
 
+def ditctrl_fgbg(
+    sizes: Mapping[str, int], heads: int = 1, *, text: Bools, ms: Bools, mt: Bools
+) -> Mask:
+    """O_fg sees text and the source's foreground, O_bg text and the rest; text rows see everything."""
+
+    def rule(b: int, i: int, j: int) -> bool:
+        foreground = {x for x in range(sizes["n"]) if text[x] or ms[b, x]}
+        background = {x for x in range(sizes["n"]) if text[x] or not ms[b, x]}
+        return bool(text[i] or j in (foreground if mt[b, i] else background))
+
+    return between_by_batch(len(ms), sizes["n"], sizes["n"], rule)
+
+
+def dyvte(sizes: Mapping[str, int], heads: int = 1, *, image: Bools, exited: Bools) -> Mask:
+    """Causal; where the image has left, among the text alone."""
+
+    def rule(b: int, i: int, j: int) -> bool:
+        there = [x for x in range(sizes["n"]) if not (exited[b] and image[b, x])]
+        return j <= i and i in there and j in there
+
+    return between_by_batch(len(image), sizes["n"], sizes["n"], rule)
+
+
 def hop_distances(n: int, bones: list[tuple[int, int]]) -> Ints:
     """How many bones apart any two joints are: breadth first; unconnected ones are n apart."""
     distance = np.full((n, n), n)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tests.oracles.loops import Mask, between, pairs, pairs_by_head
+from tests.oracles.loops import Mask, between, between_by_batch, pairs, pairs_by_head
 
 Floats = npt.NDArray[np.floating]
 
@@ -132,6 +132,41 @@ def mega_attention(
                 weight = 0.5 * (1 + math.erf((x - mean) / (deviation * math.sqrt(2))))
             out[i] += weight * v[j]
     return out
+
+
+def head_roles(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    window: int = 256,
+    sinks: int = 4,
+    retrieval: npt.NDArray[np.bool_],
+) -> Mask:
+    """Retrieval heads see the past, the others its first tokens and its last `window`."""
+
+    def rule(h: int, i: int, j: int) -> bool:
+        kept = [*range(sinks), *range(i - window + 1, i + 1)]
+        return j <= i and bool(retrieval[h] or j in kept)
+
+    return pairs_by_head(sizes["n"], heads, rule)
+
+
+def bidir_or_causal(
+    sizes: Mapping[str, int],
+    heads: int = 1,
+    *,
+    mask: str = "causal",
+    pad: npt.NDArray[np.bool_] | None = None,
+) -> Mask:
+    """All that is text, or what of it is past."""
+    n = sizes["n"]
+
+    def sees(i: int, j: int) -> bool:
+        return mask == "bidirectional" or j <= i
+
+    if pad is None:
+        return pairs(n, sees)
+    return between_by_batch(len(pad), n, n, lambda b, i, j: sees(i, j) and not pad[b, j])
 
 
 def cab_local(

@@ -66,6 +66,7 @@ CASES = {
     "blocks for blocks": Sets(blocks(9, 4)),
     "keys for blocks": Sets(blocks(1, 7)),
     "no other condition": Sets(blocks(10, 1, "")),
+    "blocks, one set for all heads": Sets(blocks(9, 4).replace("kv_head, ", "")),
     "grids": Sets(GRID, (8 * 9, 8 * 9)),
     "nothing chosen": Sets(tokens("head, ", "head, ").replace("causal(n)\n", "k.n < -q.n\n", 1)),
     "sets of heads by key heads": Sets(tokens("head, ", "kv_head, "), table=True),

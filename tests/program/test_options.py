@@ -6,7 +6,10 @@ import pytest
 import torch
 
 import attnlang
+from attnlang.compiler.check import open_module, select
 from attnlang.compiler.diagnostics.model import PatternError
+from attnlang.compiler.syntax import tree
+from tests.program.library import programs
 from tests.program.test_programs import qkv
 
 SELECTION = """pattern p(by: count | share = count, scope: query | head = query):
@@ -119,3 +122,16 @@ def test_what_choices_leave_unread_may_be_left_out() -> None:
     torch.testing.assert_close(found, plain(q, k, v))
     with pytest.raises(PatternError, match="needs the input"):
         attnlang.parse(text, kind="moved").compile("blocked")(q, k, v)
+
+
+@pytest.mark.parametrize("name", programs())
+def test_what_is_read_must_be_given(name: str) -> None:
+    """Tables of products and projections, too: only what the program does not mention is optional."""
+    declared = select(open_module(attnlang.stdlib.source(name)), name)
+    flags = {s.name.id: {f.id for f in s.flags} for s in declared.body if isinstance(s, tree.Input)}
+    ir = attnlang.load(f"stdlib:{name}").ir
+    assert ir.program is not None
+    mentioned = repr((ir.program.steps, ir.program.result))
+    for decl in ir.inputs:
+        if "optional" not in flags[decl.name]:
+            assert decl.optional == (f"'{decl.name}'" not in mentioned)

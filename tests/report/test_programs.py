@@ -224,3 +224,93 @@ def test_softmax_over_the_past_keeps_two_sums() -> None:
     assert found["state"] == 4 * (32 + 1)  # of the values, and of the weights alone
     assert found["reads"] == ["x"]
     assert "a softmax over the past" in str(explained(text))
+
+
+def nonempty(name: str, sizes: dict[str, int], step: str = "attended", **params: Any) -> Any:
+    found = attnlang.load(f"stdlib:{name}", **params).explain(sizes, 4, 64).to_dict()
+    attended = next(s for s in found["steps"] if s["name"] == step)
+    return attended["report"]["facts"]["rows_nonempty"]["holds"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "params", "proved"),
+    [
+        ("moba", 131072, {}, True),  # the own block is forced
+        ("infllm_v2", 131072, {}, True),
+        ("hip_attention", 8192, {}, True),  # the window
+        ("hip_attention", 8192, {"window": 0}, None),
+        ("dsa", 131072, {}, True),  # one of the past, which the query itself is in
+        ("sparsifiner", 197, {}, True),  # the class token all, the others one at least
+        ("sparsifiner", 197, {"keep": 0.0}, None),
+        ("seer_attention", 4096, {}, None),  # a threshold may leave nothing
+        ("uoe_smha", 512, {}, None),  # tokens that are on no list
+    ],
+)
+def test_rows_that_a_selection_cannot_empty(
+    name: str, size: int, params: dict[str, Any], proved: bool | None
+) -> None:
+    assert nonempty(name, {"n": size}, **params) is proved
+
+
+@pytest.mark.parametrize("rule", ["top 2", "top 0", "mass 0.5", "above 0.1"])
+@pytest.mark.parametrize("candidates", ["k.b <= q.n // 8", "(k.b + 1) * 8 <= q.n", "k.b == 1"])
+@pytest.mark.parametrize("force", ["", "k.b == q.n // 8", "k.b == 0"])
+@pytest.mark.parametrize("rest", ["causal(n)", "k.n % 8 != 0", "band(n, 9)", "true"])
+def test_what_is_proved_is_so(rule: str, candidates: str, force: str, rest: str) -> None:
+    forced = f"        force {force}\n" if force else ""
+    pattern = attnlang.parse(
+        "pattern p:\n    over n\n    part b = blocks(n, 8)\n    pool kb[b] = mean(k)\n"
+        f"    select r[head, n, b] from q, kb where {candidates}\n        normalise softmax\n{forced}"
+        f"        {rule}\n    attend where r[head, q.n, k.n // 8] and {rest} empty zero\n"
+    )
+    n = 36
+    found = pattern.explain({"n": n}, 2, 8).to_dict()
+    attended = next(s for s in found["steps"] if s["name"] == "attended")
+    proved = attended["report"]["facts"]["rows_nonempty"]["holds"]
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, n, 8) for _ in range(3))
+    chosen = pattern.compile("reference").select(q, k, v)["r"]
+    attends = pattern.steps["attended"].mask({"n": n}, 2, r=chosen)
+    if proved:
+        assert bool(attends.any(-1).all())
+    if rest == "causal(n)" and (force == "k.b == 0" or force == "k.b == q.n // 8"):
+        assert proved  # the first block, or the own: keys up to the query
+    if rest == "true" and candidates != "(k.b + 1) * 8 <= q.n" and rule in ("top 2", "mass 0.5"):
+        assert proved
+
+
+def test_halving_asks_few() -> None:
+    """131072 keys in units of 2: 65536 of them, halved 8 times to 256; 512 halves in each round."""
+    found = attnlang.load("stdlib:hip_attention").explain({"n": 131072}, 2, 64).to_dict()
+    chosen = next(s for s in found["steps"] if s["name"] == "found")
+    assert (chosen["asked"], chosen["of"]) == (8 * 512, 65536)
+    # Two keys of a unit, every second query of 32, 4096 blocks of queries and 2 heads.
+    assert chosen["forward"] == 2 * 64 * (2 * 16) * 8 * 512 * 4096 * 2
+    short = attnlang.load("stdlib:hip_attention", mask_k=512).explain({"n": 512}, 2, 64).to_dict()
+    assert next(s for s in short["steps"] if s["name"] == "found")["asked"] == 0
+
+
+def test_what_the_scores_decide_has_two_bounds() -> None:
+    found = attnlang.load("stdlib:seer_attention", block=4, dense=0).explain({"n": 32}, 2, 64)
+    likely = next(s for s in found.to_dict()["steps"] if s["step"] == "select")
+    assert (likely["least"], likely["members"]["mean"]) == (0.0, 4.5)
+    found = attnlang.load("stdlib:vmoba", alone="own").explain({"t": 2, "y": 16, "x": 16}, 2, 64)
+    boxes = next(s for s in found.to_dict()["steps"] if s["step"] == "select")
+    assert boxes["least"] == 1.0 + 1 / 512  # every query its own box, and each head one more
+
+
+def test_queries_that_are_chosen_bound_the_pairs() -> None:
+    """The last 16 of 64 queries have the most keys."""
+    found = attnlang.load("stdlib:zoology_selective", by="learned", topk=16)
+    routed = next(
+        s for s in found.explain({"n": 64}, 2, 8).to_dict()["steps"] if s["name"] == "routed"
+    )
+    assert routed["by_rule"]["total"] == 2 * sum(range(49, 65))
+    assert found.explain({"n": 64}, 2, 8).to_dict()["cache"] == {"k": 63}
+
+
+def test_weights_are_told_where_they_are_read() -> None:
+    for routing, told in (("soft", "scores"), ("hard", None)):
+        found = attnlang.load("stdlib:biformer_bra", routing=routing)
+        steps = found.explain({"y": 14, "x": 14}, 2, 8).to_dict()["steps"]
+        assert next(s for s in steps if s["step"] == "select")["gradient"] == told

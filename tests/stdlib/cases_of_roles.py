@@ -94,4 +94,24 @@ ROLES = (
         for hops, heads in ((1, 1), ([0, 1, 2, 9], 4))
         for group in ("ring", "within")
     ),
+    *(
+        Case("ditctrl_fgbg", {"n": n}, heads=h, inputs={"text": text, "ms": source, "mt": target})
+        for n, text, source, target in (
+            (8, [i < 3 for i in range(8)], padded(8, 5), padded(8, 6)),
+            (9, [i < 3 for i in range(9)], padded(9, 6, 4), padded(9, 5, 9)),
+            (33, [i < 5 for i in range(33)], padded(33, 0), padded(33, 20)),
+            (65, [i % 9 == 0 for i in range(65)], padded(65, 30), padded(65, 40)),
+        )
+        for h in (1, 2)
+    ),
+    *(
+        Case("dyvte", {"n": n}, heads=h, inputs={"image": image, "exited": out})
+        for n, image, out in (
+            (8, padded(8, 5), [True]),
+            (9, padded(9, 5, 2), [True, False]),
+            (33, [[4 <= i < 20 for i in range(33)]], [True]),
+            (65, [[4 <= i < 40 for i in range(65)]], [False]),
+        )
+        for h in (1, 2)
+    ),
 )  # fmt: skip

@@ -96,4 +96,19 @@ SPANS = (
         {"n": 32},
         inputs={"doc": list(PACKED), "last": [max(d) for d in PACKED]},
     ),
+    *(
+        Case("head_roles", s, {"window": w, "sinks": k}, len(roles), {"retrieval": roles})
+        for s in lines(9, 31, 64, 65)
+        for w, k, roles in (
+            (3, 2, [True, False]),
+            (16, 0, [False]),
+            (1, 1, [False, True, True, False]),
+        )
+    ),
+    *(
+        Case("bidir_or_causal", s, {"mask": mask}, heads, {"pad": pad})
+        for s in lines(1, 9, 65)
+        for mask in ("causal", "bidirectional")
+        for heads, pad in ((2, [[i >= 5 for i in range(s["n"])]]), (1, None))
+    ),
 )

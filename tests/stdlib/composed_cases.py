@@ -2,70 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from tests.oracles import (
+    branches,
+    channels,
+    dense,
+    edits,
+    latent,
+    long_short,
+    pooled_queries,
+    recipes,
+    trees,
+)
+from tests.oracles.composed import Oracle
+from tests.stdlib.cases_of_edits import EDITS
+from tests.stdlib.cases_of_recipes import RECIPES
+from tests.stdlib.composed_case import Case, Shape
 
-import numpy as np
-import numpy.typing as npt
-
-import attnlang
-from tests.oracles import branches, channels, dense, latent, long_short, pooled_queries, trees
-from tests.oracles.composed import Call, Oracle
+__all__ = ["CASES", "ORACLES", "Case"]
 
 ORACLES: dict[str, Oracle] = {
     name: oracle
-    for family in (branches, channels, dense, latent, long_short, pooled_queries, trees)
+    for family in (
+        branches,
+        channels,
+        dense,
+        edits,
+        latent,
+        long_short,
+        pooled_queries,
+        recipes,
+        trees,
+    )
     for name, oracle in family.ORACLES.items()
 }
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call. learned: shapes of float inputs drawn at random, falling: of those below 0; inputs:
-    those given as they are."""
-
-    name: str
-    sizes: dict[str, int]
-    params: dict[str, Any] = field(default_factory=dict)
-    heads: int = 2
-    kv_heads: int = 2
-    learned: Mapping[str, Shape] = field(default_factory=dict)
-    inputs: Mapping[str, list[Any]] = field(default_factory=dict)
-    falling: Mapping[str, Shape] = field(default_factory=dict)
-    widths: tuple[int, int] = (4, 3)
-    shapes: tuple[Shape, Shape, Shape] | None = None
-    batch: int = 2
-
-    @cached_property
-    def pattern(self) -> attnlang.Pattern:
-        return attnlang.load(f"stdlib:{self.name}", **self.params)
-
-    @cached_property
-    def call(self) -> Call:
-        """Drawn anew for every case, the same every time."""
-        rng = np.random.default_rng(len(str(self)))
-        q, k, v = (rng.standard_normal((self.batch, *s)) for s in self.shapes or self._shapes())
-        inputs: dict[str, npt.NDArray[Any]] = {n: np.array(x) for n, x in self.inputs.items()}
-        inputs |= {n: rng.standard_normal(s) for n, s in self.learned.items()}
-        inputs |= {n: -rng.uniform(0.01, 1.0, s) for n, s in self.falling.items()}
-        return Call(q, k, v, self.sizes, self.pattern.params, inputs)
-
-    def _shapes(self) -> tuple[Shape, Shape, Shape]:
-        tokens, (width, wide) = int(np.prod(list(self.sizes.values()))), self.widths
-        return (
-            (self.heads, tokens, width),
-            (self.kv_heads, tokens, width),
-            (self.kv_heads, tokens, wide),
-        )
-
-    def __str__(self) -> str:
-        sizes = "x".join(map(str, self.sizes.values()))
-        params = ",".join(f"{k}={v}" for k, v in self.params.items())
-        heads = f"h{self.heads}/{self.kv_heads}"
-        return f"{self.name}-{sizes}-{heads}-{params}".replace(" ", "")
 
 
 def biases(heads: int, agents: int, y: int, x: int) -> dict[str, Shape]:
@@ -299,4 +268,6 @@ CASES: list[Case] = [
         )
         for pad in ({}, {"pad": [[i > n - 3 for i in range(n)], [i == 1 for i in range(n)]]})
     ),
+    *EDITS,
+    *RECIPES,
 ]

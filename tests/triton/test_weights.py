@@ -10,7 +10,12 @@ import torch
 
 import attnlang
 from attnlang.backends.triton import launch
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.pattern import Normaliser
+from attnlang.compiler.ir.program import attentions
+from attnlang.compiler.ir.traverse import walk
 from tests.backends.calls import AttentionCall
+from tests.stdlib.composed_cases import CASES, Case
 from tests.triton.test_attention import DEVICE, check, to_float
 
 CAUSAL = "attend where causal(n)"
@@ -222,3 +227,31 @@ def test_half_precision(name: str) -> None:
     theirs = float((dense(name, half.q, half.k, half.v).double() - exact).detach().abs().max())
     assert found.dtype is torch.float16
     assert float((found.double() - exact).detach().abs().max()) <= 2 * theirs + 1e-4
+
+
+def reads_more_than_softmax(case: Case) -> bool:
+    program = case.pattern.ir.program
+    every = attentions(program) if program is not None else (case.pattern.ir,)
+    attends = [group.attend for one in every for group in one.groups]
+    scores = [x for a in attends if a.score is not None for x in walk(a.score)]
+    functions = {x.function for x in scores if isinstance(x, e.Apply)}
+    plain = all(a.gain is None and a.normaliser is Normaliser.SOFTMAX for a in attends)
+    return not plain or bool(functions & {"row_max", "erf"})
+
+
+PUBLISHED = {case.name: case for case in CASES if reads_more_than_softmax(case)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_patterns(name: str) -> None:
+    """Outputs and gradients of papers' methods, programs too."""
+    case = PUBLISHED[name]
+    given = case.call
+    q, k, v = (torch.from_numpy(x) for x in (given.q, given.k, given.v))
+    inputs = {n: torch.from_numpy(x) for n, x in given.inputs.items()}
+    call = AttentionCall(case.pattern.text, case.sizes, q, k, v, inputs, 0, case.params)
+    exact = to_float(call, torch.float64).gradients("reference", lse=False)
+    found = to_float(call).gradients("triton", lse=False)
+    for a, b in zip(exact, found, strict=True):
+        scale = max(1.0, float(a.detach().abs().amax()))
+        torch.testing.assert_close(b.double(), a, atol=2e-5 * scale, rtol=0)

@@ -6,16 +6,17 @@ import math
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from attnlang.backends.support import REFUSES, refusals
 from attnlang.backends.triton import target
-from attnlang.cli.ahead import Steps, compiled, described_steps, only_step, planned
+from attnlang.cli.ahead import Steps, described_steps, note_kernels, only_step, planned
 from attnlang.cli.artifact import arrays_of, check_out, write_directory
 from attnlang.cli.console import Console
 from attnlang.cli.failures import PATTERN
-from attnlang.cli.kernels import described, kernels
+from attnlang.cli.kernels import compiled, described
 from attnlang.cli.options import (
     add_inputs,
     add_parameters,
@@ -44,9 +45,10 @@ from attnlang.stdlib_info import input_type
 SCHEMA = "attnlang.manifest/1"
 PROGRAM = "attnlang.manifest.program/1"
 DESCRIPTION = """Writes pattern.attn (canonical, with every function it needs), manifest.json and
-plan.npz; with --target also the generated Triton modules and their machine code, for which
-lengths need not be said: kernels take any. The directory appears whole or not at all.
-Of a program every softmax attention has a plan and kernels; the rest is tensor operations."""
+plan.npz; with --target also the Triton modules, for which lengths need not be said, their machine
+code, and attention.py, which runs the directory with PyTorch and Triton alone. The directory
+appears whole or not at all. Of a program every attention has kernels; the rest is tensor
+operations, written out."""
 EXAMPLES = (
     "attnlang compile stdlib:sliding_window --size n=131072 --heads 32 --out build/window",
     "attnlang compile my.attn --size y=64 --size x=64 --set window=7 --verify --out build/my",
@@ -106,18 +108,18 @@ def run(args: Namespace, console: Console) -> int:
     if args.verify:
         with working("running beside the reference", console):
             manifest["verified"] = _verify(pattern, backend, sizes, args, given)
+    text = standalone(module, select(module, name))
     more: dict[str, bytes] = {}
     if args.machines:
         if not program:
             refuse("triton", pattern)
         with working(f"compiling kernels for {', '.join(args.machines)}", console):
-            if program:
-                manifest["kernels"], more = compiled(pattern, steps, sizes, args)
-            else:
-                known, more = kernels(pattern, sizes, args)
-                manifest.update(known)
+            made = compiled(pattern, sizes, args, text)
+        note_kernels(steps, made)
+        more = made.files
+        manifest.update(kernels=made.kernels, launch=made.launch)
         manifest["files"] += sorted(more)
-    text = standalone(module, select(module, name))
+        manifest["sha256"] = {n: sha256(x).hexdigest() for n, x in sorted(more.items())}
     write_directory(out, text, manifest, arrays, more, replace=args.force)
     if console.json:
         console.print_json(manifest)
@@ -240,6 +242,9 @@ def _summary(out: Path, manifest: Mapping[str, Any]) -> str:
         full, partial = count(tiles["full"]), count(tiles["partial"])
         lines.append(f"  {full} full and {partial} partial tiles; {manifest['layout']}")
     lines += [f"  {line}" for line in described(manifest["kernels"])]
+    if manifest["launch"] is not None:
+        refused = manifest["launch"].get("refused")
+        lines.append(f"  no attention.py: {refused}" if refused else "  attention.py runs it")
     verified = manifest["verified"]
     if verified is not None:
         word = "agrees with the reference" if verified["passed"] else "DIFFERS from the reference"

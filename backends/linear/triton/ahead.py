@@ -18,6 +18,9 @@ from attnlang.backends.linear.triton.launch import (
     Sequence,
     decay_sums,
 )
+from attnlang.backends.linear.triton.launch import (
+    WHOLE as WHOLE,
+)
 from attnlang.backends.triton.ahead import built
 from attnlang.backends.triton.target import Target
 

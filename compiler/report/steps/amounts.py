@@ -38,6 +38,15 @@ class _Counts:
 
     def __init__(self) -> None:
         self._made: dict[object, IntArray | None] = {}
+        self._sizes: dict[object, int | None] = {}
+
+    def of_member(self, found: Chosen, read: e.Table, k: Sequence[Extent]) -> int | None:
+        """How many keys read the same member at most; None where that depends on the query."""
+        _, indices = found.indices(read)
+        key = found.select.name, indices, tuple(k)
+        if key not in self._sizes:
+            self._sizes[key] = _keys_of_member(found, indices, k)
+        return self._sizes[key]
 
     def keys(self, relation: Relation, where: Expr, places: Places) -> IntArray | None:
         """Keys of every query under a condition, or of those of a sample; at most so many where
@@ -86,6 +95,23 @@ def members(found: Chosen, made: BoundProgram, sets: int) -> Amount | None:
     return Amount(total, total / max(sets * found.q.size, 1), counted.most, counted.sample)
 
 
+def least(found: Chosen, made: BoundProgram, sets: int) -> float | None:
+    """Members that a query has for sure, on average: those that are forced, and of a `mass` one
+    more of the candidates. None for a rule that says how many, and where they were not counted."""
+    rule = found.select.rule
+    counts = _Counts()
+    relation = Relation((0,), found.may, (found.q,), (found.k,), Known())
+    forced, may = (counts.keys(relation, x, None) for x in (found.must, found.may))
+    if rule.kind == "top" or not found.exact or forced is None or may is None:
+        return None
+    total = int(forced.sum())
+    if rule.kind == "mass" and found.by_query:
+        total += int((may > forced).sum())
+    elif rule.kind == "mass" and int((may > forced).sum()):
+        total += max(choices(found, made) // max(sets, 1), 1)
+    return total / max(found.q.size, 1)
+
+
 def attending(problem: Problem, sets: Sets, known: Known, made: BoundProgram) -> Amount | None:
     """The pairs of a condition that reads sets, given how many members these have at most."""
     if len(problem.q) > 1:
@@ -125,9 +151,12 @@ def _of_clause(
         if not isinstance(literal, e.Table) or literal.name not in sets or best is None:
             continue
         found = sets[literal.name]
-        size = _keys_of_member(found, literal, relation.k)
+        size = counts.of_member(found, literal, relation.k)
         queries, _ = found.indices(literal)
         own = queries == tuple(e.Coord(Side.Q, a) for a in found.q.axes)
+        if own and _among_queries(found):
+            best = _largest(best, top(found.select.rule, made), found.q.size)
+            continue
         both = _members(found, made, places if own else None, counts) if found.by_query else None
         if size is None or both is None:
             continue
@@ -138,6 +167,26 @@ def _of_clause(
             more = both[0] - both[1]
             best = np.minimum(best, certain + (more if own else int(more.max(initial=0))) * size)
     return best
+
+
+def _among_queries(found: Chosen) -> bool:
+    """Does each choice take some of all queries, of a head or of all?"""
+    first = found.select.by_head
+    queries = {*range(first, first + len(found.q.axes))}
+    alone = found.k.size == 1 and found.select.force is None
+    return alone and not queries & {*found.select.rule.per}
+
+
+def _largest(keys: IntArray, count: int | None, queries: int) -> IntArray:
+    """The keys of as many queries as are chosen, those that have the most; 0 of the others: more
+    than that they cannot be. keys: of all queries, or of a sample."""
+    if count is None:
+        return keys
+    count = min(-(-count * len(keys) // max(queries, 1)), len(keys))
+    kept = np.argsort(-keys, kind="stable")[:count]
+    found: IntArray = np.zeros_like(keys)
+    found[kept] = keys[kept]
+    return found
 
 
 def _members(
@@ -178,9 +227,7 @@ def choices(found: Chosen, made: BoundProgram) -> int:
     return math.prod(dims[i] for i in found.select.rule.per)
 
 
-def _keys_of_member(found: Chosen, read: e.Table, k: Sequence[Extent]) -> int | None:
-    """How many keys read the same member at most; None where that depends on the query."""
-    _, indices = found.indices(read)
+def _keys_of_member(found: Chosen, indices: tuple[Expr, ...], k: Sequence[Extent]) -> int | None:
     grid = next(x for x in k if x.segment.is_grid)
     for index in indices:
         other = any(isinstance(n, e.TokenInput | e.Table | e.InSegment) for n in walk(index))

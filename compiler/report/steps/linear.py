@@ -97,21 +97,8 @@ def _horizons(step: BoundStep, owner: Recurrence, made: BoundProgram) -> Iterato
     if owner.decay is None or kind_of_decay(owner) != "constant":
         return
     found: dict[int, list[int]] = {}
-    for head in range(step.heads):
-        decay = _at_head(owner.decay, head, made)
+    for head, decay in enumerate(made.by_head(owner.decay, step.heads)):
         if decay is not None and decay < 0:
             found.setdefault(horizon(decay), []).append(step.start + head)
     for tokens, heads in sorted(found.items()):
         yield Horizon(tuple(heads), tokens)
-
-
-def _at_head(decay: Expr, head: int, made: BoundProgram) -> float | None:
-    """The decay of one of the step's heads, where it is a number."""
-    group = made.frame.heads // made.frame.kv_heads
-    numbers = {SymbolName.HEAD: head, SymbolName.KV_HEAD: head // group}
-
-    def put(x: Expr) -> Expr | None:
-        return e.Int(numbers[x.name]) if isinstance(x, e.Symbol) and x.name in numbers else None
-
-    value = value_of(made.close(rewrite(decay, put)))
-    return None if value is None else float(value)

@@ -20,10 +20,13 @@ from attnlang.compiler.ir.program import (
     Product,
     Recurrence,
     Rule,
+    Search,
     Select,
     SizeOf,
     Turn,
+    weights_of,
 )
+from attnlang.compiler.ir.reads import read_names
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import ONE, READOUTS, Map, tensors
 from attnlang.compiler.plan.make import make
@@ -35,9 +38,16 @@ from attnlang.compiler.report.facts import Fact
 from attnlang.compiler.report.measure import measure
 from attnlang.compiler.report.relation import relations
 from attnlang.compiler.report.report import Report
-from attnlang.compiler.report.rows import ELEMENTS
-from attnlang.compiler.report.steps.amounts import attending, candidates, choices, members
+from attnlang.compiler.report.steps.amounts import (
+    attending,
+    candidates,
+    choices,
+    least,
+    members,
+)
 from attnlang.compiler.report.steps.cache import Reading, cached
+from attnlang.compiler.report.steps.fed import fed
+from attnlang.compiler.report.steps.halving import asked, scored_each
 from attnlang.compiler.report.steps.linear import linear
 from attnlang.compiler.report.steps.model import (
     AttentionStep,
@@ -50,7 +60,6 @@ from attnlang.compiler.report.steps.model import (
 )
 from attnlang.compiler.report.steps.sets import (
     Chosen,
-    certain,
     chosen_by,
     possible,
     reads_sets,
@@ -186,8 +195,16 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
         known = state.knows(here.problem)
         pairs = candidates(here.problem, state.sets, known)
         state.depends |= dict.fromkeys(_unknown(here.problem, known, state))
-        state.readings.append(_reading(step.key, here.problem, state))
+        if here.keys["keys"].axes != (ONE,):
+            state.readings.append(_reading(step.key, here.problem, state))
     state.sets[step.name] = found
+    read = read_names(made.program.steps, made.program.result)
+    looked, scored = None, None if pairs is None else pairs.total
+    if step.search is Search.HALVING:
+        looked, each = asked(found, made), scored_each(found, here, made)
+        if scored is not None and each is not None:
+            most = choices(found, made) * looked * each * (frame.heads // sets)
+            scored = min(scored, most)
     state.depends[step.name] = None
     return SelectStep(
         name=step.name,
@@ -200,7 +217,10 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
         candidates=pairs,
         members=members(found, made, sets),
         of=found.k.size * (found.q.size if found.k.axes == (ONE,) else 1),
-        forward=None if pairs is None else _scoring(step, pairs.total, state),
+        forward=None if scored is None else _scoring(step, scored, state),
+        asked=looked,
+        least=least(found, made, sets),
+        gradient=str(step.gradient) if weights_of(step.name) in read else None,
     )
 
 
@@ -264,13 +284,8 @@ def _products(made: Product | PairProduct, branch: Branch, here: BoundStep, stat
 
 
 def _with_rows(report: Report, problem: Problem, known: Known, state: _Made) -> Report:
-    """What holds of every pair that may attend holds of those that do, but for non-empty rows:
-    these are those of the pairs that surely attend."""
-    lower = with_where(problem, lambda x: certain(x, state.sets))
-    holds = None
-    if problem.q_len * problem.k_len <= ELEMENTS:
-        sure = measure(make(lower, None, known), state.sizes, problem.head_dim, 0.0)
-        holds = sure.fact("rows_nonempty").holds or None
+    """What holds of every pair that may attend holds of those that do, but for non-empty rows."""
+    holds = fed(problem, state.sets, known, state.bound) or None
     facts = tuple(Fact(f.name, holds) if f.name == "rows_nonempty" else f for f in report.facts)
     return replace(report, facts=facts)
 

@@ -54,8 +54,11 @@ class SelectStep:
     dimensions. candidates: pairs that are scored, over the query heads; None where they were not
     counted. members: pairs that are chosen at most, over the sets. of: among how many.
 
-    forward: FLOPs of the candidates' scores. query or key: None where a set is of the other alone;
-    then of is how many of these there are.
+    forward: FLOPs of the scores that are asked for. asked: how many of the candidates a choice asks
+    at most, where it does not ask all. least: members of a query for sure, on average; None where
+    the rule says how many there are. gradient: what the members' weights give the scores, where
+    they are read. query or key: None where a set is of the other alone; then of is how many of
+    these there are.
     """
 
     name: str
@@ -69,6 +72,9 @@ class SelectStep:
     members: Amount | None
     of: int
     forward: int | None
+    asked: int | None
+    least: float | None
+    gradient: str | None
 
 
 @dataclass(frozen=True, slots=True)

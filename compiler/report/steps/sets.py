@@ -27,7 +27,8 @@ class Chosen:
     """A selection as those see it who read its set.
 
     may: what every member satisfies, over the places of queries and of what is chosen. must: what
-    makes a member for sure. q, k: these places.
+    makes a member for sure. q, k: these places. exact: are the candidates and what is forced just
+    what ``may`` says?
     """
 
     select: Select
@@ -35,6 +36,7 @@ class Chosen:
     must: Expr
     q: Extent
     k: Extent
+    exact: bool
 
     @property
     def by_query(self) -> bool:
@@ -89,15 +91,18 @@ def chosen_by(select: Select, step: BoundStep, made: BoundProgram, earlier: Sets
     if select.force is not None and q.size and k.size:
         force = _where(made.bound(select.force, rows, {"keys": runs}, step.heads, step.heads, 1))
     may: Expr = TRUE
-    if select.gather is None and select.rows is None and step.problem is not None:
-        may = possible(_where(step.problem), earlier)
+    exact = select.gather is None and select.rows is None and step.problem is not None
+    if exact and step.problem is not None:
+        where = _where(step.problem)
+        may, exact = possible(where, earlier), not reads_sets(where, earlier)
     whole = e.Or((may, force))
     return Chosen(
         select,
-        simplify(whole) if _by_place(whole) else TRUE,
-        force if _by_place(force) else FALSE,
+        simplify(whole) if by_place(whole) else TRUE,
+        force if by_place(force) else FALSE,
         q,
         k,
+        exact and by_place(whole),
     )
 
 
@@ -111,7 +116,7 @@ def _where(problem: Problem) -> Expr:
     return simplify(e.Or(tuple(g.attend.where for g in problem.groups)))
 
 
-def _by_place(x: Expr) -> bool:
+def by_place(x: Expr) -> bool:
     """Does it depend on places along the axes alone?"""
     heads = (SymbolName.HEAD, SymbolName.KV_HEAD)
     return not any(

@@ -87,14 +87,20 @@ def _select(step: SelectStep) -> Iterator[Line]:
     found, members = step.candidates, step.members
     scored = "not counted" if found is None else f"{count(found.total)} pairs{_sampled(found)}"
     yield "candidates", scored
+    if step.asked is not None:
+        yield "asked", f"at most {count(step.asked)} of {count(step.of)} for a choice, by halving"
     if members is not None and step.query and step.key:
         more = f", {three(members.mean)} on average" if members.mean < members.most else ""
+        if step.least is not None:
+            more += f", at least {three(step.least)} on average: the scores decide"
         yield "chosen", f"at most {count(members.most)} of {count(step.of)} for a query{more}"
     elif members is not None:
         most = members.total / max(step.sets, 1)
         yield "chosen", f"at most {three(most)} of {count(step.of)}"
     if step.forward:
         yield "forward", f"{scaled(step.forward, 'FLOP')} of scores"
+    if step.gradient is not None:
+        yield "gradient", f"{step.gradient.replace('_', ' ')}, by the members' weights"
 
 
 def _attention(step: AttentionStep) -> Iterator[Line]:
@@ -105,9 +111,14 @@ def _attention(step: AttentionStep) -> Iterator[Line]:
         found = step.by_rule
         share = percent(found.total / max(report.shape.pairs, 1))
         what = f"{count(found.total)} of {count(report.shape.pairs)} ({share})"
-        yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {' and '.join(step.sets)}"
-        yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
-        yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
+        sets = " and ".join(step.sets)
+        if found.total < report.pairs.at_most:
+            yield "pairs", f"at most {what}{_sampled(found)}, by the rule of {sets}"
+            yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
+            yield "allowed", f"{count(report.pairs.at_most)} pairs, whatever is chosen"
+        else:
+            yield "pairs", f"at most {what}: the rule of {sets} bounds nothing"
+            yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
     word = "" if report.pairs.count is not None and not step.sets else "at most "
     yield "forward", f"{word}{scaled(step.forward - step.products, 'FLOP')}"
     if step.products:

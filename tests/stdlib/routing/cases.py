@@ -53,7 +53,7 @@ class Case:
         if self.ties:
             q, k = q.round(), k.round()
         params = self.pattern.params
-        if params.get("keys") == "shared":
+        if self.name == "routing_transformer" and params["keys"] == "shared":
             k = q.clone()
         made = Call(q, k, v, self.sizes, params, {}, n_k - n_q if self.n_q is not None else 0)
         return replace(made, inputs=self.inputs(made, generator))
@@ -90,7 +90,14 @@ def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
 
 def nsa_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
     batch, heads = call.q.shape[:2]
-    return {"gate": draw((batch, heads, call.k.shape[2], 3), generator)}
+    made = {"gate": draw((batch, heads, call.k.shape[2], 3), generator)}
+    if call.params["keys"] == "own":
+        runs = len(sequences.nsa_runs(call))
+        for branch, count in (("coarse", runs), ("near", call.k.shape[2])):
+            for what in ("key", "value"):
+                shape = (batch, call.k.shape[1], count, call.k.shape[3])
+                made[f"{branch}_{what}"] = draw(shape, generator)
+    return made
 
 
 def seer_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -171,6 +178,19 @@ ALL: list[Case] = [
         )
     ),
     Case("nsa", {"n": 19}, {"block": 4, "topk": 2, "window": 3}, heads=4, n_q=6),
+    *(
+        Case(
+            "nsa",
+            {"n": 29},
+            {"block": 8, "topk": 3, "window": 5, "form": form, "kernel": 4, "stride": 2}
+            | {"keys": "own"},
+            heads=4,
+            n_q=n_q,
+            values=4,
+        )
+        for form in ("code", "paper")
+        for n_q in (None, 5)
+    ),
     *(
         Case(
             "seer_attention",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import torch
 
@@ -73,6 +74,13 @@ def nsa_importance(call: Call, weights: dict[int, float], count: int) -> dict[in
     return found
 
 
+def nsa_run(call: Call, what: str, b: int, u: int, c: int) -> Tensor:
+    """The key or value of a run: a mean, or what a compression of the branch's own made of it."""
+    if call.params["keys"] == "own":
+        return call.inputs[f"coarse_{what}"][b, u, c]
+    return mean_of((call.k if what == "key" else call.v)[b, u], *nsa_runs(call)[c])
+
+
 def nsa_select(call: Call) -> Sets:
     """Importance is the branch of means' softmax, summed over the group; forced blocks are first."""
     p, group = call.params, call.group
@@ -81,7 +89,7 @@ def nsa_select(call: Call) -> Sets:
     initial, local = (0, 1) if p["form"] == "code" else (p["initial"], p["local"])
     runs = nsa_runs(call)
     for b, u in itertools.product(range(len(call.q)), range(heads)):
-        means = [mean_of(call.k[b, u], *run) for run in runs]
+        means = [nsa_run(call, "key", b, u, c) for c in range(len(runs))]
         for i in range(call.q.shape[2]):
             own = (call.offset + i) // p["block"]
             total: dict[int, float] = {}
@@ -103,16 +111,19 @@ def nsa_select(call: Call) -> Sets:
 def nsa_attend(call: Call, sets: Sets) -> Tensor:
     fine = past_blocks(call, sets["chosen"], call.group)
     window, runs = call.params["window"], nsa_runs(call)
+    own = call.params["keys"] == "own"
+    last = replace(call, k=call.inputs["near_key"], v=call.inputs["near_value"]) if own else call
     near = every_row(
-        call,
+        last,
         lambda b, h, i: range(max(call.offset + i - window + 1, 0), call.offset + i + 1),
     )
     coarse = []
     for b, h, i in call.rows():
-        seen = [(s, t) for s, t in runs if t - 1 <= call.offset + i]
-        k, v = (x[b, h // call.group] for x in (call.k, call.v))
+        seen = [c for c, (_, stop) in enumerate(runs) if stop - 1 <= call.offset + i]
+        u = h // call.group
         means, values = (
-            torch.stack([mean_of(x, *run) for run in seen]) if seen else x[:0] for x in (k, v)
+            torch.stack([nsa_run(call, what, b, u, c) for c in seen]) if seen else x[b, u, :0]
+            for what, x in (("key", call.k), ("value", call.v))
         )
         coarse.append(row(call.q[b, h, i], means, values, range(len(seen)), call.scale))
     gate = call.inputs["gate"][:, :, call.offset :]

@@ -1,30 +1,28 @@
-"""What a compiled directory needs beside its kernels to be run by itself: see standalone.py."""
+"""What the manifest says of one attention for `runtime.launch` to run it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import Shape, padded
+from attnlang.backends.triton.choices import LARGEST_TILE, Shape, choices
 from attnlang.backends.triton.launch import number_of
 from attnlang.backends.triton.module import Kernels
 from attnlang.backends.triton.tables import Tables, arrays, build
 from attnlang.backends.triton.writer import Form, Kernel
+from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Kind, Side
-from attnlang.compiler.ir.pattern import EmptyRule, InputDecl
+from attnlang.compiler.ir.pattern import InputDecl, Normaliser
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.plan.plan import Plan
-from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.problem import BoundGroup, Problem
+from attnlang.compiler.problem.steps import rebind
 
-LAUNCHER = Path(__file__).with_name("standalone.py")
-DESCRIPTORS = Path(__file__).with_name("descriptors.py")
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 LONG = (1 << 26, 1 << 22, 1 << 18)
 """Lengths that a kernel without tables is asked to hold for, the longest first."""
@@ -32,56 +30,39 @@ LONG = (1 << 26, 1 << 22, 1 << 18)
 Part = tuple[BoundGroup, Form, Kernels]
 
 
-def package(
-    plan: Plan, sizes: Mapping[str, int], parts: Sequence[Part], shape: Shape
+def described(
+    plan: Plan, sizes: Mapping[str, int], parts: Sequence[Part], shape: Shape, prefix: str
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest's "launch", and the files that go with it; only why not, where the launcher
-    cannot run the pattern. plan: made without run-time tensors, for any. parts: of each group, one
-    that reads by pointers, and maybe one that reads by descriptors."""
+    """What the manifest says of one attention under "launch", and its plan as a file.
+
+    plan: made without run-time tensors, for any. sizes: of the whole pattern. prefix: of the names
+    of its files.
+    """
     problem = plan.problem
-    described = {group.index: (group, form, made) for group, form, made in parts if form.described}
-    parts = [part for part in parts if not part[1].described]
-    if any(group.attend.empty is not EmptyRule.ZERO for group, _, _ in parts):
-        return {"refused": "rows without keys have a rule"}, {}
-    used = (x for _, _, made in parts for kernel in _launched(made) for x in kernel.extra)
+    used = (x for _, _, made in parts for kernel in made.all for x in kernel.extra)
     read = {_read(x) for x in used}
-    if any(i.optional and i.name in read for i in problem.pattern.inputs):
-        return {"refused": "inputs are optional"}, {}
-    tabled = any(not k.closed for _, _, made in parts for k in _launched(made))
+    tabled = any(not k.closed for _, _, made in parts for k in made.all)
     tables = build(plan, torch.device("cpu")) if tabled else None
     stored = _stored(tables) if tables is not None else {}
+    name = f"{prefix}tables.bin"
     launch = {
         "dtype": DTYPES[shape.dtype],
-        "padded": padded(shape.head_dim),
+        "heads": problem.heads,
+        "kv_heads": problem.kv_heads,
+        "head_dim": shape.head_dim,
+        "value_dim": shape.value_dim,
+        "tokens": {"q": problem.q_len, "k": problem.k_len},
         "longest": _longest(problem, sizes if tables is None else {}, parts),
-        "sink": any(form.sink for _, form, _ in parts),
         "inputs": [_declared(i) for i in problem.pattern.inputs if i.name in read],
         "values": _values(problem),
-        "groups": [
-            {
-                **_group(problem, part, tables),
-                "described": _group(problem, described[part[0].index], tables)
-                if part[0].index in described
-                else None,
-            }
-            for part in parts
-        ],
+        "groups": [_group(problem, part, tables, prefix, shape) for part in parts],
+        "plan": name if stored else None,
         "tables": {name: x.numel() for name, x in stored.items()},
     }
-    files = {"attention.py": LAUNCHER.read_bytes(), "descriptors.py": DESCRIPTORS.read_bytes()}
-    if stored:
-        files["tables.bin"] = (
-            torch.cat([x.ravel() for x in stored.values()]).numpy().astype("<i4").tobytes()
-        )
-    return launch, files
-
-
-def module_name(group: BoundGroup, form: Form) -> str:
-    return f"group{group.index}{'.descriptors' if form.described else ''}.py"
-
-
-def _launched(made: Kernels) -> tuple[Kernel, ...]:
-    return (made.forward, made.split_forward, made.merge, made.query_gradient, made.key_gradient)
+    if not stored:
+        return launch, {}
+    every = torch.cat([x.ravel() for x in stored.values()])
+    return launch, {name: every.numpy().astype("<i4").tobytes()}
 
 
 def _read(argument: a.Argument) -> str | None:
@@ -103,29 +84,27 @@ def _stored(tables: Tables) -> dict[str, torch.Tensor]:
     return found
 
 
-def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any]:
-    group, form, made = part
+def _group(
+    problem: Problem, part: Part, tables: Tables | None, prefix: str, shape: Shape
+) -> dict[str, Any]:
+    group, _, made = part
     scale = None if group.attend.scale is None else value_of(group.attend.scale)
-    used = dict.fromkeys(x for kernel in _launched(made) for x in kernel.extra)
+    used = dict.fromkeys(x for kernel in made.all for x in kernel.extra)
     recipes = {x.name: _recipe(x, problem) for x in used}
     return {
-        "module": module_name(group, form),
+        "module": f"{prefix}group{group.index}.py",
         "heads": [group.start, group.stop],
+        "softmax": group.attend.normaliser is Normaliser.SOFTMAX,
+        "row_maxes": len(made.row_maxes),
         "scale": scale if group.attend.scale is None or scale is not None else 1.0,
-        "kernels": {k.function.name: _kernel(k, tables) for k in _launched(made)},
+        "kernels": {k.function.name: _kernel(k, tables, shape) for k in made.all},
         "arguments": {name: recipe for name, recipe in recipes.items() if recipe is not None},
-        "leaves": {
-            f"d_leaf{x.number}": str(x.stands_on) for x in made.leaves if x.stands_on is not None
-        },
     }
 
 
-def _kernel(kernel: Kernel, tables: Tables | None) -> dict[str, Any]:
+def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, Any]:
     standing, moving = (Side.K, Side.Q) if kernel.stands_on_keys else (Side.Q, Side.K)
-    known: dict[str, Any] = {
-        "stands_on": str(standing), "packed": kernel.packed, "tables": None,
-        "described": list(kernel.described),
-    }  # fmt: skip
+    known: dict[str, Any] = {"stands_on": str(standing), "packed": kernel.packed, "tables": None}
     if not kernel.closed and tables is not None:
         known["tables"] = f"by_{standing}"
         known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]
@@ -133,7 +112,13 @@ def _kernel(kernel: Kernel, tables: Tables | None) -> dict[str, Any]:
         block = tables.blocks[moving] if boxed is None else boxed.block
         known["blocks"] = [tables.blocks[standing], block]
         known["whole"] = boxed is not None and boxed.whole
-    return known
+        shape = replace(shape, blocks=(tables.blocks[standing], block))
+        if kernel.stands_on_keys:
+            shape = replace(shape, blocks=(block, tables.blocks[standing]))
+    elif kernel.closed:
+        shape = replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
+    first = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
+    return known | {"choice": asdict(first)}
 
 
 def _recipe(argument: a.Argument, problem: Problem) -> int | str | None:
@@ -160,10 +145,10 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
     may differ."""
     compiled = max(problem.q_len, problem.k_len)
     for length in (n for n in LONG if sizes and n > compiled):
-        longer = bind(
-            problem.pattern, dict.fromkeys(sizes, length), heads=problem.heads,
-            kv_heads=problem.kv_heads, head_dim=problem.head_dim,
-        )  # fmt: skip
+        try:
+            longer = rebind(problem, dict.fromkeys(sizes, length), problem.head_dim)
+        except PatternError:
+            continue
         forms = (
             form_of(
                 longer,
@@ -177,12 +162,12 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
             for i, (_, form, _) in enumerate(parts)
         )
         if all(x == form for x, (_, form, _) in zip(forms, parts, strict=True)):
-            return length
+            return max(length, longer.q_len, longer.k_len)
     return compiled
 
 
 def _declared(decl: InputDecl) -> dict[str, Any]:
-    dims = [d if isinstance(d, str) else to_text(d) for d in decl.dims]
+    dims = sum(d != "batch" for d in decl.dims)
     sides = [str(s) for s in decl.sides]
     return {"name": decl.name, "kind": str(decl.kind), "dims": dims, "sides": sides}
 

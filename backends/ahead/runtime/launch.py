@@ -1,0 +1,396 @@
+"""Softmax attention by the kernels of this directory, as its manifest says under "launch"."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+Tensor = torch.Tensor
+Key = str | tuple[str, str]
+"""A table by its name, values of tokens by side and name."""
+HERE = Path(__file__).parent
+MANIFEST = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+LOG2_E = 1.4426950408889634
+DTYPES = {"bool": torch.bool, "int": torch.int64, "float": torch.float32}
+FEW_QUERIES, FEWEST_KEYS = 64, 256
+"""Of so few queries, walks over so many keys for each program are shared."""
+SUMS, MOST_PROGRAMS = 1 << 24, 256
+"""Entries that all programs may add gradients of a table into, and programs of a head."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One way in which a score reads a learned tensor.
+
+    value: what is read: by tokens of the side ``stands_on``, or where both sides choose (None) of
+    each entry that the dimensions ``moving`` have, whose places it is given.
+    """
+
+    number: int
+    key: Key
+    value: Callable[..., Tensor]
+    stands_on: str | None = None
+    moving: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a group of heads has beside its kernels.
+
+    sink: ``[B, H, Nq]``, a logit without a value. leaves: in the order of their numbers.
+    """
+
+    sink: Tensor | None = None
+    leaves: tuple[Leaf, ...] = ()
+
+
+def attend(
+    step: str, q: Tensor, k: Tensor, v: Tensor, given: Mapping[Key, Tensor],
+    groups: Sequence[Group], *, scale: float | None = None, q_offset: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Output ``[B, Hq, Nq, Dv]`` in q's dtype, the lse ``[B, Hq, Nq]``, and which rows met a key.
+
+    given: tensors that the pattern reads. Raises ValueError for what the kernels were not made for.
+    """
+    launch = MANIFEST["launch"][step]
+    q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
+    check(step, launch, q, k, v, q_offset)
+    leaves = [x for g in groups for x in g.leaves]
+    keys = tuple(dict.fromkeys(x.key for x in leaves))
+    call = Call(launch, groups, keys, q.shape[3] ** -0.5 if scale is None else scale, {})
+    call.values.update(_inputs(launch, given, q))
+    call.values.update(length_q=q.shape[2], length_k=k.shape[2], q_offset=q_offset)
+    extras = (*(g.sink for g in groups), *(given[key] for key in keys))
+    out, lse, met = _Attention.apply(call, q, k, v, *extras)  # type: ignore[no-untyped-call]
+    return out, lse, met != 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """values: of kernels' parameters, by their names."""
+
+    launch: dict[str, Any]
+    groups: Sequence[Group]
+    keys: tuple[Key, ...]
+    scale: float
+    values: dict[str, Any]
+
+
+def check(
+    step: str, launch: dict[str, Any], q: Tensor, k: Tensor, v: Tensor, q_offset: int
+) -> None:
+    """Raises ValueError."""
+    d, dtype, heads = launch["head_dim"], launch["dtype"], launch["heads"]
+    kv_heads = launch["kv_heads"] if k.shape[1] != heads else heads
+    every = (("q", q, heads, d), ("k", k, kv_heads, d), ("v", v, kv_heads, v.shape[3]))
+    for name, x, h, width in every:
+        if x.dim() != 4 or x.shape[0] != q.shape[0] or x.shape[1] != h or x.shape[3] != width:
+            wanted = f"[{q.shape[0]}, {h}, tokens, {width}]"
+            raise ValueError(f"{name} of {step} must be {wanted}, not {list(x.shape)}")
+        if str(x.dtype) != f"torch.{dtype}" or x.device != q.device:
+            raise ValueError(f"{name} of {step} must be {dtype} on {q.device}")
+    if k.shape[2] != v.shape[2]:
+        raise ValueError(f"v must have k's {k.shape[2]} tokens, not {v.shape[2]}")
+    for name, x in (("q", q), ("k", k)):
+        fixed = launch["tokens"][name]
+        if launch["tables"] and (x.shape[2] != fixed or q_offset):
+            raise ValueError(f"{name} of {step} must have {fixed} tokens, from the first")
+        if x.shape[2] + q_offset > launch["longest"]:
+            raise ValueError(f"{name} of {step} must end before coordinate {launch['longest']}")
+
+
+def _inputs(launch: dict[str, Any], given: Mapping[Key, Tensor], q: Tensor) -> dict[str, Any]:
+    """The tensors as kernels read them, with strides and sizes, by the kernels' names for them."""
+    values: dict[str, Any] = {}
+    for declared in launch["inputs"]:
+        name, dtype = declared["name"], DTYPES[declared["kind"]]
+        for side in declared["sides"]:
+            x = given[side, name].detach().to(q.device, dtype)
+            values[f"in_{side}_{name}"] = x
+            for i in range(3):
+                alone = x.shape[i] == 1 and i < 2
+                values[f"in_{side}_{name}_stride{i}"] = 0 if alone else x.stride(i)
+        if not declared["sides"]:
+            values |= _table(name, given[name].detach().to(q.device, dtype))
+    for table in launch["values"]:
+        dtype = torch.float64 if table["kind"] == "float" else DTYPES[table["kind"]]
+        entries = torch.tensor([table["entries"]], dtype=dtype, device=q.device)
+        values |= _table(table["name"], entries)
+    return values
+
+
+def _table(name: str, x: Tensor) -> dict[str, Any]:
+    there = x if x.numel() else x.new_zeros(1)  # of no size: every entry is outside
+    found: dict[str, Any] = {f"table_{name}": there}
+    found[f"table_{name}_stride_batch"] = x.stride(0) * (x.shape[0] > 1)
+    for i in range(1, x.dim()):
+        found[f"table_{name}_stride_{i - 1}"] = x.stride(i)
+        found[f"table_{name}_size_{i - 1}"] = x.shape[i]
+    return found
+
+
+class _Attention(torch.autograd.Function):
+    """extras: a sink or None for each group, then the learned tensors."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, call: Call, q: Tensor, k: Tensor, v: Tensor, *extras: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        out = q.new_zeros((*q.shape[:3], v.shape[3]))
+        new = partial(torch.empty, dtype=torch.float32, device=q.device)
+        norm = new(q.shape[:3]).fill_(-math.inf)
+        met = torch.ones(q.shape[:3], dtype=torch.int8, device=q.device)
+        ctx.mark_non_differentiable(met)
+        ctx.call, sinks = call, extras[: len(call.groups)]
+        sinks = tuple(None if s is None else s.detach().float().contiguous() for s in sinks)
+        ctx.tops = []
+        for group, sink in zip(call.launch["groups"], sinks, strict=True):
+            read: dict[str, Any] = {"q": q, "k": k, "v": v, "sink": sink}
+            rows = {"lse": norm, "divisor": norm, "met": met}
+            first, last = group["heads"]
+            heads = max(1, (last - first) * q.shape[0])
+            splits = min(264 // heads, k.shape[2] // FEWEST_KEYS)
+            shared = 0 not in (q.shape[2], k.shape[2]) and q.shape[2] <= FEW_QUERIES and splits > 1
+            tops: dict[str, Tensor] = {}
+            for i in range(group["row_maxes"]):
+                part = new((splits if shared else 1, *norm.shape)).fill_(-math.inf)
+                one = {"part_top": part, "splits": len(part)}
+                _run(call, group, f"row_max{i}", {**read, **tops, **one})
+                top = part.amax(0)
+                tops[f"top{i}"] = torch.where(top.isinf(), 0.0, top)
+            ctx.tops.append(tops)
+            read |= tops
+            if not shared:
+                _run(call, group, "forward", {**read, **rows, "out": out})
+                continue
+            parts: dict[str, Any] = {
+                "part_out": new((splits, *out.shape)),
+                "part_lse": new((splits, *norm.shape)),
+                "part_met": met.new_empty((splits, *met.shape)), "splits": splits,
+            }  # fmt: skip
+            parts["part_divisor"] = parts["part_lse"]
+            _run(call, group, "split_forward", {**read, **parts})
+            _run(call, group, "merge", {**read, **rows, **parts, "out": out})
+        ctx.save_for_backward(q, k, v, out, norm, *sinks)
+        ctx.learned = extras[len(sinks) :]
+        return out, _softmax_alone(call, norm), met
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor, d_lse: Tensor, _: Tensor) -> tuple[Any, ...]:
+        q, k, v, out, divisor, *sinks = ctx.saved_tensors
+        call: Call = ctx.call
+        d_lse = torch.where(divisor.isinf(), 0.0, _softmax_alone(call, d_lse))
+        delta = (out.float() * d_out.float()).sum(-1) - d_lse
+        norm = torch.where(divisor.isinf(), math.inf, divisor)
+        d_out = d_out.contiguous()
+        d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        given = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "divisor": divisor}
+        given["delta"] = delta
+        d_sinks: list[Tensor | None] = []
+        learned: list[Any] = [None] * len(call.keys)
+        every = zip(call.launch["groups"], call.groups, sinks, ctx.tops, strict=True)
+        for group, own, sink, tops in every:
+            read = given | tops
+            programs = _programs(call, group, q)
+            sums = {leaf.number: _sums(call, leaf, programs, q) for leaf in own.leaves}
+            read |= {f"d_leaf{i}": x for i, x in sums.items()}
+            for i in reversed(range(group["row_maxes"])):
+                read[f"top_share{i}"] = torch.empty_like(norm)
+                for name in ("first", "last"):
+                    read[f"top_{name}{i}"] = torch.empty_like(norm, dtype=torch.int32)
+                _run(call, group, f"row_max_gradient{i}", read)
+            _run(call, group, "query_gradient", {**read, "d_q": d_q})
+            mine = {"d_k": torch.zeros_like(k), "d_v": torch.zeros_like(v)}
+            _run(call, group, "key_gradient", {**read, **mine})
+            d_k += mine["d_k"]
+            d_v += mine["d_v"]
+            if any(x.stands_on is None for x in own.leaves):
+                _run(call, group, "table_gradient", {**read, "programs": programs})
+            for leaf in own.leaves:
+                if ctx.needs_input_grad[_place(call, leaf)]:
+                    at = call.keys.index(leaf.key)
+                    found = _slope(leaf, ctx.learned[at], sums[leaf.number])
+                    learned[at] = found if learned[at] is None else learned[at] + found
+            first, last = group["heads"]
+            d_sinks.append(None)
+            if sink is not None:
+                heads = torch.arange(q.shape[1], device=q.device)[:, None]
+                weight = torch.exp(sink - norm) * ((heads >= first) & (heads < last))
+                d_sinks[-1] = -weight * delta
+        return None, d_q, d_k, d_v, *d_sinks, *learned
+
+
+def _softmax_alone(call: Call, rows: Tensor) -> Tensor:
+    """The rows ``[B, H, Nq]`` of heads that have an lse, 0 for others."""
+    for group in call.launch["groups"]:
+        if not group["softmax"]:
+            rows = rows.index_fill(1, torch.arange(*group["heads"], device=rows.device), 0.0)
+    return rows
+
+
+def _place(call: Call, leaf: Leaf) -> int:
+    """Of a learned tensor among the arguments."""
+    return 4 + len(call.groups) + call.keys.index(leaf.key)
+
+
+def _entries(call: Call, leaf: Leaf) -> tuple[int, ...]:
+    assert isinstance(leaf.key, str)
+    return tuple(call.values[f"table_{leaf.key}_size_{i}"] for i in leaf.moving)
+
+
+def _programs(call: Call, group: dict[str, Any], q: Tensor) -> int:
+    """How many programs of a head share the tiles when they add up by entry."""
+    own = call.groups[call.launch["groups"].index(group)].leaves
+    sizes = [math.prod(_entries(call, x)) for x in own if x.stands_on is None]
+    fit = SUMS // max(1, q.shape[0] * q.shape[1] * max(sizes, default=1))
+    return min(max(fit, 1), MOST_PROGRAMS)
+
+
+def _sums(call: Call, leaf: Leaf, programs: int, q: Tensor) -> Tensor:
+    """Zeros to add a leaf's slopes in: ``[B, H, tokens]`` or ``[programs, B, H, entries]``."""
+    shape: tuple[int, ...] = (*q.shape[:2], call.values.get(f"length_{leaf.stands_on}", 0))
+    if leaf.stands_on is None:
+        entries = math.prod(_entries(call, leaf))
+        call.values[f"entries_leaf{leaf.number}"] = entries
+        shape = (programs, *q.shape[:2], entries)
+    return torch.zeros(shape, dtype=torch.float32, device=q.device)
+
+
+def _slope(leaf: Leaf, x: Tensor, sums: Tensor) -> Tensor:
+    """The gradient of a tensor, from sums over the pairs that read the same of it."""
+    wide = x.detach().double().requires_grad_()
+    with torch.enable_grad():
+        if leaf.stands_on is None:
+            sums = sums.sum(0)
+            shape = [x.shape[1 + i] for i in leaf.moving]
+            slots = torch.arange(sums.shape[2], device=x.device)
+            found = leaf.value(wide, *torch.unravel_index(slots, shape))
+        else:
+            found = leaf.value(wide)
+        read = found.flatten(2).expand(sums.shape)
+    (grad,) = torch.autograd.grad(read, wide, sums.double())
+    return grad.to(x.dtype)
+
+
+def _run(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) -> None:
+    """One kernel over all tiles of the group's heads."""
+    launch, values, q, v = call.launch, call.values, given["q"], given["v"]
+    kernel = group["kernels"][name]
+    first, last = group["heads"]
+    shared = launch["heads"] // given["k"].shape[1]
+    choice = _choice(group["module"], name, q) or kernel["choice"]
+    scale = call.scale if group["scale"] is None else group["scale"]
+    rows, step = choice["rows"], choice["step"]
+    numbers = {
+        "scale": scale, "scale_log2": scale * LOG2_E, "group": shared, "first_head": first,
+        "launched_heads": last - first, "num_heads": launch["heads"], "batches": q.shape[0],
+        "launched_kv_heads": (last - 1) // shared - first // shared + 1,
+        "D": q.shape[3], "DV": v.shape[3], "ROWS": rows, "STEP": step,
+        "PADDED_D": _padded(q.shape[3]), "PADDED_DV": _padded(v.shape[3]),
+    }  # fmt: skip
+    if kernel["tables"] is None:
+        length = values["length_k" if kernel["stands_on"] == "k" else "length_q"]
+        tiles = -(-length * (shared if kernel["packed"] else 1) // rows)
+    else:
+        tables = _tables(launch, str(q.device))
+        numbers |= {n: x for n, x in tables.items() if not n.startswith("by_")}
+        own = kernel["tables"] + "."
+        numbers |= {n.removeprefix(own): x for n, x in tables.items() if n.startswith(own)}
+        block = kernel["blocks"]
+        numbers |= {"PARTS": block[0] // rows, "STEPS": block[1] // step, "rows": kernel["rows"]}
+        numbers["WHOLE"] = kernel["whole"]
+        tiles = kernel["rows"] * numbers["PARTS"]
+    numbers["tiles"] = tiles
+    for tensor, x in given.items():
+        if isinstance(x, Tensor) and x.dim() == 4:
+            for i, dimension in enumerate(("batch", "head", "token")):
+                numbers[f"{tensor}_stride_{dimension}"] = x.stride(i)
+    for argument, value in group["arguments"].items():
+        numbers[argument] = values[value] if isinstance(value, str) else value
+    function = getattr(module(group["module"]), name)
+    wanted = inspect.signature(function.fn).parameters
+    every = {**values, **numbers, **given}
+    over_keys = kernel["packed"] or kernel["stands_on"] == "k"
+    heads = numbers["launched_kv_heads" if over_keys else "launched_heads"]
+    splits = given.get("splits", 1) if name != "merge" else 1
+    grid = (given.get("programs", tiles), q.shape[0] * heads, splits)
+    chosen = {n: every[n] for n in wanted}
+    if all(grid):
+        function[grid](**chosen, num_warps=choice["warps"], num_stages=choice["stages"])
+
+
+def _padded(dims: int) -> int:
+    return max(16, 1 << (dims - 1).bit_length())
+
+
+_modules: dict[str, ModuleType] = {}
+_loaded: dict[tuple[str, str], dict[str, Tensor]] = {}
+
+
+def module(name: str) -> ModuleType:
+    """A file of this directory."""
+    if name not in _modules:
+        own = f"{HERE.name}_{name.removesuffix('.py')}_{id(_modules)}"
+        spec = importlib.util.spec_from_file_location(own, HERE / name)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[own] = _modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(_modules[name])
+    return _modules[name]
+
+
+def machine(q: Tensor) -> str:
+    """The target that a tensor's device is, as the manifest calls it."""
+    if q.device.type == "cuda" and torch.version.hip is None:
+        return "cuda:{}{}".format(*torch.cuda.get_device_capability(q.device))
+    return ""
+
+
+def _choice(module: str, kernel: str, q: Tensor) -> dict[str, int] | None:
+    """How a kernel was compiled for this machine, else for the first of the targets."""
+    mine = [x for x in MANIFEST["kernels"] if (x["module"], x["kernel"]) == (module, kernel)]
+    target = machine(q)
+    mine = [x for x in mine if x["target"] == target] or mine
+    return mine[0]["choice"] if mine else None
+
+
+def _tables(launch: dict[str, Any], device: str) -> dict[str, Tensor]:
+    """The plan: int32 numbers, one table after another."""
+    name = launch["plan"]
+    if (name, device) not in _loaded:
+        content = bytearray((HERE / name).read_bytes())
+        every = torch.frombuffer(content, dtype=torch.int32).to(device)
+        parts = every.split(list(launch["tables"].values()))
+        _loaded[name, device] = dict(zip(launch["tables"], parts, strict=True))
+    return _loaded[name, device]
+
+
+def choices(step: str, q: Tensor) -> dict[str, dict[str, int]]:
+    """Of the kernels of a linear attention, compiled for this machine or the first target."""
+    mine = [x for x in MANIFEST["kernels"] if x.get("step") == step]
+    targets = [x["target"] for x in mine]
+    target = machine(q) if machine(q) in targets else next(iter(targets), "")
+    return {x["kernel"]: x["choice"] for x in mine if x["target"] == target}
+
+
+def check_tokens(name: str, x: Tensor, wanted: int) -> None:
+    """Raises ValueError."""
+    if x.shape[2] != wanted:
+        raise ValueError(f"{name} must have {wanted} tokens, as compiled for, not {x.shape[2]}")
+
+
+def check_whole(q_offset: int) -> None:
+    """Raises ValueError."""
+    if q_offset:
+        raise ValueError("this pattern needs all tokens at once, not q_offset")

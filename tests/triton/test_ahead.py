@@ -1,0 +1,97 @@
+"""Every pattern of the library compiled ahead, and what is left of it where attnlang is not."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attnlang
+from attnlang.backends.ahead.bundle import bundled
+from attnlang.backends.ahead.directory import HELPERS, LINEAR, compile_pattern
+from tests.program.library import fitting
+
+ROOT = Path(__file__).parents[2]
+NO_DIRECTORY = ("no tokens", "`weigh`", "`gradient`")
+"""Why a pattern has kernels and no `attention.py`."""
+SAMPLED = ("gla", "nsa")
+
+
+@pytest.mark.parametrize("name", attnlang.stdlib.names())
+def test_the_text_of_every_pattern(name: str) -> None:
+    """Python that reads back; but for the machine code all that a directory has, twice the same."""
+    pattern = attnlang.load(f"stdlib:{name}")
+    sizes, (heads, kv_heads, head_dim) = fitting(pattern)
+    bind = pattern.problem if pattern.ir.program is None else pattern.bound
+    problem = bind(sizes, heads, kv_heads=kv_heads, head_dim=head_dim)
+    made = compile_pattern(problem, sizes, (), "bf16", (name,))
+    assert made.without == {}
+    refused = made.launch.get("refused")
+    if refused is not None:
+        assert any(why in refused for why in NO_DIRECTORY)
+    else:
+        texts = {n: x.decode() for n, x in made.files.items() if n.endswith(".py")}
+        assert {"attention.py", "launch.py", "tensors.py"} <= {*texts}
+        for text in texts.values():
+            ast.parse(text)
+            assert "import attnlang" not in text
+            assert "from attnlang" not in text
+    assert compile_pattern(problem, sizes, (), "bf16", (name,)).files == made.files
+
+
+@pytest.mark.parametrize("modules", [HELPERS, LINEAR], ids=["helpers", "linear"])
+def test_bundles_need_nothing_of_ours(modules: tuple[str, ...]) -> None:
+    tree = ast.parse(bundled("Words.", modules))
+    read = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not any(str(module).startswith("attnlang") for module in read)
+
+
+def test_a_bundle_with_a_hole_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not come along"):
+        bundled("Words.", LINEAR[1:])
+
+
+def check_compiled(name: str, target: str, folder: Path) -> None:
+    pattern = attnlang.load(f"stdlib:{name}")
+    sizes, (heads, kv_heads, head_dim) = fitting(pattern)
+    words = [word for n, s in sizes.items() for word in ("--size", f"{n}={s}")]
+    words += ["--heads", f"{heads}", "--kv-heads", f"{kv_heads}", "--head-dim", f"{head_dim}"]
+    env = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "PYTHONPATH")}
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "attnlang", "compile", f"stdlib:{name}", "--target", target,
+            "--out", str(folder / "out"), *words,
+        ],
+        capture_output=True, text=True, cwd=ROOT, env=env, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((folder / "out" / "manifest.json").read_text())
+    for kernel in manifest["kernels"]:
+        assert kernel["target"] == target
+        assert all((folder / "out" / x).stat().st_size for x in kernel["files"])
+    for entry in manifest.get("steps", ()):
+        if "attention" in entry["kind"] and "without tokens" not in entry["kind"]:
+            assert entry["ahead"], entry
+
+
+@pytest.mark.parametrize("name", SAMPLED[:1])
+def test_a_pattern_compiles(name: str, tmp_path: Path) -> None:
+    check_compiled(name, "cuda:90", tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", attnlang.stdlib.names())
+def test_every_pattern_compiles(name: str, tmp_path: Path) -> None:
+    check_compiled(name, "cuda:90", tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["cuda:80", "cuda:100", "hip:gfx942"])
+@pytest.mark.parametrize("name", SAMPLED)
+def test_other_machines(name: str, target: str, tmp_path: Path) -> None:
+    check_compiled(name, target, tmp_path)
