@@ -67,6 +67,10 @@ def picture(info: PatternInfo) -> str | None:
             pattern = pattern.with_params(**shortened(pattern.ir, shown.params, sizes))
             made = steps_of(pattern, sizes, count, inputs)
             return svg.draw(thumbnail(Picture(info.name, "", made)))
+        declared = pattern.ir.inputs
+        if any(not i.optional and i.name not in inputs for i in declared):
+            return None
+        inputs = {i.name: None for i in declared if i.optional} | inputs
         plan = pattern.plan(sizes, count, tile=shown.tile, **inputs)
         panels = [elements(plan, (head,), "", "").panels[0] for head in drawn]
     except (attnlang.PatternError, ValueError):

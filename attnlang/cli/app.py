@@ -23,6 +23,7 @@ COMMANDS = {
     "new": "start a pattern file",
     "diff": "do two patterns attend the same pairs?",
     "compile": "write a plan and its manifest to a directory",
+    "tune": "choose the fastest tiles of a pattern's kernels, on the GPU that is here",
     "bench": "measure planning, or attention against PyTorch's",
 }
 """Name and summary. Each is a module of attnlang.cli.commands, imported when it is asked for."""

@@ -50,7 +50,8 @@ def write_selection(scope: Scope, shapes: Shapes, step: Select) -> None:
         if step.gather is not None:
             belongs = _belonging(scope, f"{name}_keys", step.gather, runs, key)
             scope.write(
-                f'scores, allowed = t.gathered(scores, allowed, {belongs}, "{step.gather.rule}")'
+                f"scores, allowed = t.gathered(scores, allowed, {', '.join(belongs)}, "
+                f'"{step.gather.rule}")'
             )
         if step.rows is not None:
             belongs = _belonging(scope, f"{name}_rows", step.rows, query, rows)

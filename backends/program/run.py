@@ -137,6 +137,8 @@ class Runner:
                     x = made.x.transpose(-1, -2)
                     self.values[step.name] = Value(x.to(self.values["q"].x.dtype))
                     self._check_turned(step, x)
+                case Attention(name=name) if name in self.bound.program.told:
+                    pass
                 case Attention():
                     self.values[step.name] = self._attention(step)
                 case Select():

@@ -13,11 +13,18 @@ from typing import Any
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.boxes import BoxWalk
-from attnlang.backends.triton.choices import LARGEST_TILE, Choice, Shape, choices, constants
+from attnlang.backends.triton.choices import (
+    LARGEST_TILE,
+    Choice,
+    Shape,
+    choices,
+    constants,
+    padded,
+)
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.target import Target
-from attnlang.backends.triton.writer import Kernel
-from attnlang.compiler.ir.expr import Kind
+from attnlang.backends.triton.writer import READ, Kernel
+from attnlang.compiler.ir.expr import Kind, Side
 
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
 _FLOAT32 = (
@@ -60,6 +67,7 @@ def compile_kernels(
 
 
 def _shape(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
+    shape = replace(shape, described=kernel.walk_described)
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     if kernel.boxed and boxes is not None:
@@ -88,7 +96,7 @@ def _compile(
     text: str, kernel: Kernel, target: Target, shape: Shape, choice: Choice,
     dropped: tuple[tuple[Choice, str], ...],
 ) -> Compiled:  # fmt: skip
-    signature, aligned = _signature(kernel, shape)
+    signature, aligned = _signature(kernel, shape, choice)
     fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
     fixed = {p.name: fixed[p.name] for p in kernel.function.parameters if p.constant}
     options = {"num_warps": choice.warps, "num_stages": choice.stages, "enable_fp_fusion": True}
@@ -136,7 +144,7 @@ def built(
 
 
 def _signature(
-    kernel: Kernel, shape: Shape
+    kernel: Kernel, shape: Shape, choice: Choice
 ) -> tuple[dict[str, str], dict[tuple[int], list[list[object]]]]:
     """Triton's types of the parameters, and which of them are multiples of 16."""
     tensors = {x.name: x for x in kernel.extra if isinstance(x, a.TokenTensor | a.TableTensor)}
@@ -149,6 +157,11 @@ def _signature(
             kind = "constexpr"
         elif name in tensors:
             kind = _POINTERS[tensors[name].kind]
+        elif name in kernel.described:
+            stands = (READ[name] is Side.K) == kernel.stands_on_keys
+            width = padded(shape.head_dim if name in ("q", "k") else shape.value_dim)
+            tile = [1, 1, choice.rows if stands else choice.step, width]
+            kind = f"tensordesc<{DTYPES[shape.dtype]}{tile}>"
         elif name.startswith(_FLOAT32) and not name.startswith(_INT32):
             kind = "*fp32"
         elif name in ("met", "part_met"):

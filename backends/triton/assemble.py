@@ -70,4 +70,6 @@ def kernel(
         begin.done(),
     )
     closed = not read & set(tables)
-    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, w.boxed and not closed)
+    described = tuple(p for p in pointers if p in read and w.described(p))
+    boxed = w.boxed and not closed
+    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, boxed, described)

@@ -14,6 +14,7 @@ from attnlang.backends.blocked.edit import fill_empty
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
+from attnlang.backends.triton.descriptors import aligned, describable, machine_describes
 from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.lists import prepared
@@ -86,9 +87,13 @@ def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]
     boxed = tables is not None and tables.boxed is not None
     listed = tables is not None and tables.listed
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
+    described = machine_describes(call.q.device) and describable(call.q, call.k, call.v)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
-        form = form_of(call.problem, group, gathered, absent, learned, boxed=boxed, listed=listed)
+        form = form_of(
+            call.problem, group, gathered, absent, learned, boxed=boxed, listed=listed,
+            described=described,
+        )  # fmt: skip
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
         launches.append(
@@ -133,11 +138,11 @@ def _learned(call: Call) -> frozenset[str]:
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, boxed: bool = False,
-    listed: bool = False,
+    listed: bool = False, described: bool = False,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
     those that gradients are asked of. boxed, listed: does the plan come as boxes, as
-    lists of granules?"""
+    lists of granules? described: are tiles read by descriptors where they can be?"""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
@@ -155,6 +160,7 @@ def form_of(
         reads_head(problem, group),
         boxed,
         listed,
+        described,
     )
 
 
@@ -207,7 +213,7 @@ class _Attention(torch.autograd.Function):
         q, k, v, out, norm, *sinks = ctx.saved_tensors
         d_lse = torch.where(norm.isinf(), 0.0, _softmax_alone(ctx.launches, d_lse))
         delta = (out.float() * d_out.float()).sum(-1) - d_lse
-        d_out = d_out.contiguous()
+        d_out = aligned(d_out.contiguous())
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         learned: dict[Key, Any] = {}
         for launch, tops in zip(ctx.launches, ctx.tops, strict=True):

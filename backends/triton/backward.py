@@ -35,8 +35,7 @@ from attnlang.backends.triton.writer import (
     across,
     dims,
     dot,
-    element,
-    head_pointer,
+    dtype,
     row_pointer,
 )
 from attnlang.compiler.ir.expr import Side
@@ -49,14 +48,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin, w.packed)
     w.row(begin)
-    for tensor, head in (
-        ("q", "head"),
-        ("k", "kv_head"),
-        ("v", "kv_head"),
-        ("d_out", "head"),
-        ("d_q", "head"),
-    ):
-        head_pointer(begin, tensor, Name(head))
+    w.pointers(begin, "q", "k", "v", "d_out", "d_q")
     of_rows = [*backward_rows(w, begin), *share_pointers(w, begin)]
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
@@ -76,7 +68,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             block.let("slope_s", by_score(w, moving, steep, seen))
             block.let(
                 "slope_q",
-                dot(Name("slope_s").to(element("k")), Name("key"), Name("slope_q")),
+                dot(Name("slope_s").to(dtype("key")), Name("key"), Name("slope_q")),
             )
 
         return write
@@ -127,8 +119,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin, loops, end = Block(), Block(), Block()
     begin.let("tile_k", op("program_id")(0))
     key_head(begin)
-    for tensor in ("k", "v", "d_k", "d_v"):
-        head_pointer(begin, tensor, Name("kv_head"))
+    w.pointers(begin, "k", "v", "d_k", "d_v")
     dims(begin)
     w.places(begin, Side.K, Name("tile_k"))
     begin.let("key", w.read("k", Side.K, "D"))
@@ -165,7 +156,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             weight = gained(w, block, seen)
             block.let(
                 "slope_v",
-                dot(weight.to(element("d_out")), Name("d_result"), Name("slope_v")),
+                dot(weight.to(dtype("d_result")), Name("d_result"), Name("slope_v")),
             )
             block.let(
                 "slope_p",
@@ -177,7 +168,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
             block.let("slope_s", by_score(w, moving, steep, seen if edited else None))
             block.let(
                 "slope_k",
-                dot(Name("slope_s").to(element("q")), Name("query"), Name("slope_k")),
+                dot(Name("slope_s").to(dtype("query")), Name("query"), Name("slope_k")),
             )
 
         return write
@@ -190,8 +181,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     head_begin = Block()
     head_begin.let("head", Name("begin_head") + Name("member"))
     w.row(head_begin)
-    for tensor in ("q", "d_out"):
-        head_pointer(head_begin, tensor, Name("head"))
+    w.pointers(head_begin, "q", "d_out")
     of_rows = [*backward_rows(w, head_begin), *share_pointers(w, head_begin)]
     begin_leaves(w, head_begin, mine)
     w.walk(heads, step)

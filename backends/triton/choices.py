@@ -7,7 +7,9 @@ The order is that of registers and shared memory needed on Hopper for these loop
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TypeAlias
 
 LARGEST_TILE = 128
 
@@ -17,6 +19,7 @@ class Shape:
     """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile.
 
     whole: have tiles of keys that every pair attends no empty slots? Of kernels that walk boxes.
+    described: does a walk read its tiles by tensor descriptors?
     """
 
     dtype: str
@@ -24,6 +27,7 @@ class Shape:
     value_dim: int
     blocks: tuple[int, int]
     whole: bool = False
+    described: bool = False
 
     @property
     def widest(self) -> int:
@@ -42,7 +46,9 @@ class Choice:
     stages: int
 
 
-_BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
+Table: TypeAlias = dict[str, dict[int, tuple[Choice, ...]]]
+
+_POINTERS: Table = {
     "forward": {
         64: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
         128: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
@@ -65,19 +71,38 @@ _BY_WIDTH: dict[str, dict[int, tuple[Choice, ...]]] = {
         256: (Choice(32, 32, 8, 1), Choice(32, 16, 8, 1), Choice(16, 16, 4, 1)),
     },
 }
-_BY_WIDTH["split_forward"] = {
-    128: (Choice(64, 64, 4, 3), Choice(64, 32, 4, 2), Choice(32, 32, 4, 1)),
-    256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
+_DESCRIBED: Table = {
+    "forward": {
+        64: (Choice(128, 128, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 2)),
+        128: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 2)),
+        256: (Choice(64, 32, 4, 2), Choice(64, 32, 8, 2), Choice(32, 32, 4, 2)),
+    },
+    "query_gradient": {
+        64: (Choice(64, 128, 4, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 2)),
+        128: (Choice(64, 64, 4, 2), Choice(64, 32, 4, 2), Choice(64, 32, 8, 2)),
+        256: (Choice(64, 32, 8, 2), Choice(32, 32, 4, 2), Choice(16, 16, 4, 2)),
+    },
+    "key_gradient": {
+        64: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 2)),
+        128: (Choice(64, 32, 8, 2), Choice(128, 32, 8, 2), Choice(64, 32, 4, 2)),
+        256: (Choice(64, 16, 8, 2), Choice(64, 32, 8, 2), Choice(16, 16, 4, 2)),
+    },
 }
-_BY_WIDTH["merge"] = {256: (Choice(16, 16, 4, 1),)}
-_BY_WIDTH["table_gradient"] = _BY_WIDTH["row_max_gradient"] = _BY_WIDTH["query_gradient"]
-_BY_WIDTH["row_max"] = _BY_WIDTH["forward"]
+"""With no addresses to hold, steps are twice as wide. One stage would wait for every tile."""
+for _table in (_POINTERS, _DESCRIBED):
+    _table["split_forward"] = {
+        128: (Choice(64, 64, 4, 3), Choice(64, 32, 4, 2), Choice(32, 32, 4, 1)),
+        256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
+    }
+    _table["merge"] = {256: (Choice(16, 16, 4, 1),)}
+    _table["table_gradient"] = _table["row_max_gradient"] = _table["query_gradient"]
+    _table["row_max"] = _table["forward"]
 
 
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
     """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
-    by_width = _BY_WIDTH[kernel.rstrip("0123456789")]
+    by_width = (_DESCRIBED if shape.described else _POINTERS)[kernel.rstrip("0123456789")]
     width = next((w for w in by_width if shape.widest <= w), 256)
     half = 2 if shape.dtype == "fp32" else 1
     for c in by_width[width]:
@@ -85,6 +110,18 @@ def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]
         # Half a tile is for half the warps: matrix instructions of four take 64 rows.
         warps = c.warps if stands <= rows else max(4, c.warps // 2)
         yield Choice(min(stands, rows), min(c.step // half, step), warps, c.stages)
+
+
+@lru_cache(maxsize=256)
+def candidates(kernel: str, shape: Shape, stands_on_keys: bool) -> tuple[Choice, ...]:
+    """What to measure: those choices, then the same with a stage more and a stage less, and those
+    of narrower heads. The likeliest first, none twice."""
+    first = list(choices(kernel, shape, stands_on_keys))
+    least = 2 if shape.described else 1
+    stages = [replace(c, stages=n) for c in first for n in (c.stages + 1, c.stages - 1)]
+    narrow = replace(shape, head_dim=min(shape.head_dim, 64), value_dim=min(shape.value_dim, 64))
+    more = [c for c in stages if c.stages >= least]
+    return tuple(dict.fromkeys((*first, *more, *choices(kernel, narrow, stands_on_keys))))
 
 
 def padded(dims: int) -> int:

@@ -29,7 +29,6 @@ from attnlang.backends.triton.writer import (
     Kernel,
     Writer,
     dims,
-    head_pointer,
 )
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR
@@ -62,7 +61,7 @@ def merge(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     w = Writer(pattern, attend, form, Side.Q)
     begin, loops, end, body = Block(), Block(), Block(), Block()
     tile_of_queries(begin)
-    head_pointer(begin, "out", Name("head"))
+    w.pointers(begin, "out")
     names = row_pointers(w, begin)
     dims(begin, "DV")
     begin.let("place_q", Name("tile_q") * Name("ROWS") + op("arange")(0, Name("ROWS")))

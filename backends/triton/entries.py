@@ -18,7 +18,6 @@ from attnlang.backends.triton.writer import (
     Kernel,
     Writer,
     dims,
-    head_pointer,
 )
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
@@ -41,8 +40,7 @@ def table_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel | N
     begin.let("head", Name("first_head") + op("program_id")(1) % Name("launched_heads"))
     begin.let("batch", op("program_id")(1) // Name("launched_heads"))
     begin.let("kv_head", Name("head") // Name("group"))
-    for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head"), ("d_out", "head")):
-        head_pointer(begin, tensor, Name(head))
+    w.pointers(begin, "q", "k", "v", "d_out")
     rows = [*backward_rows(w, begin), *share_pointers(w, begin)]
     batches = op("num_programs")(1) // Name("launched_heads")
     begin.let("part", op("program_id")(0).to(INT64) * batches + Name("batch"))

@@ -1,6 +1,11 @@
 """The forward kernels: online softmax over the tiles a query tile visits, or plain sums.
 
 The running maximum starts at a finite number, so that no step asks whether anything was seen.
+
+Where values are read by descriptors, a step first multiplies the weights of the step before it with
+their values: the product has been asked for before the softmax begins, so that matrix units work
+on it meanwhile. Read by pointers, a tile of values takes too many registers for that; walks that
+are shared wait for memory, not for matrix units.
 """
 
 from __future__ import annotations
@@ -20,8 +25,7 @@ from attnlang.backends.triton.writer import (
     across,
     dims,
     dot,
-    element,
-    head_pointer,
+    dtype,
     row_pointer,
 )
 from attnlang.compiler.ir.expr import Side
@@ -34,7 +38,7 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin, w.packed)
     w.row(begin)
-    head_pointer(begin, "out", Name("head"))
+    w.pointers(begin, "out")
     names = row_pointers(w, begin)
     walk(w, begin, loops)
     finish(w, end)
@@ -71,12 +75,16 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
     sum of their exponentials by it, and that of the values they weigh. ``keys``: are there any?
     Where scores are weights there is no ``highest``, and ``total`` is of what divides them."""
     softmax = is_softmax(w.attend)
-    for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head")):
-        head_pointer(begin, tensor, Name(head))
+    w.pointers(begin, "q", "k", "v")
     dims(begin)
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
     nothing_seen(w, begin)
+    delayed = w.described("v") and not w.split
+    if delayed:
+        # Before the first step stand tokens that are not there, whose values read as zeros.
+        begin.let("before", -Name("STEP"))
+        begin.let("given", op("zeros")(Listed((Name("ROWS"), Name("STEP"))), dtype("query")))
 
     def step(partial: bool) -> Callable[[Block], None]:
         def write(block: Block) -> None:
@@ -85,6 +93,9 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
             block.let("key", w.read("k", Side.K, "D", whole=whole))
             moving = w.lowering(block)
             block.let("dots", dot(Name("query"), across(Name("key"))))
+            if delayed:
+                give(block)
+                block.let("before", Name("at_k"))
             w.score(block, Name("dots"), moving)
             seen = w.let_in(block, moving, partial)
             if softmax and seen is not None:
@@ -92,25 +103,36 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
             if w.form.marks:
                 here = op("max")(seen.to(INT32), 1) if seen is not None and partial else Literal(1)
                 block.let("keys", Name("keys") | here)
-            before: X = Name("result")
+            result: X = Name("result")
             if softmax:
                 block.let("higher", op("maximum")(Name("highest"), op("max")(Name("score"), 1)))
                 block.let("weight", op("exp2")(Name("score") - Name("higher")[(ALL, NEW)]))
                 block.let("fade", op("exp2")(Name("highest") - Name("higher")))
                 block.let("total", Name("total") * Name("fade") + op("sum")(Name("weight"), 1))
-                before = before * Name("fade")[(ALL, NEW)]
+                result = result * Name("fade")[(ALL, NEW)]
             else:
                 add_up(block, w.attend.normaliser, seen)
             let_gain(w, block, moving)
             weight = gained(w, block, seen)
-            block.let("value", w.read("v", Side.K, "DV", whole=whole))
-            block.let("result", dot(weight.to(element("v")), Name("value"), before))
+            if delayed:
+                block.let("given", weight.to(dtype("query")))
+                block.let("result", result)
+            else:
+                block.let("value", w.read("v", Side.K, "DV", whole=whole))
+                block.let("result", dot(weight.to(dtype("value")), Name("value"), result))
             if softmax:
                 block.let("highest", Name("higher"))
 
         return write
 
+    def give(block: Block) -> None:
+        """What the weights of the step before give."""
+        block.let("value", w.read("v", Side.K, "DV", at=Name("before")))
+        block.let("result", dot(Name("given"), Name("value"), Name("result")))
+
     w.walk(loops, step)
+    if delayed:
+        give(loops)
 
 
 def nothing_seen(w: Writer, block: Block) -> None:

@@ -12,14 +12,23 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.choices import LARGEST_TILE, Shape, choices, constants, open_blocks
+from attnlang.backends.triton.choices import (
+    LARGEST_TILE,
+    Choice,
+    Shape,
+    constants,
+    open_blocks,
+    padded,
+)
+from attnlang.backends.triton.descriptors import descriptor
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.shares import SHARES, row_of
 from attnlang.backends.triton.tables import Tables, arrays
+from attnlang.backends.triton.tune import chosen
 from attnlang.backends.triton.widths import reach
-from attnlang.backends.triton.writer import LOG2_E, Kernel
+from attnlang.backends.triton.writer import LOG2_E, READ, Kernel
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
 from attnlang.compiler.problem.problem import BoundGroup, Problem
@@ -219,24 +228,30 @@ class Launch:
             "splits": splits,
             "batches": call.q.shape[0],
         }
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole)
-        choice = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
-        fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
-        given |= fixed
-        if kernel.closed:
-            length = call.problem.k_len if kernel.stands_on_keys else queries
-            tiles = -(-length // choice.rows)
-        else:
-            tiles = given["rows"] * fixed["PARTS"]
-        given["tiles"] = tiles
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, kernel.walk_described)
         function = getattr(load(self.kernels.text), kernel.function.name)
-        wanted = {p.name for p in kernel.function.parameters}
-        chosen = {n: v for n, v in given.items() if n in wanted}
         shared = kernel.stands_on_keys or kernel.packed
         across = call.q.shape[0] * (len(self.kv_heads) if shared else self.count)
-        shares = kernel is not self.kernels.merge
-        grid = (tiles if programs is None else programs, across, splits if shares else 1)
-        function[grid](**chosen, num_warps=choice.warps, num_stages=choice.stages)
+        shares = splits if kernel is not self.kernels.merge else 1
+        standing = call.problem.k_len if kernel.stands_on_keys else queries
+
+        def run(choice: Choice) -> Any:
+            fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
+            every = given | fixed
+            if kernel.closed:
+                every["tiles"] = -(-standing // choice.rows)
+            else:
+                every["tiles"] = every["rows"] * fixed["PARTS"]
+            for name in kernel.described:
+                stands = (READ[name] is Side.K) == kernel.stands_on_keys
+                rows, x = choice.rows if stands else choice.step, tensors[name]
+                every[name] = descriptor(x, rows, padded(x.shape[3]))
+            wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
+            grid = (every["tiles"] if programs is None else programs, across, shares)
+            return function[grid](**wanted, num_warps=choice.warps, num_stages=choice.stages)
+
+        lengths = (call.problem.q_len, call.problem.k_len)
+        run(chosen(kernel, self.kernels.text, shape, lengths, call.q.device, run))
 
 
 def number_of(

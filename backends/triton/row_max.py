@@ -31,7 +31,6 @@ from attnlang.backends.triton.writer import (
     across,
     dims,
     dot,
-    head_pointer,
     row_pointer,
 )
 from attnlang.compiler.ir.expr import Side
@@ -56,8 +55,7 @@ def row_max(pattern: PatternIR, attend: Attend, form: Form, number: int) -> Kern
     row = (batch * Name("num_heads") + Name("head")) * Name("length_q")
     begin.let("part_top_head", Name("part_top") + row)
     if products:
-        for tensor, head in (("q", "head"), ("k", "kv_head")):
-            head_pointer(begin, tensor, Name(head))
+        w.pointers(begin, "q", "k")
         dims(begin, "D")
     w.places(begin, Side.Q, Name("tile_q"))
     if products:
@@ -104,8 +102,7 @@ def row_max_gradient(pattern: PatternIR, attend: Attend, form: Form, number: int
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin)
     w.row(begin)
-    for tensor, head in (("q", "head"), ("k", "kv_head"), ("v", "kv_head"), ("d_out", "head")):
-        head_pointer(begin, tensor, Name(head))
+    w.pointers(begin, "q", "k", "v", "d_out")
     rows = [*backward_rows(w, begin), *share_pointers(w, begin, number)]
     made = [row_of(name, number) for name in SHARES]
     for name in made:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval
-from attnlang.backends.triton.functions import UINT32
+from attnlang.backends.triton.functions import INT32, UINT32
 from attnlang.backends.triton.lowering import Lowering
 from attnlang.backends.triton.source.tree import ALL, NEW, Attribute, Block, Literal, Name, X, op
 from attnlang.compiler.ir.expr import Expr, Side
@@ -94,8 +94,8 @@ def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> 
     length = Name(f"length_{lowering.moving}")
     low, low_varies = _place(lowering, interval.lower)
     high, high_varies = _place(lowering, interval.upper)
-    low = Literal(0) if low is None else op("maximum")(low, 0)
-    high = length if high is None else op("minimum")(high, length)
+    low = Literal(0) if low is None else _within(low, length)
+    high = length if high is None else _within(high, length)
     live, live_varies = lowering.standing(interval.condition)
     if not isinstance(live, Literal):
         # Tokens without an interval stretch no span, and leave none full.
@@ -121,6 +121,10 @@ def _span(block: Block, lowering: Lowering, interval: Interval, suffix: str) -> 
     if low_varies:
         width = block.let(f"width{suffix}", op("maximum")(high - low, 0).to(UINT32))
     return Span(begin, inner, outer, end), Ends(low, high, high_varies, width)
+
+
+def _within(end: X, length: X) -> X:
+    return op("minimum")(op("maximum")(end, 0), length).to(INT32)
 
 
 def _place(lowering: Lowering, bound: Expr | None) -> tuple[X | None, bool]:

@@ -35,7 +35,19 @@ from attnlang.compiler.ir.pattern import Attend, Normaliser, PatternIR
 
 LOG2_E = 1.4426950408889634
 LOWEST = -1.0e30
+READ = {"q": Side.Q, "d_out": Side.Q, "k": Side.K, "v": Side.K}
+"""Tensors that kernels read tiles of."""
 POINTERS = a.TokenTensor | a.TableTensor | a.RowTop | a.LeafSums
+HEAD = {
+    "q": "head",
+    "k": "kv_head",
+    "v": "kv_head",
+    "out": "head",
+    "d_out": "head",
+    "d_q": "head",
+    "d_k": "kv_head",
+    "d_v": "kv_head",
+}
 OTHER = {Side.Q: Side.K, Side.K: Side.Q}
 
 
@@ -49,7 +61,8 @@ class Form:
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
     standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
     but the tensors differ between the query heads of a key head? boxed: do walks of queries that
-    read tables go over boxes of keys? listed: do walks go over lists of granules?
+    read tables go over boxes of keys? listed: do walks go over lists of granules? described: are
+    tiles of tokens that lie one after another read by tensor descriptors?
     """
 
     gathered: frozenset[Side]
@@ -63,6 +76,7 @@ class Form:
     by_head: bool = True
     boxed: bool = False
     listed: bool = False
+    described: bool = False
 
     @property
     def packs(self) -> bool:
@@ -73,7 +87,8 @@ class Form:
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """closed: does it read no tables? packed: does a program stand on queries of all heads that
-    share a key head? boxed: does it walk boxes?"""
+    share a key head? boxed: does it walk boxes? described: tensors that it is given as descriptors
+    ``[B, H, tokens, dims]`` of one tile."""
 
     function: Function
     extra: tuple[a.Argument, ...]
@@ -81,6 +96,12 @@ class Kernel:
     closed: bool
     packed: bool = False
     boxed: bool = False
+    described: tuple[str, ...] = ()
+
+    @property
+    def walk_described(self) -> bool:
+        """Are the tiles of the side that moves read by descriptors?"""
+        return any((READ[x] is Side.Q) == self.stands_on_keys for x in self.described)
 
 
 @dataclass(slots=True)
@@ -135,10 +156,30 @@ class Writer:
             return None
         return intervals(self.pattern, self.attend.where, self.fixed)
 
+    def described(self, tensor: str) -> bool:
+        """Is a tensor read by a descriptor: do the tokens of its tiles lie one after another?"""
+        side = READ.get(tensor)
+        if side is None or not self.form.described or (self.packed and side is self.fixed):
+            return False
+        if self.fixed in self.form.closed:
+            return True
+        odd = side is not self.fixed and (self.boxed or self.form.listed)
+        return not odd and side not in self.form.gathered
+
+    def pointers(self, block: Block, *tensors: str) -> None:
+        """Where the tensors' heads begin, those apart that are read by descriptors."""
+        for tensor in (t for t in tensors if not self.described(t)):
+            head_pointer(block, tensor, Name(HEAD[tensor]))
+
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
-        slots = tile * size + op("arange")(0, size)
+        first: X = tile * size
+        if self.fixed in self.form.closed and side is not self.fixed:
+            first = Name("anchor") + first
+        if self.form.described:
+            first = block.let(f"at_{side}", first)
+        slots = first + op("arange")(0, size)
         place = Name(f"place_{side}")
         if self.packed and side is self.fixed:
             slots = block.let("slots", slots)
@@ -148,14 +189,10 @@ class Writer:
             slots = slots if self.form.listed else slots // Name("group")
         if self.fixed in self.form.closed:
             length = Name(f"length_{side}")
-            if side is not self.fixed:
-                first = Name("anchor") + tile * size
-                block.let(place.text, first + op("arange")(0, size))
-                block.let(f"real_{side}", place < length)
-            else:
+            block.let(place.text, slots)
+            block.let(f"real_{side}", place < length)
+            if side is self.fixed:
                 # Padding stands for the last token, so that it widens no span.
-                block.let(place.text, slots)
-                block.let(f"real_{side}", place < length)
                 block.let(place.text, op("minimum")(place, length - 1))
         elif self.boxed and side is not self.fixed:
             box_places(block, self.axes)
@@ -173,8 +210,18 @@ class Writer:
         """Has every slot of a step a token? Full tiles of tables may be padded, full spans not."""
         return not partial and self.fixed in self.form.closed
 
-    def read(self, tensor: str, side: Side, dim: str, *, whole: bool = False) -> X:
-        """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token."""
+    def read(
+        self, tensor: str, side: Side, dim: str, *, whole: bool = False, at: X | None = None
+    ) -> X:
+        """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token. at: the first token,
+        where a descriptor is to read another tile than that of the step."""
+        if self.described(tensor):
+            token = Name(f"at_{side}") if at is None else at
+            corner = Listed((Name("batch"), Name(HEAD[tensor]), token, Literal(0)))
+            size = Name("ROWS" if side is self.fixed else "STEP")
+            return Attribute(Attribute(Name(tensor), "load")(corner), "reshape")(
+                size, Name(f"PADDED_{dim}")
+            )
         dims = Name(f"dims_{dim}")
         at = self.offset(tensor, side, dims)
         inside = (dims < Name(dim))[(NEW, ALL)]
@@ -308,7 +355,12 @@ class Writer:
 
 
 def element(tensor: str) -> X:
+    """What a pointer points to."""
     return Attribute(Attribute(Name(tensor), "dtype"), "element_ty")
+
+
+def dtype(tile: str) -> X:
+    return Attribute(Name(tile), "dtype")
 
 
 def head_pointer(block: Block, tensor: str, head: X) -> None:

@@ -303,12 +303,14 @@ Owner: TypeAlias = Branch | Recurrence | Select
 @dataclass(frozen=True, slots=True)
 class Program:
     """parts: in order, a part may cut an earlier one. result: what each query gets. given: the
-    inputs that are tensors, and where their vectors lie."""
+    inputs that are tensors, and where their vectors lie. told: the attentions that nothing but sums
+    and counts of their weights is read of: they need not run themselves."""
 
     parts: tuple[Part, ...]
     steps: tuple[Step, ...]
     result: Vector
     given: tuple[tuple[str, Space], ...] = ()
+    told: frozenset[str] = frozenset()
 
     @property
     def owners(self) -> tuple[tuple[str, PatternIR, Owner], ...]:

@@ -20,7 +20,16 @@ from attnlang.compiler.ir.program import (
     weights_of,
 )
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import Map, Tensor, Vector, projections, scalars, tensors
+from attnlang.compiler.ir.vector import (
+    COUNTS,
+    SUMS,
+    Map,
+    Tensor,
+    Vector,
+    projections,
+    scalars,
+    tensors,
+)
 
 
 def needed(steps: Sequence[Step], result: Vector) -> tuple[Step, ...]:
@@ -52,6 +61,18 @@ def reads(step: Step) -> Iterator[str]:
                 yield step.rule.amount.name
             for pattern in (step.pattern, step.force):
                 yield from () if pattern is None else (i.name for i in pattern.inputs)
+
+
+def told_alone(steps: Sequence[Step], result: Vector) -> frozenset[str]:
+    """The attentions of which only sums and counts of weights are read, not what they give."""
+    told = (*SUMS, *COUNTS)
+    read = set(names_in(result))
+    for step in steps:
+        if not (
+            isinstance(step, Assign) and isinstance(step.value, Map) and step.value.function in told
+        ):
+            read |= set(reads(step))
+    return frozenset(s.name for s in steps if isinstance(s, Attention) and s.name not in read)
 
 
 def read_names(steps: Sequence[Step], result: Vector) -> set[str]:

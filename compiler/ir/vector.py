@@ -124,7 +124,8 @@ ROTATE = "rotate"
 TURNS = ("channels", "tokens")
 """Tokens and features change places: features become the tokens of the axis `channel`, and back."""
 ROW_SUM = "row_sum"
-READOUTS = ("column_sum", ROW_SUM, "lse", "count", "column_count", "rank")
+SUMS = ("column_sum", ROW_SUM)
+READOUTS = (*SUMS, "lse", "count", "column_count", "rank")
 """Numbers of an attention: for each key the weights that queries gave it, summed; for each query
 those it gave some of the keys, summed, and the log-sum-exp; how many keys each query attends (or
 has in a set), how many queries each key; the place of each token among all, sorted by a number.

@@ -8,7 +8,6 @@ every tile is described by three small numbers an axis.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -78,12 +77,12 @@ def blocks(length: int, block: int, offset: int, size: int) -> AxisTiling:
     cuts = np.unique(np.concatenate(([0], np.arange(first, length, block), [length]))).astype(
         np.int64
     )
-    starts, counts = [], []
-    for lo, hi in itertools.pairwise(cuts.tolist()):
-        inner = np.arange(lo, hi, size, dtype=np.int64)
-        starts.append(inner)
-        counts.append(np.minimum(size, hi - inner))
-    s, c = np.concatenate(starts), np.concatenate(counts)
+    low, high = cuts[:-1], cuts[1:]
+    pieces = -(-(high - low) // size)
+    before = np.cumsum(pieces) - pieces
+    inner = (np.arange(int(pieces.sum())) - np.repeat(before, pieces)) * size
+    s = np.repeat(low, pieces) + inner
+    c = np.minimum(size, np.repeat(high, pieces) - s)
     rule = f"blocks of {block}" + (f" from {first}" if first else "")
     return AxisTiling(length, s, np.ones_like(s), c, int(c.max()), rule)
 

@@ -16,7 +16,7 @@ from attnlang.compiler.ir.program import (
     Program,
     Recurrence,
 )
-from attnlang.compiler.ir.reads import needed, read_names
+from attnlang.compiler.ir.reads import needed, read_names, told_alone
 from attnlang.compiler.ir.vector import (
     READOUTS,
     TURNS,
@@ -248,7 +248,8 @@ def program(draft: Draft) -> Program | None:
     steps = needed(draft.steps, draft.result)
     read = read_names(steps, draft.result)
     given = tuple((name, space) for name, space in draft.given.items() if name in read)
-    return Program(tuple(draft.parts.values()), steps, draft.result, given)
+    told = told_alone(steps, draft.result)
+    return Program(tuple(draft.parts.values()), steps, draft.result, given, told)
 
 
 def declared_inputs(draft: Draft, made: Program | None) -> tuple[InputDecl, ...]:

@@ -94,3 +94,17 @@ def test_mistakes_are_said_once(line: str, code: str, words: str) -> None:
     (only,) = found.value.diagnostics
     assert only.code == code
     assert words in str(found.value)
+
+
+def test_attentions_that_are_only_told_of_do_not_run() -> None:
+    """Their weights are summed with values of their own; a log-sum-exp is of the attention itself."""
+    sums = attnlang.load("stdlib:act_calibration").ir.program
+    assert sums is not None
+    assert sums.told == {"plain"}
+    both = attnlang.parse(
+        "pattern p:\n    over n\n    a = attend where causal(n)\n    b = attend where causal(n)\n"
+        "    x = row_sum(a, k.n == 0)\n    y = lse(b)\n    z = row_sum(b, k.n == 0)\n"
+        "    attend where causal(n)\n        gain q.x + q.y + q.z\n"
+    ).ir.program
+    assert both is not None
+    assert both.told == {"a"}

@@ -72,3 +72,14 @@ def test_learned_keys_are_no_cache() -> None:
     )
     found = attnlang.parse(text).explain({"n": 64}, heads=2).to_dict()
     assert list(found["cache"]) == ["k"]
+
+
+def test_joint_keys_of_which_some_are_not_there() -> None:
+    """No whole window of 16 in 9 tokens: the tokens themselves are attended all the same."""
+    text = (
+        "pattern p:\n    over n\n    part c = windows(n, 16, stride=16)\n    pool kc[c] = mean(k)\n"
+        "    pool vc[c] = mean(v)\n    attend q, (kc, k), (vc, v) where k in kc or causal(n)\n"
+    )
+    found = attnlang.parse(text).explain({"n": 9}, heads=2).to_dict()
+    assert found["notes"] == []
+    assert found["steps"][-1]["report"]["pairs"]["count"] == 2 * 45

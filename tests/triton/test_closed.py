@@ -72,9 +72,14 @@ def steps(
     body = (*scalars.block.done(), *standing.block.done(), *block.done())
     text = function_text(Function("walk", "", (), (), body)).split("\n", 1)[1]
     seen: list[tuple[int, np.ndarray | None]] = []
+
+    def row(function: Callable[..., object]) -> Callable[..., Row]:
+        return lambda *x: np.asarray(function(*x)).view(Row)
+
     tl = types.SimpleNamespace(
-        where=lambda *x: np.where(*x).view(Row), maximum=np.maximum, minimum=np.minimum,
-        min=lambda x, _: x.min(), max=lambda x, _: x.max(), int64=int, uint32=np.uint32,
+        where=row(np.where), maximum=row(np.maximum), minimum=row(np.minimum),
+        min=lambda x, _: x.min(), max=lambda x, _: x.max(),
+        int64=np.int64, int32=np.int32, uint32=np.uint32,
     )  # fmt: skip
     place = np.minimum(np.arange(tile * rows, (tile + 1) * rows), n - 1).view(Row)
     values = {

@@ -1,0 +1,58 @@
+"""Tensor descriptors: tiles that Hopper and later machines copy to shared memory by themselves.
+
+A tile is described by its first token and its shape. Addresses and masks take no registers, and
+tokens beyond the last read as zeros. Tensors that cannot be described are read by pointers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+ALIGNMENT = 16
+"""Bytes that a described tensor's address and strides are multiples of (CUDA's driver interface,
+tensor maps)."""
+WIDEST = 256
+"""Entries of a tile along one dimension."""
+
+
+def machine_describes(device: torch.device) -> bool:
+    """Has the machine descriptors, and the shared memory that choices with them count on? The
+    interpreter has."""
+    if device.type != "cuda":
+        return True
+    return torch.version.hip is None and torch.cuda.get_device_capability(device)[0] in (9, 10)
+
+
+def describable(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> bool:
+    """Can tiles of these ``[B, H, tokens, dims]`` be described, and of contiguous tensors of their
+    widths?"""
+    return all(
+        x.data_ptr() % ALIGNMENT == 0
+        and x.numel() > 0
+        and x.shape[3] <= WIDEST
+        and x.shape[3] * x.element_size() % ALIGNMENT == 0
+        and x.stride(3) == 1
+        and all(
+            n == 1 or (step > 0 and step * x.element_size() % ALIGNMENT == 0)
+            for n, step in zip(x.shape[:3], x.stride()[:3], strict=True)
+        )
+        for x in (q, k, v)
+    )
+
+
+def aligned(x: torch.Tensor) -> torch.Tensor:
+    """A contiguous tensor at an address that can be described."""
+    return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
+
+
+def descriptor(x: torch.Tensor, rows: int, width: int) -> Any:
+    """Of tiles ``[1, 1, rows, width]`` of a tensor ``[B, H, tokens, dims]``, zeros outside it."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    strides = [1]
+    for i in (2, 1, 0):
+        # The stride of a dimension of one entry says nothing, and need not be a multiple.
+        strides.insert(0, x.stride(i) if x.shape[i] > 1 else strides[0] * x.shape[i + 1])
+    return TensorDescriptor(x, list(x.shape), strides, [1, 1, rows, width])

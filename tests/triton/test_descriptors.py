@@ -1,0 +1,124 @@
+"""Tiles read by tensor descriptors, and by pointers where tensors cannot be described."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+import attnlang
+from attnlang.backends.triton import attend
+from attnlang.backends.triton.descriptors import aligned, describable, descriptor
+from tests.backends.calls import AttentionCall
+from tests.triton.test_attention import DEVICE, check
+
+HEADER = "pattern p:\n    over n\n    input doc: int[n]\n    attend where "
+WALKS = {
+    "one span": "causal(n) and band(n, 37)",
+    "two spans": "causal(n) and (band(n, 40) or k.n < 9)",
+    "permuted": "causal(n) and (q.n - k.n) % 3 == 0",
+    "boxes": "q.doc == k.doc and q.n >= k.n",
+}
+Seen = list[tuple[str, dict[str, Any], tuple[int, ...]]]
+
+
+def call(where: str, queries: int = 70, keys: int = 70) -> AttentionCall:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(2, 4, queries, 16, generator=generator)
+    k, v = (torch.randn(2, 2, keys, 16, generator=generator) for _ in range(2))
+    inputs = {"doc": torch.arange(keys) // 30} if "doc" in where else {}
+    text = HEADER.replace(
+        "    input doc: int[n]\n", "" if not inputs else "    input doc: int[n]\n"
+    )
+    return AttentionCall(text + where + "\n", {}, q, k, v, inputs, 0)
+
+
+def read_by_descriptor(seen: Seen) -> set[tuple[str, str]]:
+    return {
+        (kernel, name)
+        for kernel, given, _ in seen
+        for name, x in given.items()
+        if isinstance(x, TensorDescriptor)
+    }
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("name", WALKS)
+def test_both_ways_compute_the_same(
+    name: str, described: bool, launched: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attend, "machine_describes", lambda _: described)
+    check(call(WALKS[name]))
+    # Keys of boxes are read where they lie, and permuted tokens one by one: by pointers.
+    keys = "" if name == "boxes" else "k v"
+    expected = {
+        (kernel, tensor)
+        for kernel, tensors in (
+            ("forward", f"q {keys}"),
+            ("query_gradient", f"q {keys} d_out"),
+            ("key_gradient", "q k v d_out"),
+        )
+        for tensor in tensors.split()
+    }
+    found = read_by_descriptor(launched)
+    assert found == (expected if described and name != "permuted" else set())
+
+
+def test_shared_walks_read_keys_by_descriptors(launched: Seen) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(1, 4, 3, 16, generator=generator)
+    k, v = (torch.randn(1, 2, 700, 16, generator=generator) for _ in range(2))
+    check(AttentionCall("pattern p:\n    over n\n    attend where true\n", {}, q, k, v, {}, 0))
+    shared = {
+        tensor for kernel, tensor in read_by_descriptor(launched) if kernel == "split_forward"
+    }
+    assert shared == {"k", "v"}
+
+
+def test_what_can_be_described() -> None:
+    def fits(x: torch.Tensor) -> bool:
+        return describable(x, x, x)
+
+    x = torch.zeros(2, 3, 40, 16)
+    assert fits(x)
+    assert fits(x.transpose(1, 2))
+    assert fits(x[:, :1].expand(2, 1, 40, 16))
+    assert not fits(x[:, :1].expand(2, 3, 40, 16))
+    assert not fits(x.transpose(2, 3))
+    assert not fits(x[..., 1:5])
+    assert not fits(torch.zeros(2, 3, 40, 17)[..., :16])
+    assert not fits(torch.zeros(2, 3, 40, 18))
+    assert not fits(torch.zeros(2, 3, 40, 264))
+    assert not fits(x[:, :, :0])
+    assert fits(torch.zeros(2, 3, 40, 24, dtype=torch.float16))
+    assert not fits(torch.zeros(2, 3, 40, 20, dtype=torch.float16))
+
+
+def test_strides_of_dimensions_of_one_entry_are_not_asked() -> None:
+    x = torch.zeros(41)[1:].as_strided((1, 1, 2, 16), (3, 5, 16, 1))
+    made = descriptor(aligned(x.clone()), 16, 16)
+    assert all(4 * step % 16 == 0 for step in made.strides[:3])
+    assert aligned(x).data_ptr() % 16 == 0
+
+
+@pytest.mark.parametrize("spare", [1, 4])
+def test_tensors_apart_are_read_where_they_lie(spare: int, launched: Seen) -> None:
+    """A multiple of sixteen bytes from token to token is described, anything else is not."""
+    one = call(WALKS["one span"])
+    wide = [torch.nn.functional.pad(x, (0, spare)).to(DEVICE) for x in (one.q, one.k, one.v)]
+    op = attnlang.parse(one.text).compile("triton")
+    plain = op(*(x.to(DEVICE) for x in (one.q, one.k, one.v)))
+    before = len(launched)
+    torch.testing.assert_close(op(*(x[..., :16] for x in wide)), plain)
+    assert bool(read_by_descriptor(launched[before:])) == (spare == 4)
+
+
+def test_values_that_no_step_visits_are_not_read() -> None:
+    one = call(WALKS["one span"], 300, 300)
+    v = one.v.clone()
+    v[:, :, :64] = float("inf")
+    op = attnlang.parse(one.text).compile("triton")
+    q, k, v, clean = (x.to(DEVICE) for x in (one.q, one.k, v, one.v))
+    torch.testing.assert_close(op(q, k, v)[:, :, -40:], op(q, k, clean)[:, :, -40:])
