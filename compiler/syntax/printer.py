@@ -237,7 +237,11 @@ def _option(node: t.Option | t.Rule | t.Gather) -> Doc:
 
 def _unguarded(node: t.Option | t.Rule | t.Gather) -> Doc:
     if isinstance(node, t.Rule):
-        return (f"{node.kind} ", statement_value(node.rule))
+        word = isinstance(node.rule, t.Name)  # which stands in no parentheses
+        return (
+            f"{node.kind} ",
+            format_expression(node.rule) if word else statement_value(node.rule),
+        )
     if isinstance(node, t.Gather):
         times = () if node.weight is None else ("weight ", statement_value(node.weight), " ")
         rows = "rows " if node.rows else ""
