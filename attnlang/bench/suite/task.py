@@ -112,8 +112,8 @@ def prepare(workload: Workload, shape: Shape, device: torch.device, dtype: torch
         return Task(workload, shape, pattern, inputs, call, run, None, None, True, seconds)
     if program:
         seconds["select"] = _selecting(pattern, call, shape, inputs)
-        call = _attention(pattern, call, sizes)
-        run = partial(_chosen, call)
+        chosen = _attention(pattern, call, sizes)
+        run, call = partial(_chosen, chosen), chosen.dense()
     pairs: int | None = None
     if set_read(call) is not None:
         pairs, causal = counted(call)
