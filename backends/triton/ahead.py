@@ -22,7 +22,7 @@ from attnlang.backends.triton.choices import (
     padded,
 )
 from attnlang.backends.triton.module import Kernels, load
-from attnlang.backends.triton.target import Target
+from attnlang.backends.triton.target import Target, unfit
 from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
 
@@ -61,7 +61,7 @@ def compile_kernels(
     """The kernels of a module, each with the first choice that fits the target. boxes: what those
     that walk boxes of keys are given.
 
-    Raises RuntimeError when none fits: when all need more shared memory than there is.
+    Raises Unsupported when none fits: when all need more shared memory than there is.
     """
     return [_first_that_fits(kernels.text, k, target, _shape(k, shape, boxes)) for k in kernels.all]
 
@@ -88,7 +88,7 @@ def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) ->
         else:
             return made
     if not spilled:
-        raise RuntimeError(f"{kernel.function.name} does not fit {target.name}: {dropped[0][1]}")
+        raise unfit(kernel.function.name, target, dropped[-1][1])
     return min(spilled, key=lambda c: c.spills)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from attnlang.compiler.diagnostics.model import Unsupported
+
 _SHARED = {"cuda:80": 166912, "cuda:90": 232448, "cuda:100": 232448, "hip:gfx942": 65536}
 """Bytes of shared memory a program may take (CUDA's programming guide, compute capabilities;
 AMD's instruction set reference of CDNA 3)."""
@@ -38,3 +40,9 @@ def target(name: str) -> Target:
         raise ValueError(f"there is no target {name!r}; there are {', '.join(NAMES)}")
     backend, arch = name.split(":")
     return Target(name, backend, arch, _SHARED[name])
+
+
+def unfit(kernel: str, target: Target, why: str) -> Unsupported:
+    """For a kernel that no tiles make small enough: features are kept whole."""
+    feature = f"these widths: `{kernel}` does not fit {target.name}, its smallest tiles need {why}"
+    return Unsupported(feature, "triton", "narrower heads, fewer tokens where tokens are features")

@@ -14,6 +14,12 @@ import pytest
 import attnlang
 from attnlang.backends.ahead.bundle import bundled
 from attnlang.backends.ahead.directory import HELPERS, LINEAR, compile_pattern
+from attnlang.backends.triton import ahead
+from attnlang.backends.triton.ahead import Compiled, compile_kernels
+from attnlang.backends.triton.attend import form_of
+from attnlang.backends.triton.choices import Choice, Shape
+from attnlang.backends.triton.module import write
+from attnlang.backends.triton.target import target
 from tests.program.library import fitting
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +55,17 @@ def test_bundles_need_nothing_of_ours(modules: tuple[str, ...]) -> None:
     tree = ast.parse(bundled("Words.", modules))
     read = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not any(str(module).startswith("attnlang") for module in read)
+
+
+def test_what_fits_no_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = Choice(16, 16, 4, 1)
+    large = Compiled("forward", "cuda:90", choice, 1 << 20, 64, 0, True, (), "", b"")
+    monkeypatch.setattr(ahead, "_compile", lambda *args: large)
+    problem = attnlang.load("stdlib:causal").problem({"n": 64})
+    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    kernels = write(problem.pattern, 0, form)
+    with pytest.raises(attnlang.Unsupported, match="does not fit cuda:90.* 1048576 bytes"):
+        compile_kernels(kernels, target("cuda:90"), Shape("bf16", 64, 64, (64, 64)))
 
 
 def test_a_bundle_with_a_hole_is_refused() -> None:

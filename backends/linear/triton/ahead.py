@@ -22,7 +22,7 @@ from attnlang.backends.linear.triton.launch import (
     WHOLE as WHOLE,
 )
 from attnlang.backends.triton.ahead import built
-from attnlang.backends.triton.target import Target
+from attnlang.backends.triton.target import Target, unfit
 
 Tensor = torch.Tensor
 _TYPES = {
@@ -71,7 +71,7 @@ def compile_kernels(target: Target, of: Class) -> list[Compiled]:
     """Every kernel of one class, forwards and backwards, each launch of it with the first choice
     that fits all its launches; where all spill, with the one that spills least.
 
-    Needs a process in which Triton does not interpret. Raises RuntimeError when one does not fit.
+    Needs a process in which Triton does not interpret. Raises Unsupported when one does not fit.
     """
     names = dict.fromkeys(x.kernel for x in launches(of, FIRST, target.backend))
     return [x for name in names for x in _first_that_fits(name, target, of)]
@@ -92,7 +92,7 @@ def _first_that_fits(name: str, target: Target, of: Class) -> list[Compiled]:
         else:
             return [replace(x, dropped=tuple(dropped)) for x in made]
     if not spilled:
-        raise RuntimeError(f"{name} does not fit {target.name}: {dropped[0][1]}")
+        raise unfit(name, target, dropped[-1][1])
     best = min(spilled, key=lambda found: sum(x.spills for x in found))
     others = tuple((c, why) for c, why in dropped if c != best[0].choice)
     return [replace(x, dropped=others) for x in best]
