@@ -64,7 +64,7 @@ def test_what_fits_no_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     problem = attnlang.load("stdlib:causal").problem({"n": 64})
     form = form_of(problem, problem.groups[0], frozenset(), frozenset())
     kernels = write(problem.pattern, 0, form)
-    with pytest.raises(attnlang.Unsupported, match="does not fit cuda:90.* 1048576 bytes"):
+    with pytest.raises(attnlang.Unsupported, match=r"does not fit cuda:90.* 1048576 bytes"):
         compile_kernels(kernels, target("cuda:90"), Shape("bf16", 64, 64, (64, 64)))
 
 
