@@ -40,9 +40,9 @@ _OURS = "attnlang.backends"
 HELPERS = tuple(
     f"{_OURS}.{name}"
     for name in (
-        "precision", "program.maps", "program.reduce", "program.regions", "program.search",
-        "program.tables", "ahead.runtime.numbers", "ahead.runtime.call", "ahead.runtime.rules",
-        "ahead.runtime.rows",
+        "precision", "program.maps", "program.reduce", "program.regions", "program.order",
+        "program.search", "program.rules", "program.tables", "ahead.runtime.numbers",
+        "ahead.runtime.call", "ahead.runtime.rules", "ahead.runtime.rows",
     )
 )  # fmt: skip
 """What `attention.py` may call, in an order in which nothing reads what comes later."""

@@ -8,7 +8,7 @@ from dataclasses import fields
 from attnlang.backends.ahead.numbers import table_name
 from attnlang.backends.ahead.scope import Scope, local
 from attnlang.backends.ahead.shapes import Shapes
-from attnlang.backends.program.choose import set_heads
+from attnlang.backends.program.choose import chosen_spaces, set_heads
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
@@ -84,15 +84,6 @@ def write_selection(scope: Scope, shapes: Shapes, step: Select) -> None:
         scope.write(f"){squeezed}")
 
 
-def chosen_spaces(step: Select, query: Space, key: Space) -> tuple[Space, Space]:
-    """Where the set's queries and keys lie: runs of those that are scored, or these themselves."""
-    own = step.by_head + len(query.axes)
-    rows, axes = query, step.dims[own:]
-    if step.rows is not None:
-        rows = Space(step.dims[step.by_head : own], query.side, False, query.heads)
-    return rows, key if axes == key.axes else Space(axes, key.side, False, key.heads)
-
-
 def _scores(scope: Scope, shapes: Shapes, step: Select, query: Space, key: Space) -> None:
     """The function that scores candidates of some heads, and its call."""
     name = step.name
@@ -112,7 +103,7 @@ def _scores(scope: Scope, shapes: Shapes, step: Select, query: Space, key: Space
         score = "s" if attend.score is None else written(attend.score)
         scope.write(f"return t.scored({score}, allowed, s)")
     sets = set_heads(step, heads, scope.bound.frame.kv_heads)
-    scope.write("scores, allowed = t.members(")
+    scope.write("scores, allowed = t.set_scores(")
     scope.write(f'    scored_{name}, {heads}, {sets}, "{step.normalise}", "{step.share}", device')
     scope.write(")")
     cut = _cut(scope, query, key)

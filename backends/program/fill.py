@@ -7,7 +7,6 @@ are never all there at once, unless they have a gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,18 +17,20 @@ from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import accumulation_dtype
 from attnlang.backends.listed import Listed, listed
 from attnlang.backends.program.choose import (
+    candidate_scores,
+    chosen_spaces,
+    member_weights,
+    set_heads,
+    weights,
+)
+from attnlang.backends.program.rules import (
     Choices,
     Scores,
     by_set,
-    candidate_scores,
-    chosen,
     gathered,
-    member_weights,
-    minmax,
-    normalised,
-    set_heads,
-    shared,
-    weights,
+    minmaxed,
+    pick,
+    set_scores,
 )
 from attnlang.backends.reference.attend import mask
 from attnlang.compiler.ir.expr import Side
@@ -38,6 +39,7 @@ from attnlang.compiler.ir.program import (
     Gather,
     Gradient,
     Normalise,
+    Search,
     Select,
     SizeOf,
     Ties,
@@ -86,7 +88,7 @@ class _Filling:
             self.k = self.k.new_zeros((*self.k.shape[:3], self.q.shape[3]))
         elif step.query == lone(Side.Q)[0]:
             self.q = self.q.new_zeros((*self.q.shape[:3], self.k.shape[3]))
-        self.rows, self.runs = _chosen_spaces(step, self.query, self.key)
+        self.rows, self.runs = chosen_spaces(step, self.query, self.key)
         self.sets = set_heads(step, self.q.shape[1], run.bound.frame.kv_heads)
         self.lengths = run.bound.lengths(self.rows), run.bound.lengths(self.runs)
 
@@ -147,12 +149,15 @@ class _Filling:
         always = None
         if step.force is not None:
             forced = _pairs(self.run, step.force, self.rows, self.runs, self.q.shape[1], at)
-            forced = by_set(forced, step, self.bound.frame.kv_heads).any(2)
+            forced = by_set(forced, self.sets).any(2)
             always = choices.rows(forced.expand(scores.shape))
         if step.normalise is Normalise.MINMAX:
-            rows = minmax(rows, candidates if always is None else candidates | always)
+            rows = minmaxed(rows, candidates if always is None else candidates | always)
         with torch.no_grad():
-            picked = chosen(rows, candidates, always, step, amount)
+            picked = pick(
+                rows, candidates, always, step.rule.kind, amount,
+                halving=step.search is Search.HALVING, ties=step.ties is Ties.ALL,
+            )  # fmt: skip
         members = choices.table(picked).reshape(scores.shape)
         if not self.weighed:
             return members, None
@@ -177,9 +182,8 @@ class _Filling:
         earlier = self.run.sets[size.name]
         if ONE in self.step.dims:
             earlier = earlier.unsqueeze(1 + self.step.dims.index(ONE))
-        counts = Choices(tuple(earlier.shape), self.step.rule.per).rows(earlier)
-        counts = counts.sum(-1, keepdim=True)
-        return counts.amax([*range(1, counts.dim())], keepdim=True) if size.largest else counts
+        choices = Choices(tuple(earlier.shape), self.step.rule.per)
+        return choices.counts(earlier, largest=size.largest)
 
     def _scores(self, at: torch.Tensor) -> Scores:
         """Of runs; ``[B, Hs, queries at, R]``."""
@@ -207,25 +211,14 @@ class _Filling:
         heads, kv_heads, keys = q.shape[1], self.k.shape[1], {"keys": self.key}
         problem = self.bound.bound(step.pattern, self.query, keys, heads, kv_heads, q.shape[3])
         inputs = run.inputs_of(step.pattern, self.query, keys, 0, heads)
-        at, share = at + _grid(run, self.query).start, heads // self.sets
+        at = at + _grid(run, self.query).start
 
-        def members() -> Iterator[Scores]:
-            for member in range(share):
-                some = torch.arange(member, heads, share, device=q.device)
-                made = candidate_scores(problem, q, self.k, inputs, run.scale, some, at)
-                scores, allowed = (x[..., _grid(run, self.key)] for x in made)
-                yield normalised(scores, allowed, step.normalise), allowed
+        def scored(some: torch.Tensor) -> Scores:
+            made = candidate_scores(problem, q, self.k, inputs, run.scale, some, at)
+            scores, allowed = (x[..., _grid(run, self.key)] for x in made)
+            return scores, allowed
 
-        return shared(members(), step.share)
-
-
-def _chosen_spaces(step: Select, query: Space, key: Space) -> tuple[Space, Space]:
-    """Where the set's queries and keys lie: runs of those that are scored, or these themselves."""
-    own = step.by_head + len(query.axes)
-    rows, axes = query, step.dims[own:]
-    if step.rows is not None:
-        rows = Space(step.dims[step.by_head : own], query.side, False, query.heads)
-    return rows, key if axes == key.axes else Space(axes, key.side, False, key.heads)
+        return set_scores(scored, heads, self.sets, step.normalise, step.share, q.device)
 
 
 def _belonging(

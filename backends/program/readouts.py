@@ -50,16 +50,6 @@ def row_sum(run: Runner, name: str, told: Scalar) -> torch.Tensor:
     return run.branch(branch, one).x
 
 
-def ranks(x: torch.Tensor, axes: slice) -> torch.Tensor:
-    """The place of every token ``[B, H, N, 1]`` among those on the axes once they are sorted; of
-    equal ones the first is before. Other tokens have 0."""
-    order = torch.sort(x[:, :, axes], dim=2, stable=True).indices
-    place = torch.arange(order.shape[2], device=x.device).view(1, 1, -1, 1)
-    found = torch.zeros_like(x, dtype=torch.int64)
-    found[:, :, axes] = torch.zeros_like(order).scatter(2, order, place.expand(order.shape))
-    return found
-
-
 def count(run: Runner, arguments: Sequence[Vector], space: Space, of_keys: bool) -> torch.Tensor:
     """How many keys each query has in a set or attends, or (of_keys) how many queries attend each
     key: ``[B, Hq or 1, tokens, 1]``. arguments: what is counted, and what its members count."""

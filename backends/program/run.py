@@ -17,9 +17,10 @@ from attnlang.backends.listed import Listed, Sets
 from attnlang.backends.program.fill import fill
 from attnlang.backends.program.linear import Linear
 from attnlang.backends.program.moves import moved
+from attnlang.backends.program.order import ranks
 from attnlang.backends.program.pools import grid_tokens, pooled
 from attnlang.backends.program.products import product_table
-from attnlang.backends.program.readouts import column_sum, count, ranks, row_sum
+from attnlang.backends.program.readouts import column_sum, count, row_sum
 from attnlang.backends.program.regions import regions
 from attnlang.backends.program.vectors import Value, Vectors, check_tokens
 from attnlang.backends.reference.attend import mask

@@ -84,8 +84,10 @@ class BoundProgram:
         numbers = {SymbolName.HEAD: head, SymbolName.KV_HEAD: kv_head}
 
         def put(node: Expr) -> Expr | None:
-            mine = isinstance(node, e.Symbol) and node.name in numbers
-            return e.Int(numbers[node.name]) if mine else None  # type: ignore[union-attr,index]
+            match node:
+                case e.Symbol(name=name) if name in numbers:
+                    return e.Int(numbers[name])
+            return None
 
         value = value_of(self.close(rewrite(x, put)))
         return None if value is None else float(value)

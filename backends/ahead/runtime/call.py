@@ -163,16 +163,6 @@ def column_sum(run: Callable[[Tensor], tuple[Tensor, ...]], like: Tensor) -> Ten
     return found
 
 
-def ranks(x: Tensor, axes: slice) -> Tensor:
-    """The place of every token ``[B, H, N, 1]`` among those on the axes once they are sorted; of
-    equal ones the first is before. Other tokens have 0."""
-    order = torch.sort(x[:, :, axes], dim=2, stable=True).indices
-    place = torch.arange(order.shape[2], device=x.device).view(1, 1, -1, 1)
-    found = torch.zeros_like(x, dtype=torch.int64)
-    found[:, :, axes] = torch.zeros_like(order).scatter(2, order, place.expand(order.shape))
-    return found
-
-
 def told(x: Tensor | bool, k: Tensor, heads: int) -> Tensor:
     """Values that are 1 where something holds of the key ``[B, H, Nk, 1]``, else 0."""
     made = four(x, k.device).to(k.dtype)
