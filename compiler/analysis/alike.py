@@ -48,7 +48,9 @@ def cells(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> Ce
     ids = _kinds(predicate, tiling, side, known)
     if ids is None:
         return Cells(tiling.extent, tiling.tokens, None)
-    ids = np.where(tiling.tokens >= 0, ids, np.iinfo(np.int64).max)
+    # Padding comes last. Numbers of few bits are sorted by their digits.
+    none = int(ids.max(initial=-1)) + 1
+    ids = np.where(tiling.tokens >= 0, ids, none).astype(np.min_scalar_type(none))
     order = np.argsort(ids, axis=1, kind="stable")
     ids, tokens = np.take_along_axis(ids, order, 1), np.take_along_axis(tiling.tokens, order, 1)
     new = np.ones(ids.shape, dtype=bool)
@@ -59,8 +61,8 @@ def cells(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> Ce
     chosen = table.copy()
     rows = np.nonzero(new)[0]
     table[rows, place[new]], chosen[rows, place[new]] = ids[new], tokens[new]
-    _, kinds = np.unique(table, axis=0, return_inverse=True)
-    return Cells(tiling.extent, chosen, kinds.ravel())
+    kinds = numbered_together(list(table.T), (tiling.tiles,))
+    return Cells(tiling.extent, chosen, kinds)
 
 
 def census(predicate: Expr, extent: Extent, side: Side, known: Known) -> tuple[IntArray, IntArray]:
@@ -70,8 +72,7 @@ def census(predicate: Expr, extent: Extent, side: Side, known: Known) -> tuple[I
     ids = _kinds(predicate, whole, side, known)
     if ids is None:
         return np.arange(extent.size), np.ones(extent.size, dtype=np.int64)
-    _, first, counts = np.unique(ids, return_index=True, return_counts=True)
-    return whole.tokens.ravel()[first] - extent.start, counts
+    return whole.tokens.ravel()[_places(ids.ravel())] - extent.start, np.bincount(ids.ravel())
 
 
 def distinct(
@@ -87,8 +88,14 @@ def distinct(
 
 def _first(kinds: IntArray) -> IntArray:
     """For every tile the first of its kind."""
-    _, first, back = np.unique(kinds, return_index=True, return_inverse=True)
-    return first[back.ravel()].astype(np.int64)
+    return _places(kinds)[kinds]
+
+
+def _places(numbers: IntArray) -> IntArray:
+    """Where each number from 0 on is met first."""
+    first = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]  # of two, the later one stays
+    return first
 
 
 def _kinds(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> IntArray | None:
@@ -97,7 +104,7 @@ def _kinds(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> I
     told = {x.axis for x in parts if isinstance(x, e.Coord)}
     if any(isinstance(x, e.Index) for x in parts) or told.issuperset(tiling.extent.axes):
         return None
-    return _codes([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
+    return numbered_together([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
 
 
 def _parts(x: Expr, side: Side) -> Iterator[Expr]:
@@ -130,12 +137,27 @@ def _values(x: Expr, tiling: ExtentTiling, known: Known) -> NDArray[Any]:
     return np.asarray(evaluate(x, leaf))
 
 
-def _codes(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:
-    """One number for every combination of values."""
+def numbered_together(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:
+    """One number for every combination of values, from 0 on."""
     codes = np.zeros(shape, dtype=np.int64)
     for part in parts:
-        _, code = np.unique(np.broadcast_to(part, shape), return_inverse=True)
-        code = code.reshape(shape)
-        _, codes = np.unique(codes * (int(code.max(initial=0)) + 1) + code, return_inverse=True)
-        codes = codes.reshape(shape)
+        code = numbered(np.broadcast_to(part, shape))
+        codes = numbered(codes * (int(code.max(initial=0)) + 1) + code)
     return codes
+
+
+def numbered(values: NDArray[Any]) -> IntArray:
+    """The place of each value among the distinct ones, in ascending order: ``[...]`` as given.
+
+    Integers that lie close together are counted, others sorted.
+    """
+    if values.size and values.dtype.kind in "iub":
+        low, high = int(values.min()), int(values.max())
+        if high - low < 4 * values.size:
+            there = np.zeros(high - low + 1, dtype=bool)
+            offset = values.astype(np.int64) - low
+            there[offset] = True
+            places: IntArray = (np.cumsum(there) - 1)[offset]
+            return places
+    _, places = np.unique(values, return_inverse=True)
+    return places.reshape(values.shape)
