@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.analysis.normal import reads
+from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
@@ -73,6 +74,42 @@ def census(predicate: Expr, extent: Extent, side: Side, known: Known) -> tuple[I
     if ids is None:
         return np.arange(extent.size), np.ones(extent.size, dtype=np.int64)
     return whole.tokens.ravel()[_places(ids.ravel())] - extent.start, np.bincount(ids.ravel())
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Tile pairs that stand for others. q, k: the tokens of tiles to look at, of which ``rows`` and
+    ``columns`` are pairs. copies: for each pair that was given, which of these it is like."""
+
+    q: ExtentTiling | Cells
+    k: ExtentTiling | Cells
+    rows: IntArray
+    columns: IntArray
+    copies: IntArray
+
+    @property
+    def elements(self) -> int:
+        """How many pairs of tokens there are to look at."""
+        return len(self.rows) * self.q.tokens.shape[1] * self.k.tokens.shape[1]
+
+
+def to_ask(
+    predicate: Expr,
+    q: ExtentTiling,
+    k: ExtentTiling,
+    known: Known,
+    rows: IntArray,
+    columns: IntArray,
+) -> Asked:
+    """What is to be asked of these tile pairs: one of all that hold the same, or that are moved
+    along a diagonal, and one token of all that are alike."""
+    a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
+    moved = a.kinds is None and b.kinds is None
+    found = (
+        representatives(predicate, q, k, rows, columns) if moved else distinct(a, b, rows, columns)
+    )
+    # Tiles of which every token differs are asked as they are: the products of strips.
+    return Asked(q if a.kinds is None else a, k if b.kinds is None else b, *found)
 
 
 def distinct(

@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlang.compiler.analysis import rows
-from attnlang.compiler.analysis.alike import cells, distinct
+from attnlang.compiler.analysis.alike import to_ask
 from attnlang.compiler.analysis.diagonals import along, ends, moving_axis
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
-from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.analysis.tile_pairs import EMPTY, FULL, PARTIAL, tile_pairs
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_kinds, from_runs, joined
 
@@ -98,17 +97,13 @@ def _by_element(
     """Does any pair of these tiles attend, and do all? None where asking would cost too much."""
     if not known.covers(predicate):
         return None
-    a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
-    moved = a.kinds is None and b.kinds is None
-    r, c, copies = (
-        representatives(predicate, q, k, rows, columns) if moved else distinct(a, b, rows, columns)
-    )
-    if len(r) * a.width * b.width > ELEMENT_BUDGET:
+    asked = to_ask(predicate, q, k, known, rows, columns)
+    if asked.elements > ELEMENT_BUDGET:
         return None
-    # Tiles of which every token differs are asked as they are: the products of strips.
-    asked = (q if a.kinds is None else a), (k if b.kinds is None else b)
-    some, every = Elements(*asked, known).any_and_all(predicate, r, c)
-    return some[copies], every[copies]
+    some, every = Elements(asked.q, asked.k, known).any_and_all(
+        predicate, asked.rows, asked.columns
+    )
+    return some[asked.copies], every[asked.copies]
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:

@@ -12,12 +12,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlang.compiler.analysis.alike import to_ask
+from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.shift import shift_invariant
 from attnlang.compiler.analysis.token_pairs import on_tokens
 from attnlang.compiler.plan.boxes import Box, BoxTable, Everything, Part
 from attnlang.compiler.plan.finding import PROVED, UNKNOWN, Finding
 from attnlang.compiler.plan.plan import HeadPlan, Plan
-from attnlang.compiler.plan.visit import masks_of
+from attnlang.compiler.plan.visit import Block, blocks_of
 
 IntArray = NDArray[np.int64]
 LOOKED_AT = 1 << 28
@@ -39,14 +41,30 @@ def first_tile_live(plan: Plan, group: HeadPlan) -> Finding:
     if not visited.all():
         return _dead(plan, int((~visited).argmax()), np.zeros(q.capacity, dtype=bool))
     rows = np.flatnonzero(~table.full[first])
-    if len(rows) * plan.layout.area > LOOKED_AT:
-        return UNKNOWN
-    for r, _, mask in masks_of(plan, group, rows, table.starts[first[rows]]):
-        live = mask.any(axis=2) | (q.tokens[r] < 0)
-        if not live.all():
-            row = int((~live.all(axis=1)).argmax())
-            return _dead(plan, int(r[row]), live[row])
+    for block in blocks_of(plan, group, rows, table.starts[first[rows]]):
+        found = _of_block(plan, block)
+        if found.holds is not True:
+            return found
     return PROVED
+
+
+def _of_block(plan: Plan, block: Block) -> Finding:
+    """Of tile pairs of two segments: every query has a key if every kind of query has one."""
+    where, known = block.predicate, plan.known
+    asked = to_ask(where, block.q, block.k, known, block.rows, block.columns)
+    if asked.elements > LOOKED_AT:
+        return UNKNOWN
+    dead = np.zeros(len(asked.rows), dtype=bool)
+    for part, value, real in Elements(asked.q, asked.k, known).masks(
+        where, asked.rows, asked.columns
+    ):
+        dead[part] = ((value & real).any(axis=2) < real.any(axis=2)).any(axis=1)
+    if not dead.any():
+        return PROVED
+    pair = [int(dead[asked.copies].argmax())]
+    row, column = block.rows[pair], block.columns[pair]
+    ((_, value, real),) = Elements(block.q, block.k, known).masks(where, row, column)
+    return _dead(plan, block.top + int(row[0]), (value & real).any(axis=2)[0])
 
 
 def _of_boxes(plan: Plan, group: HeadPlan, table: BoxTable) -> Finding:

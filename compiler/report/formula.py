@@ -24,7 +24,7 @@ LONGEST = 40_000
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """pairs: in N, such as ``N**2/2 + N/2``. step: N is taken a multiple of it. checked: the lengths at
+    """pairs: in N, such as ``N**2/2 + N/2``. step: N is taken a multiple of it. checked: lengths at
     which the formula was compared with exact counts; the first of them is the least it is for."""
 
     pairs: str
