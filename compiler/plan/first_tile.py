@@ -54,17 +54,20 @@ def _of_block(plan: Plan, block: Block) -> Finding:
     asked = to_ask(where, block.q, block.k, known, block.rows, block.columns)
     if asked.elements > LOOKED_AT:
         return UNKNOWN
-    dead = np.zeros(len(asked.rows), dtype=bool)
-    for part, value, real in Elements(asked.q, asked.k, known).masks(
-        where, asked.rows, asked.columns
-    ):
-        dead[part] = ((value & real).any(axis=2) < real.any(axis=2)).any(axis=1)
-    if not dead.any():
-        return PROVED
-    pair = [int(dead[asked.copies].argmax())]
-    row, column = block.rows[pair], block.columns[pair]
-    ((_, value, real),) = Elements(block.q, block.k, known).masks(where, row, column)
-    return _dead(plan, block.top + int(row[0]), (value & real).any(axis=2)[0])
+    elements = Elements(asked.q, asked.k, known)
+    for part, value, real in elements.masks(where, asked.rows, asked.columns):
+        dead = ((value & real).any(axis=2) < real.any(axis=2)).any(axis=1)
+        if dead.any():
+            return _of_pair(plan, block, asked.copies == part.start + int(dead.argmax()))
+    return PROVED
+
+
+def _of_pair(plan: Plan, block: Block, among: NDArray[np.bool_]) -> Finding:
+    """A query without a key in the first of some tile pairs, which has one."""
+    pair = [int(among.argmax())]
+    elements = Elements(block.q, block.k, plan.known)
+    ((_, value, real),) = elements.masks(block.predicate, block.rows[pair], block.columns[pair])
+    return _dead(plan, block.top + int(block.rows[pair[0]]), (value & real).any(axis=2)[0])
 
 
 def _of_boxes(plan: Plan, group: HeadPlan, table: BoxTable) -> Finding:
