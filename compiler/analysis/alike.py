@@ -25,13 +25,15 @@ from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinate
 from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
+FEW = 8
+"""Pairs for each token that are not worth looking for what is alike among them."""
 
 
 @dataclass(frozen=True)
 class Cells:
     """What there is to ask of the tiles of one segment.
 
-    tokens: ``[tiles, width]`` a token for each kind of token in a tile, -1 where there are fewer.
+    tokens: ``[tiles, capacity]`` a token for each kind in a tile, -1 where there are fewer.
     kinds: ``[tiles]`` equal for tiles that hold the same kinds of tokens; None: not compared.
     """
 
@@ -40,7 +42,8 @@ class Cells:
     kinds: IntArray | None
 
     @property
-    def width(self) -> int:
+    def capacity(self) -> int:
+        """Slots of a tile."""
         return int(self.tokens.shape[1])
 
 
@@ -52,10 +55,12 @@ def cells(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> Ce
     # Padding comes last. Numbers of few bits are sorted by their digits.
     none = int(ids.max(initial=-1)) + 1
     ids = np.where(tiling.tokens >= 0, ids, none).astype(np.min_scalar_type(none))
-    order = np.argsort(ids, axis=1, kind="stable")
-    ids, tokens = np.take_along_axis(ids, order, 1), np.take_along_axis(tiling.tokens, order, 1)
+    tokens = tiling.tokens
+    if (ids[:, 1:] < ids[:, :-1]).any():
+        order = np.argsort(ids, axis=1, kind="stable")
+        ids, tokens = np.take_along_axis(ids, order, 1), np.take_along_axis(tokens, order, 1)
     new = np.ones(ids.shape, dtype=bool)
-    new[:, 1:] = np.diff(ids, axis=1) != 0
+    new[:, 1:] = ids[:, 1:] != ids[:, :-1]
     new &= tokens >= 0
     place = np.cumsum(new, axis=1) - 1
     table = np.full((tiling.tiles, int(new.sum(axis=1).max(initial=1))), -1, dtype=np.int64)
@@ -90,7 +95,7 @@ class Asked:
     @property
     def elements(self) -> int:
         """How many pairs of tokens there are to look at."""
-        return len(self.rows) * self.q.tokens.shape[1] * self.k.tokens.shape[1]
+        return len(self.rows) * self.q.capacity * self.k.capacity
 
 
 def to_ask(
@@ -102,7 +107,11 @@ def to_ask(
     columns: IntArray,
 ) -> Asked:
     """What is to be asked of these tile pairs: one of all that hold the same, or that are moved
-    along a diagonal, and one token of all that are alike."""
+    along a diagonal, and one token of all that are alike. Few are asked as they are: that takes no
+    longer than to look at every token."""
+    whole = Asked(q, k, rows, columns, np.arange(len(rows)))
+    if whole.elements <= FEW * (q.extent.size + k.extent.size):
+        return whole
     a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
     moved = a.kinds is None and b.kinds is None
     found = (
@@ -136,12 +145,13 @@ def _places(numbers: IntArray) -> IntArray:
 
 
 def _kinds(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> IntArray | None:
-    """A number for the kind of every token ``[tiles, capacity]``; None if all differ."""
+    """A number for the kind of every token ``[tiles, capacity]``; None if nearly all differ."""
     parts = set(_parts(predicate, side))
     told = {x.axis for x in parts if isinstance(x, e.Coord)}
     if any(isinstance(x, e.Index) for x in parts) or told.issuperset(tiling.extent.axes):
         return None
-    return numbered_together([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
+    ids = numbered_together([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
+    return ids if 2 * int(ids.max(initial=0)) < ids.size else None
 
 
 def _parts(x: Expr, side: Side) -> Iterator[Expr]:
@@ -176,11 +186,12 @@ def _values(x: Expr, tiling: ExtentTiling, known: Known) -> NDArray[Any]:
 
 def numbered_together(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:
     """One number for every combination of values, from 0 on."""
-    codes = np.zeros(shape, dtype=np.int64)
+    codes: IntArray | None = None
     for part in parts:
         code = numbered(np.broadcast_to(part, shape))
-        codes = numbered(codes * (int(code.max(initial=0)) + 1) + code)
-    return codes
+        several = int(code.max(initial=0)) + 1
+        codes = code if codes is None else numbered(codes * several + code)
+    return np.zeros(shape, dtype=np.int64) if codes is None else codes
 
 
 def numbered(values: NDArray[Any]) -> IntArray:

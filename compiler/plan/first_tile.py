@@ -67,7 +67,8 @@ def _of_pair(plan: Plan, block: Block, among: NDArray[np.bool_]) -> Finding:
     pair = [int(among.argmax())]
     elements = Elements(block.q, block.k, plan.known)
     ((_, value, real),) = elements.masks(block.predicate, block.rows[pair], block.columns[pair])
-    return _dead(plan, block.top + int(block.rows[pair[0]]), (value & real).any(axis=2)[0])
+    live = np.any(value & real, axis=(0, 2))
+    return _dead(plan, block.top + int(block.rows[pair[0]]), live)
 
 
 def _of_boxes(plan: Plan, group: HeadPlan, table: BoxTable) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +12,11 @@ from attnlang.compiler.analysis.alike import census
 from attnlang.compiler.analysis.boxes import elsewhere, extremes, truth
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.evaluate import evaluate, remainder
+from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.intervals import Range
 from attnlang.compiler.layout.choose import cubic
-from attnlang.compiler.layout.tiling import ExtentTiling, contiguous
+from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinate
 from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.sema.segments import specialise
@@ -104,9 +103,10 @@ def _keys_by_tile(where: Expr, q: Extent, k: Extent, places: IntArray, known: Kn
     step = max(1, CHUNK // tiling.capacity)
     for start in range(0, len(rows), step):
         row, keys = rows[start : start + step], tiling.tokens[tiles[start : start + step]]
-        inside = np.maximum(keys - k.start, 0)
-        attends = _values(where, q, k, places[row][:, None], inside, known).astype(bool)
-        np.add.at(counts, row, np.count_nonzero(attends & (keys >= 0), axis=1))
+        at = np.maximum(keys - k.start, 0)
+        attends = _values(where, q, k, places[row][:, None], at, known).astype(bool)
+        inside = np.count_nonzero(attends & (keys >= 0), axis=1)
+        counts += np.bincount(row, inside, len(counts)).astype(np.int64)
     return counts
 
 
@@ -156,13 +156,3 @@ def _values(
 
     found = np.asarray(evaluate(root, leaf))
     return np.broadcast_to(found, np.broadcast_shapes(queries.shape, keys.shape))
-
-
-def coordinate(extent: Extent, axis: str, places: IntArray) -> IntArray:
-    """The coordinate on one axis of the tokens at these places of a segment."""
-    i = extent.axes.index(axis)
-    inner = math.prod(extent.lengths[i + 1 :])
-    found = places // inner if inner > 1 else places
-    if i:  # along the first axis there is nothing further out
-        found = remainder(found, extent.lengths[i])
-    return found + extent.origin[i]

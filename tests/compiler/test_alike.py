@@ -58,7 +58,7 @@ def test_a_tile_of_one_block_is_one_element() -> None:
     where = problem.groups[0].attend.where
     q = cells(where, layout.q.extents[0], Side.Q, Known())
     k = cells(where, layout.k.extents[0], Side.K, Known())
-    assert q.width == k.width == 1
+    assert q.capacity == k.capacity == 1
     rows, columns = (x.ravel() for x in np.indices((128, 64)))
     assert len(distinct(q, k, rows, columns)[0]) == 64 * 64
 
