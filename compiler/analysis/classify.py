@@ -61,26 +61,29 @@ def classify(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) ->
         if solved is not None:
             if solved.exact:
                 return Classified(solved.table, True)
-            return _refined(predicate, solved.table, q, k, known)
+            return _refined(predicate, solved, q, k, known)
     return _classify_dense(predicate, q, k, known)
 
 
 def _refined(
-    predicate: Expr, table: RunTable, q: ExtentTiling, k: ExtentTiling, known: Known
+    predicate: Expr, solved: rows.Rows, q: ExtentTiling, k: ExtentTiling, known: Known
 ) -> Classified:
     """A table of tiles that may be live, made exact element by element where that is affordable."""
-    doubtful = int((table.stops - table.starts)[~table.full].sum())
-    if doubtful > TILE_BUDGET:
+    table, partial = solved.table, solved.partial
+    # Of the tiles not proved full, those not proved partial.
+    doubtful = from_runs([table.runs(~table.full)], [partial], q.tiles, k.tiles)
+    if int((doubtful.stops - doubtful.starts)[doubtful.full].sum()) > TILE_BUDGET:
         return Classified(table, False)
-    r, c, _ = table.entries(~table.full)
+    r, c, _ = doubtful.entries(doubtful.full)
     found = _by_element(predicate, q, k, known, r, c)
     if found is None:
         return Classified(table, False)
     some, every = found
-    row = np.concatenate([table.row_of_run[table.full], r[some]])
-    starts = np.concatenate([table.starts[table.full], c[some]])
-    stops = np.concatenate([table.stops[table.full], c[some] + 1])
-    full = np.concatenate([np.ones(int(table.full.sum()), dtype=bool), every[some]])
+    whole = table.runs(table.full)
+    asked = r[some], c[some], c[some] + 1
+    row, starts, stops = (np.concatenate(x) for x in zip(whole, partial, asked, strict=True))
+    full = np.repeat([True, False], [len(whole[0]), len(partial[0])])
+    full = np.concatenate([full, every[some]])
     order = np.argsort(row * k.tiles + starts)
     runs = row[order], starts[order], stops[order]
     return Classified(joined(runs, full[order], q.tiles, k.tiles), True)
