@@ -54,7 +54,7 @@ def run(
     keep: on a CPU the whole process is made to keep freed memory, for good.
     """
     place = torch.device(device)
-    kept = place.type != "cpu" or keep and keep_freed_memory()
+    kept = place.type != "cpu" or (keep and keep_freed_memory())
     dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
     chosen = lengths(shortest, longest, 4 * heads * dim * dtype.itemsize, free_bytes(place))
     op = parse(LIGHTNING).compile()

@@ -1,7 +1,7 @@
 """Freed memory that a process keeps, so that timed calls do not wait for more.
 
 A GPU's allocator in torch does so by itself. On a CPU a large result is given back when it is
-freed, and the next call asks for it again, page by page, each to be found and cleared: more than the
+freed, and the next call asks for it again, page by page, to be found and cleared: more than the
 work itself where results are hundreds of megabytes.
 """
 
