@@ -177,7 +177,10 @@ def seer_logits(call: Call) -> Tensor:
     rows = blocks(call.q.shape[2], size if call.params["stage"] == "prefill" else 1)
     shape = (*call.q.shape[:2], rows, blocks(call.k.shape[2], size))
     found = call.q.new_zeros(shape)
+    decoding = call.params["stage"] == "decode"
     for b, h, i, c in itertools.product(*map(range, shape)):
+        if decoding and (c + 1) * size > call.offset + i + 1:  # not full, or to come
+            continue
         score = seer_asking(call, b, h, i) @ seer_asked(call, b, h // call.group, c)
         found[b, h, i, c] = float(score) / math.sqrt(call.params["gate_dim"])
     return found

@@ -195,6 +195,16 @@ def test_seer_heads_of_a_key_head_are_summed_before_the_softmax() -> None:
         assert [members(chosen[0, h, 0]) for h in (0, 1)] == [expected] * 2
 
 
+def test_seer_blocks_that_are_not_full_have_no_summary() -> None:
+    """Their logit is 0, whatever their keys: at the query before its end, block 4 takes no weight."""
+    q, k, v = qkv(20)
+    given = gate_of_means(torch.ones_like(q), torch.ones_like(k) * 9.0, (1.0, 1.0), 0.0)
+    op = load("seer_attention", **GATED, stage="decode", threshold=0.22)
+    chosen = op.select(q, k, v, **given)["decoded"][0, 0]
+    assert members(chosen[18]) == [0, 1, 2, 3, 4]  # the own by force
+    assert members(chosen[19]) == [4]  # 1/5 each
+
+
 def test_seer_short_blocks_are_means_of_what_they_have() -> None:
     q, k, v = qkv(9)
     given = gate_of_means(torch.ones_like(q), torch.ones_like(k), (9.0, 9.0), 0.0)
