@@ -83,6 +83,44 @@ def test_hyper_attention_weighs_samples_for_all_keys(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_causal_hyper_attention_is_exact_where_blocks_hold_all(backend: str) -> None:
+    """Halves that are one block each, or a sequence that is not halved: plain causal attention."""
+    q, k, v = qkv(11)
+    R = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    past = torch.ones(11, 11, dtype=torch.bool).tril()
+    plain = (q @ k.mT / 2).masked_fill(~past, -torch.inf).softmax(-1) @ v
+    for params in ({"block": 8, "min_seq": 2, "levels": 3}, {"block": 1, "min_seq": 11}):
+        op = load("hyper_attention", backend, causal=True, samples=1, projections=3, **params)
+        torch.testing.assert_close(op(q, k, v, R=R), plain)
+
+
+def test_causal_hyper_attention_weighs_samples_for_the_half_they_are_of() -> None:
+    """Halves of 4 and of 2 tokens with nothing in their blocks: weights of 4 / 1 and 2 / 1."""
+    q = torch.zeros(1, 1, 8, 1).double()
+    k, v = torch.zeros_like(q), torch.eye(8)[None, None].double()
+    R = torch.tensor([[1.0]]).double()
+    drawn = torch.zeros(1, 1, 2, 8, dtype=torch.int64)
+    drawn[0, 0, 0, [1, 5]], drawn[0, 0, 1, 2] = 1, 1
+    op = load(
+        "hyper_attention", "reference",
+        block=1, samples=1, projections=1, causal=True, min_seq=2, levels=2,
+    )  # fmt: skip
+    weights = op(q, k, v, R=R, drawn=drawn.flatten(2))[0, 0]
+    near = op.select(q, k, v, R=R, drawn=drawn.flatten(2))["near"][0, 0]
+    assert near[7].nonzero().flatten().tolist() == [3, 5]  # the last of each half are a block
+    expected = torch.tensor([0.0, 0.0, 4.0, 1.0, 0.0, 1.0, 1.0, 1.0]).double()
+    torch.testing.assert_close(weights[7], expected / expected.sum())
+
+
+def test_causal_hyper_attention_needs_levels_for_its_length() -> None:
+    q, k, v = qkv(9)
+    R = torch.zeros(8, 4).double()
+    op = load("hyper_attention", "reference", causal=True, min_seq=2, levels=2)
+    with pytest.raises(attnlang.AttnlangError, match="more tokens need more levels"):
+        op(q, k, v, R=R)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_sparsifiner_gives_the_class_token_all_keys_and_no_place(backend: str) -> None:
     q, k, v = qkv(6)
     coefficients = torch.ones(1, 2, 6, 1).double().requires_grad_()

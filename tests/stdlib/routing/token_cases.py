@@ -12,6 +12,7 @@ import attnlang
 from tests.stdlib.routing import searches, tokens
 from tests.stdlib.routing.cases import Case, draw
 from tests.stdlib.routing.oracle import Call
+from tests.stdlib.routing.searches import hyper_recursion
 
 ORACLES = {**tokens.ORACLES, **searches.ORACLES}
 
@@ -84,13 +85,17 @@ def factors(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 
 def hashing(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Directions, and how often each key was drawn: never, once, or more."""
+    """Directions, and how often each key was drawn: never, once, or more; at each level where the
+    sequence is halved, from the first halves."""
     batch, heads, n = call.q.shape[:3]
     p = call.params
-    drawn = torch.zeros(batch, heads, n, dtype=torch.int64)
-    ids = torch.randint(0, n, (batch, heads, p["samples"]), generator=generator)
-    drawn.scatter_add_(2, ids, torch.ones_like(ids))
-    return {"R": draw((p["projections"], call.q.shape[3]), generator), "drawn": drawn}
+    levels = p["levels"] if p.get("causal") else 1
+    drawn = torch.zeros(batch, heads, levels, n, dtype=torch.int64)
+    for met in hyper_recursion(n, p)[0]:
+        ids = torch.randint(0, len(met.keys), (batch, heads, p["samples"]), generator=generator)
+        drawn[:, :, met.level].scatter_add_(2, ids + met.keys.start, torch.ones_like(ids))
+    directions = draw((p["projections"], call.q.shape[3]), generator)
+    return {"R": directions, "drawn": drawn.flatten(2)}
 
 
 def landmarks(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -230,6 +235,26 @@ CASES: list[Case] = [
                 (16, 5, 3, 2, "first", 4),
                 (9, 16, 20, 4, "first", 2),
                 (13, 1, 2, 8, "uniform", 2),
+            )
+        ),
+        *(
+            TokenCase(
+                "hyper_attention",
+                {"n": n},
+                {
+                    **{"block": b, "samples": m, "projections": r, "sampling": how},
+                    **{"causal": True, "min_seq": least, "levels": levels},
+                },
+                heads=2,
+                kv_heads=2,
+            )
+            for n, least, levels, b, m, r, how in (
+                (1, 4, 1, 4, 2, 2, "uniform"),
+                (16, 4, 2, 3, 2, 3, "uniform"),
+                (23, 3, 3, 2, 3, 3, "uniform"),
+                (19, 2, 5, 4, 2, 2, "first"),
+                (9, 1, 4, 1, 1, 3, "uniform"),
+                (12, 5, 3, 8, 4, 3, "first"),
             )
         ),
         *(
