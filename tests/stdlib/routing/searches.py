@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,33 +12,62 @@ from tests.stdlib.routing.oracle import Call, Oracle, Sets, Tensor, best, every_
 
 
 def hip_select(call: Call) -> Sets:
-    """The tree search of one block of queries after the other, as in the first published code."""
+    """The search of one block of queries after the other: which units, or chunks of each stage."""
     p, n = call.params, call.k.shape[2]
     size_q, size_k = p["block_q"], p["block_k"]
     batch, heads = call.q.shape[:2]
-    found = torch.zeros(batch, heads, -(-n // size_q), -(-n // size_k), dtype=torch.bool)
+    chunks = {"found": size_k}
+    if p["by"] == "stages":
+        chunks = {"left_1": p["chunk_1"], "left_2": p["chunk_2"], "left_3": size_k}
+    sets = {
+        name: torch.zeros(batch, heads, -(-n // size_q), -(-n // size), dtype=torch.bool)
+        for name, size in chunks.items()
+    }
     for b in range(batch):
         for h in range(heads):
-            for a in range(found.shape[2]):
+            for a in range(-(-n // size_q)):
                 stop = min((a + 1) * size_q, n)
                 rows = call.q[b, h, a * size_q : stop]
                 keys = call.k[b, h // call.group, :stop]
-                chosen = _searched(rows[1::2] if len(rows) > 1 else rows, keys, p)
-                found[b, h, a, chosen] = True
-    return {"found": found}
+                asking = rows[1::2] if len(rows) > 1 else rows
+                search = _staged if p["by"] == "stages" else _searched
+                for name, chosen in search(asking, keys, p).items():
+                    sets[name][b, h, a, chosen] = True
+    return sets
 
 
-def _searched(rows: Tensor, keys: Tensor, p: dict[str, int]) -> list[int]:
+def _score(rows: Tensor, keys: Tensor, run: tuple[int, int], p: dict[str, Any]) -> float:
+    """What a run of units is worth: its first, or the one at its centre."""
+    start, stop = run
+    unit = start + (stop - start) // 2 if p["representative"] == "centre" else start
+    return float((rows @ keys[unit * p["block_k"] : (unit + 1) * p["block_k"]].T).max())
+
+
+def _staged(rows: Tensor, keys: Tensor, p: dict[str, Any]) -> dict[str, list[int]]:
+    """Chunks of what the stage before has left, in units; the window is taken off the end first."""
+    units = -(-max(len(keys) - p["window"], 0) // p["block_k"])
+    left, found = [(0, units)], {}
+    stages = ((p["chunk_1"], p["keep_1"]), (p["chunk_2"], p["keep_2"]), (p["block_k"], p["mask_k"]))
+    for number, (chunk, keep) in enumerate(stages, 1):
+        size = chunk // p["block_k"]
+        pieces = [
+            (start, min(start + size, stop))
+            for begin, stop in left
+            for start in range(begin, stop, size)
+        ]
+        ranked = sorted(pieces, key=lambda run: (-_score(rows, keys, run, p), run))
+        left = sorted(ranked[: -(-keep // chunk)])
+        found[f"left_{number}"] = [start // size for start, _ in left]
+    return found
+
+
+def _searched(rows: Tensor, keys: Tensor, p: dict[str, Any]) -> dict[str, list[int]]:
     """Units of keys; the window is taken off the end first."""
     size = p["block_k"]
     units = -(-max(len(keys) - p["window"], 0) // size)
     m = -(-p["mask_k"] // size)
     if units <= m:
-        return list(range(units))
-
-    def score(unit: int) -> float:
-        return float((rows @ keys[unit * size : (unit + 1) * size].T).max())
-
+        return {"found": list(range(units))}
     nodes = [(units * t // m, units * (t + 1) // m) for t in range(m)]
     nominal = units / m
     while nominal > 1:
@@ -46,13 +76,13 @@ def _searched(rows: Tensor, keys: Tensor, p: dict[str, int]) -> list[int]:
             middle = start + (stop - start) // 2
             halves += [(start, middle), (middle, stop)]
         alive = [half for half in halves if half[0] < half[1]]  # an empty half is never taken
-        nodes = sorted(sorted(alive, key=lambda half: (-score(half[0]), half))[:m])
+        nodes = sorted(sorted(alive, key=lambda half: (-_score(rows, keys, half, p), half))[:m])
         nominal /= 2
-    return [start for start, _ in nodes]
+    return {"found": [start for start, _ in nodes]}
 
 
 def hip_attend(call: Call, sets: Sets) -> Tensor:
-    p, found = call.params, sets["found"]
+    p, found = call.params, sets["left_3" if call.params["by"] == "stages" else "found"]
 
     def keys(b: int, h: int, i: int) -> list[int]:
         units = found[b, h, i // p["block_q"]]

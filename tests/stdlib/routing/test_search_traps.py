@@ -26,6 +26,32 @@ def test_hip_asks_the_first_unit_of_a_run_and_every_second_query() -> None:
     assert even[3].nonzero().flatten().tolist() == [0]  # products are all 0: the first
 
 
+def test_hip_asks_the_centre_of_a_run() -> None:
+    """Halves of 8 keys ask 2 and 6, then those of 0 to 3 ask 1 and 3: the best at 0 is never asked."""
+    n = 16
+    q, k = torch.ones(1, 1, n, 1).double(), torch.zeros(1, 1, n, 1).double()
+    k[0, 0, :8, 0] = torch.tensor([9.0, 0.0, 2.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+    params = {"mask_k": 1, "block_q": 4, "block_k": 1, "window": 8, "representative": "centre"}
+    found = load("hip_attention", **params).select(q, k, torch.zeros_like(q))["found"][0, 0]
+    assert found[3].nonzero().flatten().tolist() == [2]
+
+
+def test_hip_stages_ask_nothing_of_a_chunk_that_was_left() -> None:
+    """The best key is in a chunk whose first unit is not, and out after one stage."""
+    n = 16
+    q, k = torch.ones(1, 1, n, 1).double(), torch.zeros(1, 1, n, 1).double()
+    k[0, 0, :, 0] = torch.tensor([0.0, 9.0, 9.0, 9.0, 2.0, 0.0, 3.0, 0.0] + [1.0] * 8)
+    stages = {"by": "stages", "chunk_1": 4, "keep_1": 8, "chunk_2": 2, "keep_2": 4}
+    params = {"mask_k": 1, "block_q": 16, "block_k": 1, "window": 0, **stages}
+    sets = load("hip_attention", **params).select(q, k, torch.zeros_like(q))
+    kept = [sets[f"left_{i}"][0, 0, 0].nonzero().flatten().tolist() for i in (1, 2, 3)]
+    assert kept == [[1, 2], [2, 3], [6]]
+    centred = load("hip_attention", **params, representative="centre")
+    sets = centred.select(q, k, torch.zeros_like(q))
+    kept = [sets[f"left_{i}"][0, 0, 0].nonzero().flatten().tolist() for i in (1, 2, 3)]
+    assert kept == [[0, 1], [0, 1], [1]]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_hip_searches_before_the_window_alone(backend: str) -> None:
     """Keys of the window are seen anyway, so `mask_k` others are found beside them."""

@@ -280,17 +280,44 @@ CASES: list[Case] = [
             TokenCase(
                 "hip_attention",
                 {"n": n},
-                {"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                {
+                    **{"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                    **{"representative": asked, "by": "halving"},
+                },
                 heads=h,
                 ties=ties,
             )
-            for n, m, a, u, w, s, h, ties in (
-                (1, 4, 4, 2, 1, 0, 2, False),
-                (17, 4, 4, 2, 3, 0, 2, False),
-                (33, 3, 8, 1, 0, 1, 4, False),
-                (40, 6, 4, 3, 5, 2, 2, False),
-                (29, 5, 3, 2, 2, 0, 2, True),
-                (12, 64, 4, 2, 3, 0, 2, False),
+            for n, m, a, u, w, s, h, ties, asked in (
+                (1, 4, 4, 2, 1, 0, 2, False, "first"),
+                (17, 4, 4, 2, 3, 0, 2, False, "first"),
+                (33, 3, 8, 1, 0, 1, 4, False, "first"),
+                (40, 6, 4, 3, 5, 2, 2, False, "first"),
+                (29, 5, 3, 2, 2, 0, 2, True, "first"),
+                (12, 64, 4, 2, 3, 0, 2, False, "first"),
+                (1, 2, 4, 2, 0, 0, 2, False, "centre"),
+                (33, 3, 8, 1, 0, 1, 4, False, "centre"),
+                (41, 6, 4, 3, 5, 2, 2, False, "centre"),
+                (29, 5, 3, 2, 2, 0, 2, True, "centre"),
+            )
+        ),
+        *(
+            TokenCase(
+                "hip_attention",
+                {"n": n},
+                {
+                    **{"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                    **{"representative": asked, "by": "stages"},
+                    **{"chunk_1": c, "keep_1": kept, "chunk_2": d, "keep_2": fewer},
+                },
+                ties=ties,
+            )
+            for n, m, a, u, w, s, asked, c, kept, d, fewer, ties in (
+                (1, 2, 4, 1, 0, 0, "first", 4, 8, 2, 4, False),
+                (47, 4, 4, 2, 3, 1, "first", 8, 24, 4, 8, False),
+                (53, 3, 8, 1, 5, 0, "centre", 12, 24, 4, 12, False),
+                (61, 9, 5, 3, 2, 2, "centre", 18, 36, 6, 18, False),
+                (38, 4, 3, 2, 0, 0, "centre", 8, 16, 4, 8, True),
+                (26, 64, 4, 2, 3, 0, "first", 4, 64, 2, 64, False),
             )
         ),
     )
