@@ -12,9 +12,9 @@ def halved(
 
     The n candidates of a row, in their order, are cut into ``amount`` runs from i n // amount to
     (i + 1) n // amount. Each is halved, the first half is the smaller, and as many halves are kept,
-    those whose first candidate (``centres``: the one ``size // 2`` behind it) has the best score; of
-    equal ones the first. It ends when n / amount, halved with them, is 1 or less (HiP attention, Lee
-    et al. 2024). With ``amount`` candidates or fewer all are chosen.
+    those whose first candidate (``centres``: the one ``size // 2`` behind it) scores best; of equal
+    ones the first. It ends when n / amount, halved with them, is 1 or less (HiP attention, Lee et
+    al. 2024). With ``amount`` candidates or fewer all are chosen.
     """
     if amount <= 0:
         return torch.zeros_like(candidates)

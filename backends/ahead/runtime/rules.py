@@ -30,9 +30,8 @@ def chosen(
     forced: members whatever their score, counted first. kind: "top", "above" or "mass". amount: how
     many, how much; or the set that says how many, by its ``largest`` choice or each by its own.
     lengths: of the queries' and keys' axes. per: the dimensions that each choice is made for.
-    minmax: are scores moved to 0 to 1 first? search: "all", or how a search
-    leaves candidates unasked.
-    ties: does what equals the last chosen come along?
+    minmax: are scores moved to 0 to 1 first? search: "all", or by
+    halving runs ("halving", "centres"). ties: does what equals the last chosen come along?
     """
     shape = (*scores.shape[: 1 + by_head], *lengths)
     if 0 in shape:
