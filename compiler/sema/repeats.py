@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from attnlang.compiler.diagnostics.report import Report
 from attnlang.compiler.ir import expr as e
@@ -60,19 +60,18 @@ def repeat(node: t.Repeat, draft: Draft, statement: Callable[[t.Statement, Draft
     del draft.defined[node.name.id]
 
 
-def named(node: Written, draft: Draft) -> Written | None:
+def named(node: t.Statement, draft: Draft) -> t.Statement | None:
     """A statement with the names of copies in it; None (AL316) where one is not known.
 
     The body of a ``for`` stays as it is: it is read once for each copy.
     """
     before = draft.ctx.report.errors
     if isinstance(node, t.Repeat):
-        values = _named(node.values, draft)
-        made: t.Node = replace(node, values=values)
+        made: t.Statement = replace(node, values=_named(node.values, draft))
     else:
         made = _named(node, draft)
     if draft.ctx.report.errors == before:
-        return cast(Written, made)
+        return made
     if isinstance(node, Repeated):
         draft.fail(node.name)
     return None
@@ -93,7 +92,7 @@ def _named(node: Written, draft: Draft, word: bool = False) -> Written:
     for f in fields(node):
         inner = getattr(node, f.name)
         if isinstance(inner, t.Node):
-            made[f.name] = _named(inner, draft, (type(node), f.name) in _WORDS)
+            made[f.name] = _named(inner, draft, word or (type(node), f.name) in _WORDS)
         elif isinstance(inner, tuple):
             made[f.name] = tuple(_named(x, draft) if isinstance(x, t.Node) else x for x in inner)
     return replace(node, **made)  # type: ignore[arg-type]
@@ -113,11 +112,11 @@ def _range(node: t.Expression, draft: Draft) -> range | None:
     known = [x for x in ends if x is not None]
     if len(known) < len(ends):
         return None
-    found = range(*known)
-    if len(found) > MAX_COPIES:
-        _wrong(draft, node.span, f"{len(found)} times, and {MAX_COPIES} are allowed")
+    start, stop = (0, *known)[-2:]
+    if stop - start > MAX_COPIES:
+        _wrong(draft, node.span, f"{stop - start} times, and {MAX_COPIES} are allowed")
         return None
-    return found
+    return range(start, stop)
 
 
 def _number(node: t.Expression, draft: Draft, what: str) -> int | None:
@@ -125,9 +124,13 @@ def _number(node: t.Expression, draft: Draft, what: str) -> int | None:
     found = typed(node, draft.ctx, (Kind.INT,), what)
     if found is None:
         return None
-    scalars = {d.name: d.kind for d in draft.declared if d.kind is not None}
-    known = {e.Param(n, scalars[n]): v for n, v in draft.values if n in scalars}
-    value = value_of(found, {p: v for p, v in known.items() if isinstance(v, int | float)})
+    given = dict(draft.values)
+    known: dict[e.Expr, int | float] = {
+        e.Param(d.name, d.kind): v
+        for d in draft.declared
+        if d.kind is not None and isinstance(v := given.get(d.name), int | float)
+    }
+    value = value_of(found, known)
     if value is None:
         why = f"{what}, `{node.span.text}`, is known only to a call"
         help = "it is computed from numbers and from parameters that have a value"

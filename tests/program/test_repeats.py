@@ -57,12 +57,12 @@ pattern p(stages: int = 2, kept: int = 3, by: all | few = few):
     select near@0[head, n, n] from q, k where causal(n)
         top 6
     for i in range(1, stages + 1):
-        let half = k.n % pow2(i) == 0
+        let none = k.n % pow2(i) == 0
         let sum = i
         select near[head, n, n] from q, k where near@(i - 1)[head, q.n, k.n]
             scale float(sum)
-            force half
-            normalise softmax
+            force none
+            normalise softmax if by == few else none
             share sum
             top 2 * kept when i == 1
             top kept when i != 1
@@ -153,6 +153,9 @@ def test_printed_as_written() -> None:
 
 def test_copies_are_bounded() -> None:
     """However the text multiplies: copies of one `for`, and all that is read in copies."""
+    huge = "pattern p:\n    over n\n    for i in range(pow2(62) * 8):\n        let a = i\n"
+    with pytest.raises(attnlang.AttnlangError, match="AL316"):
+        attnlang.parse(huge + "    attend where true\n")
     lines = "".join(f"        let a{i} = {' + '.join(['k.n'] * 100)}\n" for i in range(60))
     text = f"pattern p:\n    over n\n    for i in range(64):\n{lines}    attend where true\n"
     with pytest.raises(attnlang.AttnlangError, match="AL007"):
