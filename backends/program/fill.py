@@ -39,7 +39,6 @@ from attnlang.compiler.ir.program import (
     Gather,
     Gradient,
     Normalise,
-    Search,
     Select,
     SizeOf,
     Ties,
@@ -156,7 +155,7 @@ class _Filling:
         with torch.no_grad():
             picked = pick(
                 rows, candidates, always, step.rule.kind, amount,
-                halving=step.search is Search.HALVING, ties=step.ties is Ties.ALL,
+                search=step.search, ties=step.ties is Ties.ALL,
             )  # fmt: skip
         members = choices.table(picked).reshape(scores.shape)
         if not self.weighed:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 
 
-def halved(scores: torch.Tensor, candidates: torch.Tensor, amount: int) -> torch.Tensor:
+def halved(
+    scores: torch.Tensor, candidates: torch.Tensor, amount: int, *, centres: bool = False
+) -> torch.Tensor:
     """At most ``amount`` candidates of each row, bool like ``candidates [..., R]``.
 
     The n candidates of a row, in their order, are cut into ``amount`` runs from i n // amount to
     (i + 1) n // amount. Each is halved, the first half is the smaller, and as many halves are kept,
-    those whose first candidates have the best scores; of equal ones the first. It ends when
-    n / amount, halved with them, is 1 or less (HiP attention, Lee et al. 2024). With ``amount``
-    candidates or fewer all are chosen.
+    those whose first candidate (``centres``: the one ``size // 2`` behind it) scores best; of equal
+    ones the first. It ends when n / amount, halved with them, is 1 or less (HiP attention, Lee et
+    al. 2024). With ``amount`` candidates or fewer all are chosen.
     """
     if amount <= 0:
         return torch.zeros_like(candidates)
@@ -27,7 +29,8 @@ def halved(scores: torch.Tensor, candidates: torch.Tensor, amount: int) -> torch
         half = size // 2
         starts = torch.stack((start, start + half), -1).flatten(-2)
         sizes = torch.stack((half, size - half), -1).flatten(-2)
-        read = ordered.gather(-1, starts.clamp(max=scores.shape[-1] - 1))
+        asked = starts + sizes // 2 if centres else starts
+        read = ordered.gather(-1, asked.clamp(max=scores.shape[-1] - 1))
         shown = torch.where(sizes > 0, read, -torch.inf)
         best = torch.sort(shown, dim=-1, descending=True, stable=True).indices[..., :amount]
         best = best.sort(-1).values  # in the order of keys, which decides between equal scores

@@ -1,4 +1,4 @@
-"""What ``search halving`` asks: runs that are halved again and again by their first candidates."""
+"""What ``search halving`` and ``search centres`` ask: runs that are halved again and again."""
 
 from __future__ import annotations
 
