@@ -134,7 +134,9 @@ class _Filling:
     def _probed(self) -> torch.Tensor | None:
         """The members that a search finds without all scores, as of a list."""
         step, rule = self.step, self.step.rule
-        if rule.kind != "top" or isinstance(rule.amount, SizeOf) or ONE in step.dims:
+        if step.search is not Search.HALVING or ONE in step.dims or self._nothing_scored():
+            return None
+        if rule.kind != "top" or isinstance(rule.amount, SizeOf):
             return None
         own = self.step.by_head + len(self.lengths[0])
         amount = int(self.bound.number(rule.amount))
@@ -212,8 +214,8 @@ class _Filling:
 
     def _scores(self, at: torch.Tensor) -> Scores:
         """Of runs; ``[B, Hs, queries at, R]``."""
-        if 0 in (*self.bound.lengths(self.key), *self.bound.lengths(self.query)):
-            # Nothing to score: what is forced is chosen all the same.
+        if self._nothing_scored():
+            # What is forced is chosen all the same.
             shape = (len(self.q), self.sets, len(at), math.prod(self.lengths[1]))
             allowed = self.q.new_zeros(shape, dtype=torch.bool)
             return allowed.to(accumulation_dtype(self.q.dtype)), allowed
@@ -229,6 +231,9 @@ class _Filling:
             turned = gathered(scores.mT, allowed.mT, belongs, weight, step.rows.rule)
             scores, allowed = (x.mT for x in turned)
         return scores, allowed
+
+    def _nothing_scored(self) -> bool:
+        return 0 in (*self.bound.lengths(self.key), *self.bound.lengths(self.query))
 
     def _scored(self, at: torch.Tensor) -> Scores:
         """``[B, heads of the set, queries at, keys]``."""

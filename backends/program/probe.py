@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from attnlang.backends.call import accumulation_dtype
 from attnlang.backends.program.rules import Scores, set_scores
 from attnlang.backends.program.search import refined
-from attnlang.compiler.ir.program import Gather, Normalise, Search, Select
+from attnlang.compiler.ir.program import Gather, Normalise, Select
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.problem.problem import Problem
@@ -53,8 +53,7 @@ def probes(
 ) -> Probes | None:
     """None where a search has to see all scores. spaces: of queries, keys, rows and units."""
     attend = problem.groups[0].attend
-    plain = step.search is Search.HALVING and step.normalise is Normalise.NONE
-    if not plain or step.force is not None or attend.score is not None:
+    if step.normalise is not Normalise.NONE or step.force is not None or attend.score is not None:
         return None
     if len(problem.q) > 1 or len(problem.k) > 1:
         return None
