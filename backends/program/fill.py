@@ -138,7 +138,7 @@ class _Filling:
             return None
         if rule.kind != "top" or isinstance(rule.amount, SizeOf):
             return None
-        own = self.step.by_head + len(self.lengths[0])
+        own = step.by_head + len(self.lengths[0])
         amount = int(self.bound.number(rule.amount))
         if amount < 1 or self.weighed or not {*range(own)} <= {*rule.per}:
             return None
@@ -162,7 +162,7 @@ class _Filling:
         rule = self.step.rule
         if rule.kind != "top" or isinstance(rule.amount, SizeOf) or self.step.ties is Ties.ALL:
             return False
-        alone = self._by_query() and {*range(self.step.by_head)} <= {*rule.per}
+        alone = {*range(self.step.by_head + len(self.lengths[0]))} <= {*rule.per}
         small = 4 * int(self.bound.number(rule.amount)) <= math.prod(self.lengths[1])
         return alone and small and ONE not in self.step.dims and self.run.reads_lists
 
