@@ -49,6 +49,16 @@ def scored_each(found: Chosen, step: BoundStep, made: BoundProgram) -> int | Non
     return keys * queries
 
 
+def runs_of_key(found: Chosen, step: BoundStep, made: BoundProgram) -> int:
+    """Runs that gather a key's score, at most; as many as there are where they were not counted."""
+    gather = found.select.gather
+    assert gather is not None
+    (key,) = step.keys.values()
+    runs = Space(found.k.axes, key.side, False, key.heads)
+    most = _most(gather.pattern, runs, {"keys": key}, made, of_keys=True)
+    return found.k.size if most is None else most
+
+
 def _most(
     pattern: PatternIR, query: Space, keys: Mapping[str, Space], made: BoundProgram, of_keys: bool
 ) -> int | None:
