@@ -20,16 +20,15 @@ from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.lists import prepared
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
+from attnlang.backends.triton.together import stand_together, stands_apart
 from attnlang.backends.triton.told import told
 from attnlang.backends.triton.weights import is_softmax
 from attnlang.backends.triton.widths import closed_sides, largest
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
-from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
@@ -138,16 +137,19 @@ def _learned(call: Call) -> frozenset[str]:
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, boxed: bool = False,
-    listed: bool = False, described: bool = False,
+    listed: bool = False, described: bool = False, together: bool | None = None,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
     those that gradients are asked of. boxed, listed: does the plan come as boxes, as
-    lists of granules? described: are tiles read by descriptors where they can be?"""
+    lists of granules? described: are tiles read by descriptors where they can be? together: do
+    heads that share keys stand together in walks that are worked out? None: where that pays."""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
     wide = largest(problem, group) > LARGEST_INT32
     closed = closed_sides(problem, group)
+    if together is None:
+        together = stand_together(problem, group)
     return Form(
         gathered,
         wide,
@@ -157,28 +159,11 @@ def form_of(
         learned,
         marks,
         closed,
-        reads_head(problem, group),
+        stands_apart(problem, group),
         boxed,
         listed,
         described,
-    )
-
-
-def reads_head(problem: Problem, group: BoundGroup) -> bool:
-    """Does anything but q and the sink differ between the query heads of a key head?"""
-    shared = problem.heads // problem.kv_heads
-    if group.start % shared or group.stop % shared:
-        return True
-    by_head = {i.name for i in problem.pattern.inputs if "head" in i.dims and i.sides}
-    attend = group.attend
-    read = (attend.where, attend.score, attend.scale, attend.gain)
-    return any(
-        (isinstance(x, e.Symbol) and x.name is e.SymbolName.HEAD)
-        or (isinstance(x, e.Apply) and x.function == "row_max")
-        or (isinstance(x, e.TokenInput) and x.name in by_head)
-        for root in read
-        if root is not None
-        for x in walk(root)
+        together,
     )
 
 

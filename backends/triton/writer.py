@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
-from attnlang.backends.triton.lowering import Lowering, Scope
+from attnlang.backends.triton.lowering import Lowering, Scope, Value
 from attnlang.backends.triton.odometer import box_places, list_places, load_box
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
@@ -59,10 +59,11 @@ class Form:
     sink: does a logit without a value join the softmax? absent: optional inputs not given.
     own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
-    standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
-    but the tensors differ between the query heads of a key head? boxed: do walks of queries that
+    standing sides whose walks are worked out in the kernel, without tables. apart: must the query
+    heads of a key head stand in tiles of their own? boxed: do walks of queries that
     read tables go over boxes of keys? listed: do walks go over lists of granules? described: are
-    tiles of tokens that lie one after another read by tensor descriptors?
+    tiles of tokens that lie one after another read by tensor descriptors? together: do heads that
+    share keys stand together where the walk of queries is worked out?
     """
 
     gathered: frozenset[Side]
@@ -73,15 +74,16 @@ class Form:
     learned: frozenset[str] = frozenset()
     marks: bool = False
     closed: frozenset[Side] = frozenset()
-    by_head: bool = True
+    apart: bool = True
     boxed: bool = False
     listed: bool = False
     described: bool = False
+    together: bool = False
 
     @property
     def packs(self) -> bool:
-        """Do the queries of heads that share keys stand together where granules do?"""
-        return self.listed and not self.by_head
+        """Do the queries of heads that share keys stand together in one tile?"""
+        return not self.apart and (self.listed or self.together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,15 @@ class Writer:
         }
         return Lowering(
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
-            tops(self.attend),
+            tops(self.attend), self.head,
         )  # fmt: skip
+
+    @property
+    def head(self) -> Value:
+        """The head of the tile, or of each of its queries."""
+        if self.packed:
+            return Value(Name("head") + Name("member"), frozenset({Side.Q}))
+        return Value(Name("head"))
 
     @property
     def boxed(self) -> bool:
