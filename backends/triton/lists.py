@@ -16,9 +16,11 @@ import torch
 
 from attnlang.backends.blocked.sets import SetRead, condition_set, fits, may_and_must, members
 from attnlang.backends.call import Call
+from attnlang.backends.triton.choices import LARGEST_TILE, tile_block
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.layout.cost import SMALLEST_TILE, TENSOR_CORES, cost
 from attnlang.compiler.problem.problem import BoundAttend, Problem
 
 MOST_PAIRS = 1 << 26
@@ -81,14 +83,35 @@ def _prepare(call: Call) -> Prepared | None:
     if made is None or _edited(made.table, call.problem.groups[0].attend):
         return None
     sets = call.inputs.lists.get(made.table)
+    listed = sets is not None and fits(made, sets)
+    large = _sets(made, call.problem) * len(made.q.tokens) * len(made.k.tokens) > MOST_PAIRS
+    if large and not listed:
+        return None
+    if not large and not _pays(made, call.problem, sets.index.shape[3] if sets else None):
+        return None
     sides = {Side.Q: made.q, Side.K: made.k}
     tokens = {side: _int32(x.tokens, call.q.device) for side, x in sides.items()}
-    if sets is not None and fits(made, sets):
+    if listed:
         return Prepared(made, tokens)
-    if _sets(made, call.problem) * len(tokens[Side.Q]) * len(tokens[Side.K]) > MOST_PAIRS:
-        return None
     may, must = (x.to(call.q.device) for x in may_and_must(made, call.problem))
     return Prepared(made, tokens, may, must)
+
+
+def _pays(made: SetRead, problem: Problem, most: int | None) -> bool:
+    """Do tiles of listed keys cost less than tiles of all keys? most: keys that a query has, if
+    that is known.
+
+    Blocks of keys always do: queries that stand beside one another choose unlike ones. Of single
+    keys a table says nothing, so the tiles of queries must at least be full.
+    """
+    if made.k.tokens.shape[1] > 1:
+        return True
+    together = 1 if made.heads == "head" else problem.heads // problem.kv_heads
+    rows: int = made.q.tokens.shape[1] * together
+    if most is None:
+        return rows >= SMALLEST_TILE
+    block = min(tile_block(rows), LARGEST_TILE)
+    return cost(most * -(-rows // block), block, 1, TENSOR_CORES) <= rows * problem.k_len
 
 
 def _edited(table: str, attend: BoundAttend) -> bool:

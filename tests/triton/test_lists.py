@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import attnlang
+from attnlang.backends.call import Call, Inputs
 from attnlang.backends.listed import Listed, listed
-from attnlang.backends.triton import attend, launch
+from attnlang.backends.triton import attend, launch, lists
 from attnlang.backends.triton.lists import _lists, _of_members
 from tests.backends.calls import AttentionCall
-from tests.program.test_listed_sets import CASES, GRID
+from tests.program.test_listed_sets import CASES
 from tests.program.test_sets import GRIDS, LINES, Case, pattern
 from tests.triton.test_attention import DEVICE, check
 
@@ -63,7 +64,10 @@ def walks_lists(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 @pytest.mark.parametrize("case", FAST, ids=lambda c: c.where)
-def test_equal_to_the_reference(case: Case, walks_lists: list[bool]) -> None:
+def test_equal_to_the_reference(
+    case: Case, walks_lists: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "_pays", lambda *_: True)
     compare(case, 0.3, 1)
     assert walks_lists
     assert all(walks_lists)
@@ -99,24 +103,28 @@ def test_members_and_the_rows_that_have_them() -> None:
         assert torch.equal(found.list[:size], exact.list[:size])
 
 
-@pytest.mark.parametrize("name", CASES)
+LISTED = [
+    "one set, keys of one head", "sets of key heads", "decoding", "units of two keys",
+    "keys for blocks", "nothing chosen", "sets of heads by key heads",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTED)
 def test_listed_members_need_no_table(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "MOST_PAIRS", 0)
     case = CASES[name]
     made = attnlang.parse(f"pattern p:\n{case.body}")
     (n_q, n_k), (heads, kv_heads) = case.sizes, case.heads
     generator = torch.Generator().manual_seed(0)
     q, k, v = (
-        torch.randn(2, h, n, 16, generator=generator).to(DEVICE).requires_grad_()
+        torch.randn(1 + (n_q < n_k), h, n, 16, generator=generator).to(DEVICE).requires_grad_()
         for h, n in ((heads, n_q), (kv_heads, n_k), (kv_heads, n_k))
     )
-    sizes = {"y": 8, "x": 9} if case.body == GRID else None
     results = []
     for backend in ("reference", "triton"):
         if backend == "triton" and not case.table:
             monkeypatch.setattr(Listed, "table", None)
-        out, lse = made.compile(backend)(
-            q, k, v, sizes=sizes, q_offset=case.offset, return_lse=True
-        )
+        out, lse = made.compile(backend)(q, k, v, q_offset=case.offset, return_lse=True)
         loss = (out * out.cos()).sum() + torch.where(lse.isinf(), 0.0, lse).square().sum()
         results.append((out, lse, *torch.autograd.grad(loss, (q, k, v))))
     for exact, found in zip(*results, strict=True):
@@ -136,8 +144,11 @@ EDITS = {
 
 @pytest.mark.parametrize("name", EDITS)
 @pytest.mark.parametrize("unit", [1, 8])
-def test_scores_over_sets(name: str, unit: int, launched: list[Any]) -> None:
+def test_scores_over_sets(
+    name: str, unit: int, launched: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Single queries and keys, and blocks of keys; heads of one set in one tile."""
+    monkeypatch.setattr(lists, "_pays", lambda *_: True)
     n = 19
     units = -(-n // unit)
     clauses = EDITS[name].replace(" normalise", "\n        normalise")
@@ -157,3 +168,25 @@ def test_scores_over_sets(name: str, unit: int, launched: list[Any]) -> None:
         inputs["bias"] = torch.randn(4, 19, generator=generator)
     check(AttentionCall(text, {}, q, k, v, inputs))
     assert next(grid for kernel, _, grid in launched if kernel == "forward")[:2] == (n, 2)
+
+
+def test_lists_of_single_keys_where_tiles_of_queries_are_full_or_members_few() -> None:
+    def walks(heads: int, most: int | None, kv_heads: int = 1, n: int = 4096) -> bool:
+        text = "pattern p:\n    over n\n    input chosen: bool[n, n]\n"
+        text += "    attend where chosen[q.n, k.n] and causal(n) empty zero\n"
+        problem = attnlang.parse(text).problem({"n": n}, heads, kv_heads=kv_heads)
+        q, k = (torch.empty(1, h, n, 16) for h in (heads, kv_heads))
+        chosen = torch.empty(1, n, n, dtype=torch.bool)
+        inputs = Inputs(tables={"chosen": chosen})
+        if most is not None:
+            index = torch.empty(1, 1, n, most, dtype=torch.int32)
+            inputs = Inputs(lists={"chosen": Listed(index, (n,), (n,), False)})
+        return lists.prepared(Call(problem, q, k, k, inputs)) is not None
+
+    assert walks(16, None)
+    assert not walks(8, None)
+    # Of 16 slots at half the speed, 8 rows are a quarter of what 128 full rows are.
+    assert walks(8, 1024)
+    assert not walks(8, 1025)
+    assert not walks(8, 1024, kv_heads=8)
+    assert walks(8, 2048, kv_heads=8, n=16384)  # a table would be large

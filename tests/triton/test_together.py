@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from attnlang.backends.triton.together import stand_together, stands_apart
 from tests.backends.calls import AttentionCall
 from tests.triton.test_attention import check
 
+ROOT = Path(__file__).parents[2]
 WINDOW = "causal(n) and band(n, 9)"
 BODIES: dict[str, tuple[dict[str, str], str]] = {
     "window": ({}, WINDOW),
@@ -136,3 +141,38 @@ def test_a_text_says_what_it_was_asked_for() -> None:
     group, none = problem.groups[0], frozenset[Any]()
     assert not form_of(problem, group, none, none).packs
     assert form_of(problem, group, none, none, together=True).packs
+
+
+COMPILE = """
+from attnlang.backends.triton.ahead import compile_kernels
+from attnlang.backends.triton.attend import form_of
+from attnlang.backends.triton.choices import Shape
+from attnlang.backends.triton.module import write
+from attnlang.backends.triton.target import target
+import attnlang, dataclasses
+
+pattern = attnlang.load("stdlib:sliding_window", window=128)
+for width in (64, 128):
+    problem = pattern.problem({"n": 4096}, 8, kv_heads=2, head_dim=width)
+    form = form_of(problem, problem.groups[0], frozenset(), frozenset(), described=True)
+    every = write(problem.pattern, 0, form)
+    others = ("split_forward", "merge", "key_gradient")
+    some = dataclasses.replace(every, **dict.fromkeys(others))
+    for x in compile_kernels(some, target("cuda:90"), Shape("bf16", width, width, (128, 128))):
+        assert getattr(every, x.kernel).packed
+        assert x.tensor_cores
+        assert not x.spills
+        assert not x.dropped
+        print(x.kernel, x.choice.rows)
+"""
+
+
+def test_tiles_of_several_heads_compile_for_hopper() -> None:
+    """The first choice of each fits, spills nothing and is made of matrix instructions."""
+    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE], capture_output=True, text=True, cwd=ROOT, env=env,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["forward", "128", "query_gradient", "64"] * 2
