@@ -13,7 +13,7 @@ Probe: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def representative(start: Tensor, size: Tensor, centres: bool) -> Tensor:
-    """The candidate whose score is that of its run: the first, or the one ``size // 2`` behind it."""
+    """The candidate whose score is its run's: the first, or the one ``size // 2`` behind it."""
     return start + size // 2 if centres else start
 
 
