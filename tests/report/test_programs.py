@@ -108,7 +108,8 @@ def test_plain_attentions_are_counted() -> None:
     assert coarse == 8 * 64 * (0 + 1 + 2 + 3)
     assert near == 8 * (16 * 256 - 16 * 15 // 2)
     data = explained(GATED).to_dict()
-    assert data["forward"] == 4 * 32 * (coarse + near)
+    pools, sums = 2 * 256 * 8 * 32, 2 * 256 * 8 * 32
+    assert data["forward"] == 4 * 32 * (coarse + near) + pools + sums
     assert data["dense_forward"] == 4 * 32 * 8 * 256 * 256
     assert data["data_dependent"] == []  # gates weigh what attends, and decide nothing
     # 15 tokens of the window; of the means, those of the three blocks that are ever seen.

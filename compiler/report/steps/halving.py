@@ -1,4 +1,4 @@
-"""What ``search halving`` asks: runs that are halved again and again by their first candidates."""
+"""What ``search halving`` and ``search centres`` ask: runs that are halved again and again."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ def scored_each(found: Chosen, step: BoundStep, made: BoundProgram) -> int | Non
             return None
         queries = most
     return keys * queries
+
+
+def runs_of_key(found: Chosen, step: BoundStep, made: BoundProgram) -> int:
+    """Runs that gather a key's score, at most; as many as there are where they were not counted."""
+    gather = found.select.gather
+    assert gather is not None
+    (key,) = step.keys.values()
+    runs = Space(found.k.axes, key.side, False, key.heads)
+    most = _most(gather.pattern, runs, {"keys": key}, made, of_keys=True)
+    return found.k.size if most is None else most
 
 
 def _most(
