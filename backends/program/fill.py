@@ -134,7 +134,7 @@ class _Filling:
     def _probed(self) -> torch.Tensor | None:
         """The members that a search finds without all scores, as of a list."""
         step, rule = self.step, self.step.rule
-        if step.search is not Search.HALVING or ONE in step.dims or self._nothing_scored():
+        if step.search is Search.ALL or ONE in step.dims or self._nothing_scored():
             return None
         if rule.kind != "top" or isinstance(rule.amount, SizeOf):
             return None
@@ -183,7 +183,7 @@ class _Filling:
         with torch.no_grad():
             picked = pick(
                 rows, candidates, always, step.rule.kind, amount,
-                halving=step.search is Search.HALVING, ties=step.ties is Ties.ALL,
+                search=step.search, ties=step.ties is Ties.ALL,
             )  # fmt: skip
         members = choices.table(picked).reshape(scores.shape)
         if not self.weighed:

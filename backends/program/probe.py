@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from attnlang.backends.call import accumulation_dtype
 from attnlang.backends.program.rules import Scores, set_scores
 from attnlang.backends.program.search import refined
-from attnlang.compiler.ir.program import Gather, Normalise, Select
+from attnlang.compiler.ir.program import Gather, Normalise, Search, Select
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.vector import Space
 from attnlang.compiler.problem.problem import Problem
@@ -128,7 +128,7 @@ def _part(
         return _reduced(some.mT, seen.mT, step.rows)[0]
 
     count = there(made.count[rows])[:, None].expand(len(q), sets, -1, 1)
-    found, chosen = refined(count, amount, probe)
+    found, chosen = refined(count, amount, probe, centres=step.search is Search.CENTRES)
     places = torch.where(chosen, low[:, None] + found, last_unit + 1).sort(-1).values
     return torch.where(places > last_unit, -1, places).to(torch.int32)
 

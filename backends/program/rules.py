@@ -156,17 +156,18 @@ def pick(
     kind: str,
     amount: float | torch.Tensor,
     *,
-    halving: bool,
+    search: str,
     ties: bool,
 ) -> torch.Tensor:
     """The members of every choice, bool like its scores ``[..., members]``.
 
     always: members whatever their score, counted first. kind: "top", "above" or "mass". amount: how
-    many, how much; of each choice, where that is a tensor. halving: does a search leave candidates
-    unasked? ties: does what equals the last chosen come along?
+    many, how much; of each choice, where that is a tensor. search: "all", or by halving runs that
+    are asked at their first candidate ("halving") or in the middle ("centres"). ties: does what
+    equals the last chosen come along?
     """
-    if kind == "top" and halving:
-        picked = halved(rows, candidates, int(amount))
+    if kind == "top" and search != "all":
+        picked = halved(rows, candidates, int(amount), centres=search == "centres")
     elif kind == "top":
         picked = _top(rows, candidates, always, amount)
         if ties:

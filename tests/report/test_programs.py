@@ -291,6 +291,17 @@ def test_halving_asks_few() -> None:
     assert next(s for s in short["steps"] if s["name"] == "found")["asked"] == 0
 
 
+def test_halving_to_a_number_that_the_data_decide_may_ask_all() -> None:
+    found = attnlang.parse(
+        "pattern p():\n    over n\n"
+        "    select a[n, n] from q, k where k.n <= q.n\n        above 0.5\n"
+        "    select r[n, n] from q, k where k.n <= q.n\n        search halving\n        top count(a)\n"
+        "    attend where r[q.n, k.n] empty zero\n"
+    ).explain({"n": 64})
+    steps = found.to_dict()["steps"]
+    assert next(s for s in steps if s["name"] == "r")["asked"] == 64
+
+
 def test_what_the_scores_decide_has_two_bounds() -> None:
     found = attnlang.load("stdlib:seer_attention", block=4, dense=0).explain({"n": 32}, 2, 64)
     likely = next(s for s in found.to_dict()["steps"] if s["step"] == "select")

@@ -174,7 +174,7 @@ class Costs:
         if step.rows is not None:
             work.append(term(f"gather rows {step.rows.rule}", asked_for))
         rule, among = step.rule, found.q.size * found.k.size
-        if step.search is Search.HALVING:
+        if step.search is not Search.ALL:
             among = choices(found, bound) * asked(found, bound) // sets
         elif step.gather is None and step.rows is None:
             among = pairs // frame.heads

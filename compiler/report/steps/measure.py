@@ -217,7 +217,7 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
     state.sets[step.name] = found
     read = read_names(made.program.steps, made.program.result)
     looked, scored = None, None if pairs is None else pairs.total
-    if step.search is Search.HALVING:
+    if step.search is not Search.ALL:
         looked, each = asked(found, made), scored_each(found, here, made)
         if scored is not None and each is not None:
             most = choices(found, made) * looked * each * (frame.heads // sets)
