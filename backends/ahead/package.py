@@ -158,6 +158,7 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
                 form.learned,
                 boxed=form.boxed,
                 listed=form.listed,
+                together=form.together,
             )
             for i, (_, form, _) in enumerate(parts)
         )

@@ -6,6 +6,8 @@ tiles at once, and outputs are put back in sequence order. Empty tiles are never
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -95,6 +97,7 @@ def element(call: Call, b: int) -> Call:
     inputs = Inputs(
         {key: pick(x) for key, x in call.inputs.tokens.items()},
         {name: pick(x) for name, x in call.inputs.tables.items()},
+        {name: replace(x, index=pick(x.index)) for name, x in call.inputs.lists.items()},
     )
     return Call(
         call.problem, pick(call.q), pick(call.k), pick(call.v), inputs, call.scale, call.need_lse

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import accumulation_dtype
-from attnlang.backends.listed import Listed, listed
+from attnlang.backends.listed import Listed, listed, listed_within
 from attnlang.backends.program.choose import (
     candidate_scores,
     chosen_spaces,
@@ -122,7 +122,7 @@ class _Filling:
         members, weights = [], []
         for start, stop in slices:
             some, given = self._part(start, stop)
-            members.append(listed(some) if lists else some)
+            members.append(self._listed(some) if lists else some)
             weights += [] if given is None else [given]
         made = torch.cat(weights, 2).reshape(shape) if weights else None
         if not lists:
@@ -165,6 +165,15 @@ class _Filling:
         alone = {*range(self.step.by_head + len(self.lengths[0]))} <= {*rule.per}
         small = 4 * int(self.bound.number(rule.amount)) <= math.prod(self.lengths[1])
         return alone and small and ONE not in self.step.dims and self.run.reads_lists
+
+    def _listed(self, members: torch.Tensor) -> torch.Tensor:
+        """Without asking a GPU how many there are, where the rule says."""
+        amount = self.step.rule.amount
+        waits = members.device.type != "cpu"
+        if not waits or self.step.force is not None or isinstance(amount, SizeOf):
+            return listed(members)
+        most = min(int(self.bound.number(amount)), members.shape[-1])
+        return listed_within(members, most)
 
     def _part(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The choices of some queries, bool ``[B, Hs, R, members]``, and their weights."""

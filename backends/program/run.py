@@ -88,7 +88,7 @@ class Runner:
     @property
     def reads_lists(self) -> bool:
         """Does the backend go by the places of a set's members? To others sets are tables."""
-        return self.backend in ("auto", "blocked")
+        return self.backend != "reference"
 
     def reads(self, name: str) -> bool:
         """Does any step read a table of that name?"""

@@ -13,11 +13,13 @@ Probe: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def representative(start: Tensor, size: Tensor, centres: bool) -> Tensor:
-    """The candidate whose score is that of its run: the first, or the one in its middle."""
+    """The candidate whose score is its run's: the first, or the one ``size // 2`` behind it."""
     return start + size // 2 if centres else start
 
 
-def refined(count: Tensor, amount: int, probe: Probe, *, centres: bool) -> tuple[Tensor, Tensor]:
+def refined(
+    count: Tensor, amount: int, probe: Probe, *, centres: bool = False
+) -> tuple[Tensor, Tensor]:
     """At most ``amount`` of the ``count [..., 1]`` candidates of each row, ``[..., amount]``: which
     ones in their order, and whether there is one.
 
@@ -30,7 +32,7 @@ def refined(count: Tensor, amount: int, probe: Probe, *, centres: bool) -> tuple
     i = torch.arange(amount, device=count.device)
     start = i * count // amount
     size = (i + 1) * count // amount - start
-    nominal, scores, asked = count.clone(), None, representative(start, size, centres)
+    nominal, scores, asked = count.clone(), None, start
     while bool((nominal > amount).any()):
         half = size // 2
         starts = torch.stack((start, start + half), -1)
