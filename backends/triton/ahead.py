@@ -21,12 +21,11 @@ from attnlang.backends.triton.choices import (
     constants,
     padded,
 )
-from attnlang.backends.triton.module import Kernels, load
+from attnlang.backends.triton.module import load
 from attnlang.backends.triton.target import Target, unfit
 from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
 
-DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
 _FLOAT32 = (
     "lse", "divisor", "delta", "sink", "d_leaf", "part_out", "part_lse", "part_divisor", "part_top",
     "top",
@@ -55,18 +54,8 @@ class Compiled:
     binary: bytes
 
 
-def compile_kernels(
-    kernels: Kernels, target: Target, shape: Shape, boxes: BoxWalk | None = None
-) -> list[Compiled]:
-    """The kernels of a module, each with the first choice that fits the target. boxes: what those
-    that walk boxes of keys are given.
-
-    Raises Unsupported when none fits: when all need more shared memory than there is.
-    """
-    return [_first_that_fits(kernels.text, k, target, _shape(k, shape, boxes)) for k in kernels.all]
-
-
-def _shape(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
+def shape_of(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
+    """The shape of one of a module's kernels. boxes: of the plan, where it has them."""
     shape = replace(shape, described=kernel.walk_described)
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
@@ -75,7 +64,12 @@ def _shape(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
     return shape
 
 
-def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
+def compile_kernel(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
+    """A kernel of a module's text with the first choice that fits the target and spills nothing,
+    else with the one that spills least. shape: its own, see :func:`shape_of`.
+
+    Raises Unsupported when none fits: when all need more shared memory than there is.
+    """
     dropped: list[tuple[Choice, str]] = []
     spilled: list[Compiled] = []
     for choice in choices(kernel.function.name, shape, kernel.stands_on_keys):
@@ -161,7 +155,7 @@ def _signature(
             stands = (READ[name] is Side.K) == kernel.stands_on_keys
             width = padded(shape.head_dim if name in ("q", "k") else shape.value_dim)
             tile = [1, 1, choice.rows if stands else choice.step, width]
-            kind = f"tensordesc<{DTYPES[shape.dtype]}{tile}>"
+            kind = f"tensordesc<{shape.dtype}{tile}>"
         elif name.startswith(_FLOAT32) and not name.startswith(_INT32):
             kind = "*fp32"
         elif name in ("met", "part_met"):
@@ -173,7 +167,7 @@ def _signature(
         elif name.startswith(_INT32):
             kind = "*i32"
         else:
-            kind = f"*{DTYPES[shape.dtype]}"
+            kind = f"*{shape.dtype}"
         signature[name] = kind
         if kind.startswith("*") or (kind == "i32" and name not in fixed):
             aligned[i,] = [["tt.divisibility", 16]]

@@ -29,6 +29,11 @@ class Target:
         return 32 if self.backend == "cuda" else 64
 
     @property
+    def describes(self) -> bool:
+        """Has it tensor descriptors, and the shared memory that choices with them count on?"""
+        return self.name in ("cuda:90", "cuda:100")
+
+    @property
     def label(self) -> str:
         """The name in a file's name."""
         return re.sub(r"[^a-z0-9]", "", self.name)

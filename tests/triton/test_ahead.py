@@ -15,7 +15,7 @@ import attnlang
 from attnlang.backends.ahead.bundle import bundled
 from attnlang.backends.ahead.directory import HELPERS, LINEAR, compile_pattern
 from attnlang.backends.triton import ahead
-from attnlang.backends.triton.ahead import Compiled, compile_kernels
+from attnlang.backends.triton.ahead import Compiled, compile_kernel
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.choices import Choice, Shape
 from attnlang.backends.triton.module import write
@@ -65,7 +65,9 @@ def test_what_fits_no_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     form = form_of(problem, problem.groups[0], frozenset(), frozenset())
     kernels = write(problem.pattern, 0, form)
     with pytest.raises(attnlang.Unsupported, match=r"does not fit cuda:90.* 1048576 bytes"):
-        compile_kernels(kernels, target("cuda:90"), Shape("bf16", 64, 64, (64, 64)))
+        compile_kernel(
+            kernels.text, kernels.forward, target("cuda:90"), Shape("bf16", 64, 64, (64, 64))
+        )
 
 
 def test_a_bundle_with_a_hole_is_refused() -> None:

@@ -16,6 +16,13 @@ from typing import Any
 
 import torch
 
+from attnlang.backends.triton.descriptors import (
+    aligned,
+    describable,
+    descriptor,
+    machine_describes,
+)
+
 Tensor = torch.Tensor
 Key = str | tuple[str, str]
 """A table by its name, values of tokens by side and name."""
@@ -68,7 +75,9 @@ def attend(
     check(step, launch, q, k, v, q_offset)
     leaves = [x for g in groups for x in g.leaves]
     keys = tuple(dict.fromkeys(x.key for x in leaves))
-    call = Call(launch, groups, keys, q.shape[3] ** -0.5 if scale is None else scale, {})
+    described = machine_describes(q.device, q.dtype) and describable(q, k, v)
+    scale = q.shape[3] ** -0.5 if scale is None else scale
+    call = Call(launch, groups, keys, scale, described, {})
     call.values.update(_inputs(launch, given, q))
     call.values.update(length_q=q.shape[2], length_k=k.shape[2], q_offset=q_offset)
     extras = (*(g.sink for g in groups), *(given[key] for key in keys))
@@ -78,12 +87,14 @@ def attend(
 
 @dataclass(frozen=True)
 class Call:
-    """values: of kernels' parameters, by their names."""
+    """described: can tiles be read by descriptors? values: of kernels' parameters, by their
+    names."""
 
     launch: dict[str, Any]
     groups: Sequence[Group]
     keys: tuple[Key, ...]
     scale: float
+    described: bool
     values: dict[str, Any]
 
 
@@ -193,7 +204,7 @@ class _Attention(torch.autograd.Function):
         d_lse = torch.where(divisor.isinf(), 0.0, _softmax_alone(call, d_lse))
         delta = (out.float() * d_out.float()).sum(-1) - d_lse
         norm = torch.where(divisor.isinf(), math.inf, divisor)
-        d_out = d_out.contiguous()
+        d_out = aligned(d_out.contiguous())
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         given = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "divisor": divisor}
         given["delta"] = delta
@@ -286,10 +297,10 @@ def _slope(leaf: Leaf, x: Tensor, sums: Tensor) -> Tensor:
 def _run(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) -> None:
     """One kernel over all tiles of the group's heads."""
     launch, values, q, v = call.launch, call.values, given["q"], given["v"]
-    kernel = group["kernels"][name]
+    kernel = (call.described and group["described"].get(name)) or group["kernels"][name]
     first, last = group["heads"]
     shared = launch["heads"] // given["k"].shape[1]
-    choice = _choice(group["module"], name, q) or kernel["choice"]
+    choice = _choice(kernel["module"], name, q) or kernel["choice"]
     scale = call.scale if group["scale"] is None else group["scale"]
     rows, step = choice["rows"], choice["step"]
     numbers = {
@@ -318,9 +329,13 @@ def _run(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) ->
                 numbers[f"{tensor}_stride_{dimension}"] = x.stride(i)
     for argument, value in group["arguments"].items():
         numbers[argument] = values[value] if isinstance(value, str) else value
-    function = getattr(module(group["module"]), name)
+    read = dict(given)
+    for tensor in kernel["described"]:
+        stands, x = (tensor in ("k", "v")) == (kernel["stands_on"] == "k"), given[tensor]
+        read[tensor] = descriptor(x, rows if stands else step, _padded(x.shape[3]))
+    function = getattr(module(kernel["module"]), name)
     wanted = inspect.signature(function.fn).parameters
-    every = {**values, **numbers, **given}
+    every = {**values, **numbers, **read}
     over_keys = kernel["packed"] or kernel["stands_on"] == "k"
     heads = numbers["launched_kv_heads" if over_keys else "launched_heads"]
     splits = given.get("splits", 1) if name != "merge" else 1
