@@ -19,7 +19,7 @@ from attnlang.backends.ahead.scope import Scope
 from attnlang.backends.ahead.shapes import Shapes
 from attnlang.backends.linear.triton import ahead as linear
 from attnlang.backends.program.run import step_name
-from attnlang.backends.triton.ahead import compile_kernel, shape_of
+from attnlang.backends.triton.ahead import Compiled, compile_kernel, shape_of
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.boxes import box_walk
 from attnlang.backends.triton.choices import Shape
@@ -47,7 +47,13 @@ HELPERS = tuple(
     )
 )  # fmt: skip
 """What `attention.py` may call, in an order in which nothing reads what comes later."""
-LAUNCH = (f"{_OURS}.triton.descriptors", f"{_OURS}.ahead.runtime.launch")
+LAUNCH = tuple(
+    f"{_OURS}.{name}"
+    for name in (
+        "triton.choices", "triton.descriptors", "triton.fit", "triton.amounts",
+        "ahead.runtime.files", "ahead.runtime.kernels", "ahead.runtime.launch",
+    )
+)  # fmt: skip
 """What launches the kernels of softmax attention."""
 LINEAR = tuple(
     f"{_OURS}.{name}"
@@ -150,11 +156,11 @@ def _compiled(
         described = part.described if machine.describes else None
         for module in (m for m in (part.module, described) if m is not None):
             for kernel in module.kernels:
-                x = compile_kernel(module.text, kernel, machine, shape_of(kernel, shape, walk))
-                report = {**asdict(x), **asdict(shape), "described": list(kernel.described)}
-                report["dropped"] = [{**asdict(c), "why": why} for c, why in x.dropped]
+                own_shape = shape_of(kernel, shape, walk)
+                x = compile_kernel(module.text, kernel, machine, own_shape)
+                about = {**asdict(own_shape), "described": list(kernel.described)}
                 stem = f"{module.name.removesuffix('.py')}.{x.kernel}"
-                _add(made, stem, machine, {**own, "module": module.name, **report})
+                _add(made, stem, machine, x, {**own, "module": module.name, **about})
     launch, files = launched(plan, sizes, parts, shape, prefix)
     made.launch[one.name] = launch
     made.files |= files
@@ -178,18 +184,26 @@ def _recurrence(
         for x in linear.compile_kernels(machine, of):
             again = times[x.kernel] = times.get(x.kernel, 0) + 1
             stem = f"{name}.{x.kernel}" + (f"{again}" if again > 1 else "")
-            report = asdict(x) | {"target": machine.name}
-            report["dropped"] = [{**asdict(c), "why": why} for c, why in x.dropped]
-            _add(made, stem, machine, {"step": name, "module": "linear.py", **report, **about})
+            _add(made, stem, machine, x, {"step": name, "module": "linear.py", **about})
 
 
-def _add(made: Made, stem: str, machine: Target, entry: dict[str, Any]) -> None:
-    """An entry of the manifest, and its machine code as files."""
+def _add(made: Made, stem: str, machine: Target, x: Compiled, about: dict[str, Any]) -> None:
+    """An entry of the manifest, and its machine code as files. about: what else it says."""
     suffixes = ("ptx", "cubin") if machine.backend == "cuda" else ("amdgcn", "hsaco")
     names = [f"{stem}.{machine.label}.{s}" for s in suffixes]
-    made.files[names[0]] = str(entry.pop("text")).encode()
-    made.files[names[1]] = entry.pop("binary")
-    made.kernels.append({**entry, "files": names})
+    report = asdict(x.built)
+    made.files[names[0]] = report.pop("text").encode()
+    made.files[names[1]] = report.pop("binary")
+    made.kernels.append({
+        **about,
+        "kernel": x.kernel,
+        "target": machine.name,
+        "choice": asdict(x.choice),
+        "constants": dict(x.constants),
+        **report,
+        "dropped": [asdict(d) for d in x.dropped],
+        "files": names,
+    })  # fmt: skip
 
 
 def _python(

@@ -11,7 +11,7 @@ import torch
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.ahead import shape_of
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import Shape, choices
+from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.launch import number_of
 from attnlang.backends.triton.module import Kernels, write
 from attnlang.backends.triton.tables import Tables, arrays, build
@@ -141,20 +141,14 @@ def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) ->
 
 
 def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, Any]:
-    standing, moving = (Side.K, Side.Q) if kernel.stands_on_keys else (Side.Q, Side.K)
-    shape = shape_of(kernel, shape, None if tables is None else tables.boxed)
     known: dict[str, Any] = {
-        "stands_on": str(standing), "packed": kernel.packed, "tables": None,
-        "described": list(kernel.described),
+        "stands_on": "k" if kernel.stands_on_keys else "q", "packed": kernel.packed,
+        "closed": kernel.closed, "described": list(kernel.described),
+        "shape": asdict(shape_of(kernel, shape, None if tables is None else tables.boxed)),
     }  # fmt: skip
     if not kernel.closed and tables is not None:
-        known["tables"] = f"by_{standing}"
         known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]
-        blocks = dict(zip(Side, shape.blocks, strict=True))
-        known["blocks"] = [blocks[standing], blocks[moving]]
-        known["whole"] = shape.whole
-    first = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
-    return known | {"choice": asdict(first)}
+    return known
 
 
 def _recipe(argument: a.Argument, problem: Problem) -> int | str | None:

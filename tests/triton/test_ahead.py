@@ -15,9 +15,9 @@ import attnlang
 from attnlang.backends.ahead.bundle import bundled
 from attnlang.backends.ahead.directory import HELPERS, LINEAR, compile_pattern
 from attnlang.backends.triton import ahead
-from attnlang.backends.triton.ahead import Compiled, compile_kernel
+from attnlang.backends.triton.ahead import Built, compile_kernel
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import Choice, Shape
+from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.target import target
 from tests.program.library import fitting
@@ -58,9 +58,8 @@ def test_bundles_need_nothing_of_ours(modules: tuple[str, ...]) -> None:
 
 
 def test_what_fits_no_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = Choice(16, 16, 4, 1)
-    large = Compiled("forward", "cuda:90", choice, 1 << 20, 64, 0, True, (), "", b"")
-    monkeypatch.setattr(ahead, "_compile", lambda *args: large)
+    large = Built(1 << 20, 64, 0, True, "", b"")
+    monkeypatch.setattr(ahead, "built", lambda *args: large)
     problem = attnlang.load("stdlib:causal").problem({"n": 64})
     form = form_of(problem, problem.groups[0], frozenset(), frozenset())
     kernels = write(problem.pattern, 0, form)

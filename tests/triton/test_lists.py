@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from attnlang.backends.triton import attend, launch
+from attnlang.backends.triton import amounts, attend
 from attnlang.backends.triton.lists import _lists
 from tests.program.test_sets import GRIDS, LINES, Case, pattern
 from tests.triton.test_attention import DEVICE
@@ -73,8 +73,8 @@ def test_empty_and_whole_sets(density: float, listed: list[bool]) -> None:
 
 
 def test_few_queries_share_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "FEWEST_KEYS", 8)
-    monkeypatch.setattr(launch, "IDLE", 64)
+    monkeypatch.setattr(amounts, "FEWEST_KEYS", 8)
+    monkeypatch.setattr(amounts, "IDLE", 64)
     compare(next(c for c in LINES if c.q_offset), 0.6, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,10 +10,12 @@ import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from triton.runtime.errors import OutOfResources
 
 import attnlang
 from attnlang.backends.ahead.directory import compile_pattern
@@ -325,6 +328,51 @@ def test_tensors_that_cannot_be_described_are_read_by_pointers(tmp_path: Path) -
     assert described > 0
     assert pointers == 0
     torch.testing.assert_close(other, one, atol=2e-3, rtol=2e-3)
+
+
+class Small:
+    """A kernel on a device with room for so many rows, by one kilobyte each."""
+
+    def __init__(self, kernel: Any, limit: int, ran: list[int]) -> None:
+        self.fn, self.kernel, self.limit, self.ran = kernel.fn, kernel, limit, ran
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        def run(**given: Any) -> None:
+            if given["ROWS"] > self.limit:
+                raise OutOfResources(given["ROWS"] << 10, self.limit << 10, "shared memory")
+            self.ran.append(given["ROWS"])
+            self.kernel[grid](**given)
+
+        return run
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")
+def test_the_first_choice_that_fits_is_launched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES["other lengths"]
+    monkeypatch.syspath_prepend(written(case, tmp_path))
+    monkeypatch.delitem(sys.modules, "attention", raising=False)
+    attention = importlib.import_module("attention")
+    launch, load, ran = attention.launch, attention.launch.module, list[int]()
+
+    def attend(limit: int) -> torch.Tensor:
+        def small(name: str) -> Any:
+            made = load(name)
+            return SimpleNamespace(forward=Small(made.forward, limit, ran))
+
+        launch._fitting.clear()
+        monkeypatch.setattr(launch, "module", small)
+        out: torch.Tensor = attention.attend(*drawn(case), **case.tensors)[0]
+        return out
+
+    large = attend(1 << 20)
+    torch.testing.assert_close(attend(ran[0] // 2), large)
+    assert ran == [ran[0], ran[0] // 2]
+    wanted = f"`forward` does not fit cpu: it needs {ran[1] << 10} bytes of shared memory of 0"
+    with pytest.raises(RuntimeError, match=wanted):
+        attend(0)
+    sys.modules.pop("attention")
 
 
 def test_the_manifest_says_what_there_is(tmp_path: Path) -> None:
