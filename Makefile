@@ -34,7 +34,7 @@ soak: $(READY) ## Random calls on every backend for MINUTES=3; failures become s
 
 .PHONY: gpu
 gpu: $(READY) ## The kernels' tests on a CUDA device
-	$(BIN)/python -m pytest tests/triton $(PYTEST)
+	$(BIN)/python -m pytest tests/triton -m "not long" $(PYTEST)
 
 .PHONY: lint
 lint: $(READY) ## Style, formatting and types

@@ -89,8 +89,7 @@ def _ranges(problem: Problem, watch: Callable[[Expr, Range], None] | None = None
     def leaf(n: Expr) -> Range:
         match n:
             case e.Length(side=side, axis=axis):
-                extent = next(t for t in problem.extents(side) if axis in t.axes)
-                length = extent.lengths[extent.axes.index(axis)]
+                length = _length(problem, side, axis)
                 return length, length
             case e.Symbol(name=name) if name in counts:
                 return counts[name], counts[name]
@@ -98,6 +97,15 @@ def _ranges(problem: Problem, watch: Callable[[Expr, Range], None] | None = None
                 return ranges(n)
 
     return Intervals(PYTHON, leaf, watch)
+
+
+def _length(problem: Problem, side: Side, axis: str) -> int:
+    """Of one of the problem's axes, or of the program that it is a step of."""
+    for extent in problem.extents(side):
+        if axis in extent.axes:
+            return extent.lengths[extent.axes.index(axis)]
+    assert problem.outer is not None
+    return problem.outer.length(side, axis)
 
 
 def reach(problem: Problem, group: BoundGroup) -> int:

@@ -223,6 +223,22 @@ CASES: list[Case] = [
     Case("agent_attention", {"y": 3, "x": 5}, {"agents": 4}),
     *(
         Case(
+            "agent_attention_sd",
+            {"n": n},
+            {"agents": a, "k_scale2": power, "k_shortcut": shortcut},
+            4,
+            kv,
+            learned={"agent": (2, 4, a, 4)},
+        )
+        for n, a, power, shortcut, kv in (
+            (9, 4, 0.3, 0.075, 4),
+            (9, 1, 1.0, 0.5, 2),
+            (8, 4, 0.3, 0.075, 4),
+            (3, 5, 0.3, 0.5, 1),
+        )
+    ),
+    *(
+        Case(
             "abc",
             {"n": n},
             {"slots": r, "causal": c},

@@ -135,10 +135,11 @@ PROGRAM = """pattern program(block: int = 8):
     over n
     input gate: float[batch, n, head]
     input w: float[head, 16, 16]
+    input wide: float[kv_heads, 16, 16]
     part b = blocks(n, block)
     pool kb[b] = mean(k)
     pool vb[b] = max(v)
-    turned = rotate(q, 0.1 * q.n * exp(-1.0 * channel))
+    turned = rotate(group_mean(project(q, wide)), 0.1 * q.n * exp(-1.0 * channel))
     select chosen[kv_head, n, b] from q, kb where (k.b + 1) * block <= q.n
         top 2
         force k.b == q.n // block
@@ -215,6 +216,7 @@ CASES = {
         {
             "gate": torch.linspace(-1, 1, 128).view(1, 64, 2),
             "w": torch.linspace(-1, 1, 512).view(2, 16, 16),
+            "wide": torch.linspace(-1, 1, 256).view(1, 16, 16),
         },
     ),
     "delta rule": Written(

@@ -68,7 +68,15 @@ def keypoints(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]
 
 
 def routes(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    return {"route": draw(call.q.shape[:3], generator).softmax(1)}
+    """With padding where all attend all, and the batch's longest list where ``kept`` is told."""
+    route, kept = draw(call.q.shape[:3], generator).softmax(1), call.params["kept"]
+    made = {"route": route}
+    if kept:
+        best = torch.zeros_like(route).scatter_(1, route.topk(kept, 1).indices, 1.0)
+        made["longest"] = best.sum(-1).max().int()
+    if not call.params["causal"]:
+        made["pad"] = torch.rand(len(route), route.shape[2], generator=generator) < 0.3
+    return made
 
 
 def draws(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -179,8 +187,17 @@ CASES: list[Case] = [
             )
         ),
         *(
-            TokenCase("uoe_smha", {"n": n}, heads=h, kv_heads=h)
-            for n, h in ((1, 2), (13, 4), (8, 1), (17, 6))
+            TokenCase("uoe_smha", {"n": n}, params, heads=h, kv_heads=h)
+            for n, h, params in (
+                (1, 2, {}),
+                (13, 4, {}),
+                (8, 1, {}),
+                (17, 6, {}),
+                (13, 4, {"kept": 1}),
+                (11, 4, {"kept": 3}),
+                (9, 4, {"causal": False}),
+                (13, 3, {"kept": 1, "causal": False}),
+            )
         ),
         *(
             TokenCase("adem_vl", {"n": n, "m": m}, {"drop": d}, heads=h, between=(n, m))
