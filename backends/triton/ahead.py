@@ -15,6 +15,7 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.boxes import BoxWalk
 from attnlang.backends.triton.choices import (
     LARGEST_TILE,
+    REGISTERS,
     Choice,
     Shape,
     choices,
@@ -27,6 +28,8 @@ from attnlang.backends.triton.target import Target, unfit
 from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
 
+RESERVED = 1024
+"""Bytes of shared memory that the system takes of every program (CUDA's programming guide)."""
 C = TypeVar("C")
 _FLOAT32 = (
     "lse", "divisor", "delta", "sink", "d_leaf", "part_out", "part_lse", "part_divisor", "part_top",
@@ -98,11 +101,29 @@ def compile_kernel(text: str, kernel: Kernel, target: Target, shape: Shape) -> C
 
     def made(choice: Choice) -> list[Built]:
         signature, aligned = _signature(kernel, shape, choice)
-        options = {"num_warps": choice.warps, "num_stages": choice.stages}
-        return [built(function, signature, fixed(choice), aligned, options, target)]
+        return [built(function, signature, fixed(choice), aligned, choice.options, target)]
 
     choice, (one,), dropped = best(name, target, choices(name, shape, on_keys), made)
+    cap = cap_for_two(one, choice, target)
+    if cap is not None:
+        capped = replace(choice, maxnreg=cap)
+        (other,) = made(capped)
+        if other.spills:
+            why = f"{other.spills} registers spilled"
+            dropped += (Dropped(capped, other.shared, other.spills, why),)
+        else:
+            choice, one = capped, other
     return Compiled(name, choice, fixed(choice), one, dropped)
+
+
+def cap_for_two(made: Built, choice: Choice, target: Target) -> int | None:
+    """Registers of a thread with which two programs stand on a multiprocessor at once, where that
+    is worth compiling again: now one does, and few registers too many are why."""
+    cap = REGISTERS.get(choice.warps)
+    if target.backend != "cuda" or cap is None or choice.warps < 8 or made.spills:
+        return None
+    room = 2 * (made.shared + RESERVED) <= target.shared + RESERVED
+    return cap if room and cap < made.registers <= cap * 5 // 4 else None
 
 
 def best(

@@ -232,7 +232,7 @@ class Launch:
                 every[name] = descriptor(x, rows, padded(x.shape[3]))
             wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
             grid = (every["tiles"] if programs is None else programs, across, shares)
-            return function[grid](**wanted, num_warps=choice.warps, num_stages=choice.stages)
+            return function[grid](**wanted, **choice.options)
 
         lengths = (call.problem.q_len, call.problem.k_len)
         launched(kernel, self.kernels.text, shape, lengths, call.q.device, run)

@@ -116,7 +116,8 @@ def launched(
     """Launches a kernel of a module's text: as tuned, else with the likeliest choice that the
     device has room for. Gives the choice. Raises Unsupported when there is none."""
     name = kernel.function.name
-    every = candidates(name, shape, kernel.stands_on_keys)
+    capped = torch.version.hip is None
+    every = candidates(name, shape, kernel.stands_on_keys, capped)
     powers = (_up(lengths[0]), _up(lengths[1]))
     key = key_of(text, name, shape, powers, machine(device))
     session = _session.get()
@@ -194,7 +195,8 @@ def fastest(tried: tuple[Tried, ...]) -> Choice | None:
 
 
 def _words(choice: Choice) -> str:
-    return f"{choice.rows} by {choice.step}, {choice.warps} warps, {choice.stages} stages"
+    cap = "" if choice.maxnreg is None else f", at most {choice.maxnreg} registers"
+    return f"{choice.rows} by {choice.step}, {choice.warps} warps, {choice.stages} stages{cap}"
 
 
 def _keep(

@@ -69,9 +69,8 @@ def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, An
     kernel = (call.described and group["described"].get(name)) or group["kernels"][name]
     on_keys, q, v = kernel["stands_on"] == "k", given["q"], given["v"]
     every = {**call.values, **_numbers(call, group, kernel, given), **given}
-    blocks = tuple(kernel["shape"]["blocks"])
-    widths = {"head_dim": q.shape[3], "value_dim": v.shape[3]}
-    shape = Shape(**{**kernel["shape"], **widths, "blocks": blocks})
+    known = {n: tuple(x) if isinstance(x, list) else x for n, x in kernel["shape"].items()}
+    shape = Shape(**{**known, "head_dim": q.shape[3], "value_dim": v.shape[3]})
     function = getattr(module(kernel["module"]), name)
     wanted = inspect.signature(function.fn).parameters
     heads = every["launched_kv_heads" if kernel["packed"] or on_keys else "launched_heads"]
@@ -90,12 +89,14 @@ def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, An
         grid = (given.get("programs", own["tiles"]), q.shape[0] * heads, splits)
         chosen = {n: own[n] if n in own else every[n] for n in wanted}
         if all(grid):
-            function[grid](**chosen, num_warps=choice.warps, num_stages=choice.stages)
+            function[grid](**chosen, **choice.options)
 
     key = (kernel["module"], name, shape, q.device)
     likely = list(choices(name, shape, on_keys))
     first = compiled("module", kernel["module"], q).get(name)
-    likely = [*([] if first is None else [Choice(**first)]), *likely]
+    if first is not None:
+        cap = None if torch.version.hip else first["maxnreg"]
+        likely = [Choice(**{**first, "maxnreg": cap}), *likely]
     if key in _fitting:
         likely = [_fitting[key]]
     found, dropped = first_that_fits(likely, run)
