@@ -182,7 +182,7 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
         forms = (
             form_of(
                 longer, longer.groups[i], form.gathered, form.absent, form.learned,
-                boxed=form.boxed, listed=form.listed,
+                boxed=form.boxed, listed=form.listed, together=form.together,
             )
             for i, form in enumerate(part.form for part in parts)
         )  # fmt: skip

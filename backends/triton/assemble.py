@@ -54,6 +54,7 @@ def kernel(
         "STEPS",
         "WHOLE",
         "GRAIN",
+        "TILE",
     ]
     numbers = [x for x in numbers if x not in {y.name for y in extra}]
     read = frozenset(names(begin.done()))

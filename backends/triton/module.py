@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+from attnlang.backends.blocked.sets import without
 from attnlang.backends.triton.backward import key_gradient, query_gradient
 from attnlang.backends.triton.decode import merge, split_forward
 from attnlang.backends.triton.entries import table_gradient
@@ -67,6 +68,8 @@ def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
     attend = closed_groups(pattern)[group].attend
     if form.own_scale:
         attend = _with_scale_in_score(attend)
+    if form.listed is not None:  # who is listed is a member
+        attend = replace(attend, where=without(attend.where, form.listed))
     numbers = range(len(tops(attend)))
     made = Kernels(
         tuple(row_max(pattern, attend, form, i) for i in numbers),

@@ -47,6 +47,20 @@ def box_places(block: Block, axes: int) -> None:
     block.let("place_k", op("where")(Name("real_k"), place, 0))
 
 
+def granule_places(block: Block, side: Side, tile: X, packed: bool) -> None:
+    """``place_q`` or ``place_k`` of a tile that stands on part of a granule, and which of its slots
+    have a token. packed: it stands on each token once for every head that shares keys."""
+    parts, rows, size = Name("PARTS"), Name("ROWS"), Name("TILE")
+    slot = block.let("slots", tile % parts * rows + op("arange")(0, rows))
+    if packed:
+        block.let("member", slot % Name("group"))
+        slot = block.let("slots", slot // Name("group"))
+    at = Name(f"tokens_{side}") + (tile // parts * size + slot)
+    place = block.let(f"place_{side}", op("load")(at, mask=slot < size, other=-1))
+    block.let(f"real_{side}", place >= 0)
+    block.let(f"place_{side}", op("maximum")(place, 0))
+
+
 def list_places(block: Block, side: Side) -> None:
     """``place_q`` or ``place_k`` of one step, and which of its slots have a token: granules that
     ``listed`` names, one after another."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
-from attnlang.backends.triton.lowering import Lowering, Scope
-from attnlang.backends.triton.odometer import box_places, list_places, load_box
+from attnlang.backends.triton.lowering import Lowering, Scope, Value
+from attnlang.backends.triton.odometer import box_places, granule_places, list_places, load_box
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -59,10 +59,11 @@ class Form:
     sink: does a logit without a value join the softmax? absent: optional inputs not given.
     own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
-    standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
-    but the tensors differ between the query heads of a key head? boxed: do walks of queries that
-    read tables go over boxes of keys? listed: do walks go over lists of granules? described: are
-    tiles of tokens that lie one after another read by tensor descriptors?
+    standing sides whose walks are worked out in the kernel, without tables. apart: must the query
+    heads of a key head stand in tiles of their own? boxed: do walks of queries that
+    read tables go over boxes of keys? listed: the set whose lists walks go over. described: are
+    tiles of tokens that lie one after another read by tensor descriptors? together: do heads that
+    share keys stand together where the walk of queries is worked out?
     """
 
     gathered: frozenset[Side]
@@ -73,15 +74,16 @@ class Form:
     learned: frozenset[str] = frozenset()
     marks: bool = False
     closed: frozenset[Side] = frozenset()
-    by_head: bool = True
+    apart: bool = True
     boxed: bool = False
-    listed: bool = False
+    listed: str | None = None
     described: bool = False
+    together: bool = False
 
     @property
     def packs(self) -> bool:
-        """Do the queries of heads that share keys stand together where granules do?"""
-        return self.listed and not self.by_head
+        """Do the queries of heads that share keys stand together in one tile?"""
+        return not self.apart and (self.listed is not None or self.together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,15 @@ class Writer:
         }
         return Lowering(
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
-            tops(self.attend),
+            tops(self.attend), self.head,
         )  # fmt: skip
+
+    @property
+    def head(self) -> Value:
+        """The head of the tile, or of each of its queries."""
+        if self.packed:
+            return Value(Name("head") + Name("member"), frozenset({Side.Q}))
+        return Value(Name("head"))
 
     @property
     def boxed(self) -> bool:
@@ -163,7 +172,7 @@ class Writer:
             return False
         if self.fixed in self.form.closed:
             return True
-        odd = side is not self.fixed and (self.boxed or self.form.listed)
+        odd = side is not self.fixed and (self.boxed or self.form.listed is not None)
         return not odd and side not in self.form.gathered
 
     def pointers(self, block: Block, *tensors: str) -> None:
@@ -174,6 +183,9 @@ class Writer:
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
+        if self.form.listed and side is self.fixed:
+            granule_places(block, side, tile, self.packed)
+            return
         first: X = tile * size
         if self.fixed in self.form.closed and side is not self.fixed:
             first = Name("anchor") + first
@@ -183,10 +195,8 @@ class Writer:
         place = Name(f"place_{side}")
         if self.packed and side is self.fixed:
             slots = block.let("slots", slots)
-            whose = slots % (size * Name("PARTS")) if self.form.listed else slots
-            block.let("member", whose % Name("group"))
-            # Tables of granules hold each token once for every head.
-            slots = slots if self.form.listed else slots // Name("group")
+            block.let("member", slots % Name("group"))
+            slots = slots // Name("group")
         if self.fixed in self.form.closed:
             length = Name(f"length_{side}")
             block.let(place.text, slots)

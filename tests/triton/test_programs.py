@@ -19,10 +19,10 @@ PROGRAMS: dict[str, dict[str, int]] = {
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_outputs_and_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed: list[bool] = []
+    listed: list[object] = []
     form_of = attend.form_of
 
-    def watched(*args: object, **how: bool) -> object:
+    def watched(*args: object, **how: object) -> object:
         listed.append(how["listed"])
         return form_of(*args, **how)  # type: ignore[arg-type]
 

@@ -113,7 +113,10 @@ class _Attention(torch.autograd.Function):
             read: dict[str, Any] = {"q": q, "k": k, "v": v, "sink": sink}
             rows = {"lse": norm, "divisor": norm, "met": met}
             first, last = group["heads"]
-            splits = walk_shares(q.shape[2], (last - first) * q.shape[0], k.shape[2], q.device)
+            # Heads that share keys may stand in one tile.
+            packed = group["kernels"]["split_forward"]["packed"]
+            heads = (last - first) // (q.shape[1] // k.shape[1] if packed else 1)
+            splits = walk_shares(q.shape[2], heads * q.shape[0], k.shape[2], q.device)
             tops: dict[str, Tensor] = {}
             for i in range(group["row_maxes"]):
                 part = new((splits, *norm.shape)).fill_(-math.inf)
