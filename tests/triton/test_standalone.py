@@ -164,6 +164,10 @@ RETENTION = """pattern retention:
 ONE = ("--size", "n=64", "--kv-heads", "1")
 CASES = {
     "other lengths": Written(WINDOW, ONE, 90, 90, (2, 1), {"sinks": torch.tensor([0.3, -0.2])}),
+    "heads together": Written(
+        WINDOW, ("--size", "n=512", "--kv-heads", "1"), 70, 70, (2, 1),
+        {"sinks": torch.tensor([0.3, -0.2])},
+    ),
     "decoding": Written(
         WINDOW.replace("40", "900"), ONE, 3, 520, (2, 1), {"sinks": torch.tensor([0.3, -0.2])}
     ),
