@@ -144,6 +144,20 @@ PROGRAM = """pattern program(block: int = 8):
     both = merge(near, far)
     return q.gate * coarse + 0.5 * both - project(past, w) / float(q.n + 1)
 """
+REPEATED = """pattern repeated(levels: int = 2):
+    over n
+    part b = blocks(n, 4)
+    pool kb[b] = mean(k)
+    sum@0 = attend where band(n, 5)
+    for level in range(1, levels + 1):
+        select found[head, n, b] from q, kb where k.b < q.n // 4
+            top 2 * level
+            search centres
+        size = count(found)
+        far = attend where found[head, q.n, k.n // 4] and causal(n) empty zero
+        sum = sum@(level - 1) + far * float(q.size) / float(level + 1)
+    return sum@levels
+"""
 GATED = """pattern gated:
     over n
     input a: float[batch, n, head] nonpositive
@@ -211,6 +225,7 @@ CASES = {
             "wide": torch.linspace(-1, 1, 256).view(1, 16, 16),
         },
     ),
+    "repeated": Written(REPEATED, ONE, 64, 64, (2, 1)),
     "delta rule": Written(
         GATED, ONE, 80, 80, (2, 1),
         {
