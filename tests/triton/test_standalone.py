@@ -187,6 +187,10 @@ CASES = {
     "descriptors": Written(
         WINDOW, ONE, 90, 90, (2, 1), {"sinks": torch.tensor([0.3, -0.2])}, dtype="fp16"
     ),
+    "heads together": Written(
+        WINDOW, ("--size", "n=512", "--kv-heads", "1"), 70, 70, (2, 1),
+        {"sinks": torch.tensor([0.3, -0.2])},
+    ),
     "decoding": Written(
         WINDOW.replace("40", "900"), ONE, 3, 520, (2, 1), {"sinks": torch.tensor([0.3, -0.2])}
     ),
