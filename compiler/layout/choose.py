@@ -43,6 +43,7 @@ from attnlang.compiler.layout.tiling import (
     IntArray,
     SideTiling,
     contiguous,
+    cubic,
 )
 from attnlang.compiler.problem.problem import Extent, Problem
 
@@ -388,15 +389,3 @@ def _side(extents: tuple[Extent, ...], tile: TileShape) -> SideTiling:
 
 def _grid(extents: tuple[Extent, ...]) -> tuple[int, ...]:
     return next(x for x in extents if x.segment.is_grid).lengths
-
-
-def cubic(lengths: tuple[int, ...], size: int) -> TileShape:
-    """Extents of tiles, nearly alike, with ``size`` slots or up to twice as many."""
-    tile = [1] * len(lengths)
-    while math.prod(tile) < size:
-        open_axes = [i for i, n in enumerate(lengths) if tile[i] < n]
-        if not open_axes:
-            break
-        smallest = min(open_axes, key=lambda i: (tile[i], -i))
-        tile[smallest] *= 2
-    return tuple(tile)

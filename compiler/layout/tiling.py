@@ -205,3 +205,15 @@ def coordinate(extent: Extent, axis: str, places: IntArray) -> IntArray:
     if i:  # along the first axis there is nothing further out
         found = remainder(found, extent.lengths[i])
     return found + extent.origin[i]
+
+
+def cubic(lengths: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """Extents of tiles, nearly alike, with ``size`` slots or up to twice as many."""
+    tile = [1] * len(lengths)
+    while math.prod(tile) < size:
+        open_axes = [i for i, n in enumerate(lengths) if tile[i] < n]
+        if not open_axes:
+            break
+        smallest = min(open_axes, key=lambda i: (tile[i], -i))
+        tile[smallest] *= 2
+    return tuple(tile)

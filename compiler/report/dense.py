@@ -15,8 +15,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.intervals import Range
-from attnlang.compiler.layout.choose import cubic
-from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinate
+from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinate, cubic
 from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.sema.segments import specialise
