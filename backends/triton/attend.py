@@ -90,7 +90,8 @@ def _run(
     gathered = frozenset(tables.tokens if tables is not None else ())
     boxed = tables is not None and tables.boxed is not None
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
-    described = machine_describes(call.q.device) and describable(call.q, call.k, call.v)
+    described = machine_describes(call.q.device, call.q.dtype)
+    described = described and describable(call.q, call.k, call.v)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
         form = form_of(

@@ -17,12 +17,20 @@ WIDEST = 256
 """Entries of a tile along one dimension."""
 
 
-def machine_describes(device: torch.device) -> bool:
-    """Has the machine descriptors, and the shared memory that choices with them count on? The
-    interpreter has."""
+def describes(dtype: torch.dtype) -> bool:
+    """Do kernels of a dtype gain by descriptors? Products of float32 are made without matrix
+    instructions: threads would hold whole tiles in registers, and every choice spills."""
+    return dtype.itemsize == 2
+
+
+def machine_describes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Has the machine descriptors that a dtype gains by, and the shared memory that choices with
+    them count on? The interpreter has them for every dtype."""
     if device.type != "cuda":
         return True
-    return torch.version.hip is None and torch.cuda.get_device_capability(device)[0] in (9, 10)
+    if torch.version.hip is not None or not describes(dtype):
+        return False
+    return torch.cuda.get_device_capability(device)[0] in (9, 10)
 
 
 def describable(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> bool:
