@@ -83,15 +83,14 @@ def _prepare(call: Call) -> Prepared | None:
     if made is None or _edited(made.table, call.problem.groups[0].attend):
         return None
     sets = call.inputs.lists.get(made.table)
-    listed = sets is not None and fits(made, sets)
+    most = sets.index.shape[3] if sets is not None and fits(made, sets) else None
     large = _sets(made, call.problem) * len(made.q.tokens) * len(made.k.tokens) > MOST_PAIRS
-    if large and not listed:
-        return None
-    if not large and not _pays(made, call.problem, sets.index.shape[3] if sets else None):
+    pays = most is not None if large else _pays(made, call.problem, most)
+    if not pays:
         return None
     sides = {Side.Q: made.q, Side.K: made.k}
     tokens = {side: _int32(x.tokens, call.q.device) for side, x in sides.items()}
-    if listed:
+    if most is not None:
         return Prepared(made, tokens)
     may, must = (x.to(call.q.device) for x in may_and_must(made, call.problem))
     return Prepared(made, tokens, may, must)
