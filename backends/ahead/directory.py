@@ -131,14 +131,18 @@ def _compiled(
         s for s, block in zip(Side, blocks, strict=True) if not in_order(sides[s], block)
     )
     boxes = [g.boxes for g in plan.heads if g.boxes is not None]
-    walk = box_walk(boxes, torch.device("cpu")) if len(boxes) == len(plan.heads) else None
+    axes = len(problem.pattern.axes(Side.K))
+    walk = box_walk(boxes, axes, torch.device("cpu")) if len(boxes) == len(plan.heads) else None
     shape = Shape(dtype, one.width, one.value_width, blocks)
     inputs = problem.pattern.inputs
     learned = frozenset(i.name for i in inputs if i.kind is Kind.FLOAT)
     prefix = f"{one.name}." if step else ""
     parts = []
     for group in problem.groups:
-        form = form_of(problem, group, gathered, frozenset(), learned, boxed=walk is not None)
+        form = form_of(
+            problem, group, gathered, frozenset(), learned, boxed=walk is not None,
+            alike=walk is not None and walk.alike,
+        )  # fmt: skip
         kernels = write(problem.pattern, group.index, form)
         parts.append((group, form, kernels))
         module = f"{prefix}group{group.index}.py"

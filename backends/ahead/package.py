@@ -10,7 +10,7 @@ import torch
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import LARGEST_TILE, Shape, choices
+from attnlang.backends.triton.choices import LARGEST_TILE, STEPS, Shape, choices, step_of
 from attnlang.backends.triton.launch import number_of
 from attnlang.backends.triton.module import Kernels
 from attnlang.backends.triton.tables import Tables, arrays, build
@@ -112,6 +112,8 @@ def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, An
         block = tables.blocks[moving] if boxed is None else boxed.block
         known["blocks"] = [tables.blocks[standing], block]
         known["whole"] = boxed is not None and boxed.whole
+        if boxed is not None and boxed.alike:
+            known["extents"] = {str(n): step_of(boxed.tile, n) for n in STEPS}
         shape = replace(shape, blocks=(tables.blocks[standing], block))
         if kernel.stands_on_keys:
             shape = replace(shape, blocks=(block, tables.blocks[standing]))
@@ -157,6 +159,7 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
                 form.absent,
                 form.learned,
                 boxed=form.boxed,
+                alike=form.alike,
                 listed=form.listed,
             )
             for i, (_, form, _) in enumerate(parts)

@@ -71,7 +71,8 @@ def _shape(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     if kernel.boxed and boxes is not None:
-        return replace(shape, blocks=(shape.blocks[0], boxes.block), whole=boxes.whole)
+        blocks = (shape.blocks[0], boxes.block)
+        return replace(shape, blocks=blocks, whole=boxes.whole, tile=boxes.tile)
     return shape
 
 

@@ -54,6 +54,7 @@ def kernel(
         "STEPS",
         "WHOLE",
         "GRAIN",
+        *(f"EXTENT_{i}" for i in range(w.axes)),
     ]
     numbers = [x for x in numbers if x not in {y.name for y in extra}]
     read = frozenset(names(begin.done()))

@@ -84,15 +84,15 @@ def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]
     there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     learned = _learned(call)
     gathered = frozenset(tables.tokens if tables is not None else ())
-    boxed = tables is not None and tables.boxed is not None
+    boxed = None if tables is None else tables.boxed
     listed = tables is not None and tables.listed
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     described = machine_describes(call.q.device) and describable(call.q, call.k, call.v)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
         form = form_of(
-            call.problem, group, gathered, absent, learned, boxed=boxed, listed=listed,
-            described=described,
+            call.problem, group, gathered, absent, learned, boxed=boxed is not None,
+            alike=boxed is not None and boxed.alike, listed=listed, described=described,
         )  # fmt: skip
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
@@ -138,7 +138,7 @@ def _learned(call: Call) -> frozenset[str]:
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, boxed: bool = False,
-    listed: bool = False, described: bool = False,
+    alike: bool = False, listed: bool = False, described: bool = False,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
     those that gradients are asked of. boxed, listed: does the plan come as boxes, as
@@ -159,6 +159,7 @@ def form_of(
         closed,
         reads_head(problem, group),
         boxed,
+        alike,
         listed,
         described,
     )

@@ -6,12 +6,15 @@ The order is that of registers and shared memory needed on Hopper for these loop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias
 
 LARGEST_TILE = 128
+STEPS = (8, 16, 32, 64, LARGEST_TILE)
+"""That choices have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Shape:
     """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile.
 
     whole: have tiles of keys that every pair attends no empty slots? Of kernels that walk boxes.
+    tile: extents of all their tiles, empty where these differ.
     described: does a walk read its tiles by tensor descriptors?
     """
 
@@ -27,6 +31,7 @@ class Shape:
     value_dim: int
     blocks: tuple[int, int]
     whole: bool = False
+    tile: tuple[int, ...] = ()
     described: bool = False
 
     @property
@@ -148,4 +153,14 @@ def constants(
         "ROWS": choice.rows,
         "STEP": choice.step,
         "WHOLE": shape.whole,
+        **{f"EXTENT_{i}": n for i, n in enumerate(step_of(shape.tile, choice.step))},
     }
+
+
+def step_of(tile: tuple[int, ...], step: int) -> tuple[int, ...]:
+    """Extents of what a step visits of a tile: the outermost halved until its slots are enough."""
+    extents = list(tile)
+    for i in range(len(extents)):
+        while math.prod(extents) > step and extents[i] > 1:
+            extents[i] = -(-extents[i] // 2)
+    return tuple(extents)

@@ -197,7 +197,7 @@ class Launch:
         call = self.call
         given: dict[str, Any] = {**tensors, **rows}
         queries = call.problem.q_len * (self.group if kernel.packed else 1)
-        whole = False
+        whole, tile = False, tuple[int, ...]()
         if kernel.closed:
             blocks = open_blocks(queries, call.problem.k_len)
         else:
@@ -209,6 +209,7 @@ class Launch:
                 wide = LARGEST_TILE
                 blocks = (wide, blocks[1]) if kernel.stands_on_keys else (blocks[0], wide)
             whole = boxed is not None and boxed.whole
+            tile = () if boxed is None else boxed.tile
             given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
@@ -228,7 +229,7 @@ class Launch:
             "splits": splits,
             "batches": call.q.shape[0],
         }
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, kernel.walk_described)
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, tile, kernel.walk_described)
         function = getattr(load(self.kernels.text), kernel.function.name)
         shared = kernel.stands_on_keys or kernel.packed
         across = call.q.shape[0] * (len(self.kv_heads) if shared else self.count)

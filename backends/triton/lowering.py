@@ -8,6 +8,7 @@ analysis decides it, so that a kernel never disagrees with the plan.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -58,6 +59,7 @@ class Lowering:
     rows: the side along the first dimension of matrices. scopes: of both sides and, under None,
     of scalars. used: collects the arguments that the expressions need. wide: 64-bit integers.
     absent: optional inputs that are not given, and read as 0. tops: the ``row_max`` that are read.
+    coordinates: those that a walk knows.
     """
 
     pattern: PatternIR
@@ -67,6 +69,7 @@ class Lowering:
     scopes: dict[Side | None, Scope]
     used: dict[a.Argument, None]
     tops: tuple[Expr, ...] = ()
+    coordinates: Mapping[Expr, X] = field(default_factory=dict)
     score: X | None = None
 
     def matrix(self, root: Expr, *, double: bool = False) -> X:
@@ -148,6 +151,8 @@ class Lowering:
                 return self._scalar(a.AxisLength(side, axis))
             case e.Symbol(name=name):
                 return self._symbol(name)
+            case e.Coord(side=side) if x in self.coordinates:
+                return Value(self._integer(self.coordinates[x]), frozenset({side}))
             case e.Coord(side=side, axis=axis):
                 return self._coordinate(side, axis)
             case e.Index(side=side):

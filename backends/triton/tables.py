@@ -93,7 +93,7 @@ def build(plan: Plan, device: torch.device) -> Tables:
         blocks,
         tokens,
         _int32(classes, device),
-        box_walk(boxes, device)
+        box_walk(boxes, len(plan.problem.pattern.axes(Side.K)), device)
         if len(boxes) == len(plan.heads)
         else _walk([g.table for g in plan.heads], ragged, device),
         _walk([g.columns for g in plan.heads], np.zeros(plan.layout.q.tiles, dtype=bool), device),

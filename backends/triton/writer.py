@@ -13,7 +13,7 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope
-from attnlang.backends.triton.odometer import box_places, list_places, load_box
+from attnlang.backends.triton.odometer import box_places, coordinates, list_places, over_box
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -61,8 +61,9 @@ class Form:
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
     standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
     but the tensors differ between the query heads of a key head? boxed: do walks of queries that
-    read tables go over boxes of keys? listed: do walks go over lists of granules? described: are
-    tiles of tokens that lie one after another read by tensor descriptors?
+    read tables go over boxes of keys? alike: have the tiles of all boxes the same extents? listed:
+    do walks go over lists of granules? described: are tiles of tokens that lie one after another
+    read by tensor descriptors?
     """
 
     gathered: frozenset[Side]
@@ -75,6 +76,7 @@ class Form:
     closed: frozenset[Side] = frozenset()
     by_head: bool = True
     boxed: bool = False
+    alike: bool = False
     listed: bool = False
     described: bool = False
 
@@ -110,7 +112,7 @@ class Writer:
 
     split: do programs share the steps of a walk? packed: slots are the queries of all heads that
     share a key head, one after another. ends: of the standing tokens, where the walk is worked out
-    from them.
+    from them. full: is a step of full boxes being written?
     """
 
     pattern: PatternIR
@@ -123,6 +125,7 @@ class Writer:
     standing: Scope = field(default_factory=lambda: Scope(Block()))
     used: dict[a.Argument, None] = field(default_factory=dict)
     ends: list[Ends] = field(default_factory=list)
+    full: bool = False
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
@@ -136,7 +139,7 @@ class Writer:
         }
         return Lowering(
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
-            tops(self.attend),
+            tops(self.attend), coordinates(self.pattern.axes(Side.K)) if self.boxed else {},
         )  # fmt: skip
 
     @property
@@ -195,7 +198,7 @@ class Writer:
                 # Padding stands for the last token, so that it widens no span.
                 block.let(place.text, op("minimum")(place, length - 1))
         elif self.boxed and side is not self.fixed:
-            box_places(block, self.axes)
+            box_places(block, self.axes, alike=self.form.alike, full=self.full)
         elif self.form.listed and side is not self.fixed:
             list_places(block, side)
         elif side in self.form.gathered:
@@ -237,7 +240,12 @@ class Writer:
         block.do(op("store")(at, stored, mask=inside))
 
     def offset(self, tensor: str, side: Side, dims: X) -> X:
-        rows = Name(f"place_{side}").to(INT64) * Name(f"{tensor}_stride_token")
+        stride = Name(f"{tensor}_stride_token")
+        if self.boxed and side is not self.fixed:
+            # What is the same at every step apart, so that it is worked out once a box.
+            at = Name("inner").to(INT64) * stride
+            return Name("corner_k").to(INT64) * stride + (at[(ALL, NEW)] + dims[(NEW, ALL)])
+        rows = Name(f"place_{side}").to(INT64) * stride
         if self.packed and side is self.fixed:
             rows = rows + Name("member").to(INT64) * Name(f"{tensor}_stride_head")
         return rows[(ALL, NEW)] + dims[(NEW, ALL)]
@@ -277,10 +285,7 @@ class Writer:
         if partial:
             return self.seen(block, moving)
         if self.boxed or self.form.listed:
-            # Slots beyond the last key: the compiler drops the mask where there are none.
-            return block.let(
-                "seen", (Name(f"real_{OTHER[self.fixed]}") | Name("WHOLE"))[(NEW, ALL)]
-            )
+            return block.let("seen", Name(f"real_{OTHER[self.fixed]}")[(NEW, ALL)])
         return None
 
     def along(self, side: Side, x: X) -> X:
@@ -331,9 +336,9 @@ class Writer:
     def boxes(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
         """Loops over the boxes of one kind in a row of the table, a part of a tile at a time."""
         inner, outer = Block(), Block()
+        self.full = kind == "full"
         step(inner)
-        steps = load_box(outer, kind, self.axes)
-        outer.loop("step", self.steps(Literal(0), steps), inner)
+        over_box(outer, kind, inner, self.axes, alike=self.form.alike, split=self.split)
         self.over(block, kind, row, outer)
 
     def lists(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
