@@ -25,7 +25,7 @@ from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.source.printer import comment_safe
 from attnlang.backends.triton.support import refuses
-from attnlang.backends.triton.tables import in_order
+from attnlang.backends.triton.tables import in_order, strips
 from attnlang.backends.triton.target import Target, target
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir.expr import Kind, Side
@@ -133,6 +133,7 @@ def _compiled(
     boxes = [g.boxes for g in plan.heads if g.boxes is not None]
     axes = len(problem.pattern.axes(Side.K))
     walk = box_walk(boxes, axes, torch.device("cpu")) if len(boxes) == len(plan.heads) else None
+    made_of = strips(plan, torch.device("cpu"))
     shape = Shape(dtype, one.width, one.value_width, blocks)
     inputs = problem.pattern.inputs
     learned = frozenset(i.name for i in inputs if i.kind is Kind.FLOAT)
@@ -141,14 +142,14 @@ def _compiled(
     for group in problem.groups:
         form = form_of(
             problem, group, gathered, frozenset(), learned, boxed=walk is not None,
-            alike=walk is not None and walk.alike,
+            alike=walk is not None and walk.alike, strips=frozenset(made_of),
         )  # fmt: skip
         kernels = write(problem.pattern, group.index, form)
         parts.append((group, form, kernels))
         module = f"{prefix}group{group.index}.py"
         made.files[module] = kernels.text.encode()
         for machine in machines:
-            for x in compile_kernels(kernels, machine, shape, walk):
+            for x in compile_kernels(kernels, machine, shape, walk, made_of):
                 stem = f"{prefix}group{group.index}.{x.kernel}"
                 report = asdict(x)
                 report["dropped"] = [{**asdict(c), "why": why} for c, why in x.dropped]

@@ -79,7 +79,7 @@ def _stored(tables: Tables) -> dict[str, torch.Tensor]:
     for side in Side:
         for name, x in arrays(tables, side is Side.K).items():
             if isinstance(x, torch.Tensor):
-                shared = name.startswith(("classes", "tokens_"))
+                shared = name.startswith(("classes", "tokens_", "strips_"))
                 found[name if shared else f"by_{side}.{name}"] = x
     return found
 
@@ -112,8 +112,9 @@ def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, An
         block = tables.blocks[moving] if boxed is None else boxed.block
         known["blocks"] = [tables.blocks[standing], block]
         known["whole"] = boxed is not None and boxed.whole
-        if boxed is not None and boxed.alike:
-            known["extents"] = {str(n): step_of(boxed.tile, n) for n in STEPS}
+        tile = tables.tile(kernel.stands_on_keys)
+        known["tile"] = tile
+        known["extents"] = {str(n): step_of(tile, n) for n in STEPS}
         shape = replace(shape, blocks=(tables.blocks[standing], block))
         if kernel.stands_on_keys:
             shape = replace(shape, blocks=(block, tables.blocks[standing]))
@@ -160,6 +161,7 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
                 form.learned,
                 boxed=form.boxed,
                 alike=form.alike,
+                strips=form.strips,
                 listed=form.listed,
             )
             for i, (_, form, _) in enumerate(parts)

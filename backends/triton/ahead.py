@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from attnlang.backends.triton import arguments as a
@@ -22,6 +23,7 @@ from attnlang.backends.triton.choices import (
     padded,
 )
 from attnlang.backends.triton.module import Kernels, load
+from attnlang.backends.triton.strips import Strips
 from attnlang.backends.triton.target import Target, unfit
 from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
@@ -31,7 +33,7 @@ _FLOAT32 = (
     "lse", "divisor", "delta", "sink", "d_leaf", "part_out", "part_lse", "part_divisor", "part_top",
     "top",
 )  # fmt: skip
-_INT32 = ("classes", "partial_", "full_", "tokens_", "top_first", "top_last")
+_INT32 = ("classes", "partial_", "full_", "tokens_", "strips_", "top_first", "top_last")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -56,24 +58,32 @@ class Compiled:
 
 
 def compile_kernels(
-    kernels: Kernels, target: Target, shape: Shape, boxes: BoxWalk | None = None
+    kernels: Kernels,
+    target: Target,
+    shape: Shape,
+    boxes: BoxWalk | None = None,
+    strips: Mapping[Side, Strips] = MappingProxyType({}),
 ) -> list[Compiled]:
-    """The kernels of a module, each with the first choice that fits the target. boxes: what those
-    that walk boxes of keys are given.
+    """The kernels of a module, each with the first choice that fits the target. boxes, strips: what
+    those that walk boxes of keys, and tiles of a side, are given.
 
     Raises Unsupported when none fits: when all need more shared memory than there is.
     """
-    return [_first_that_fits(kernels.text, k, target, _shape(k, shape, boxes)) for k in kernels.all]
+    shapes = [(k, _shape(k, shape, boxes, strips)) for k in kernels.all]
+    return [_first_that_fits(kernels.text, k, target, own) for k, own in shapes]
 
 
-def _shape(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
+def _shape(
+    kernel: Kernel, shape: Shape, boxes: BoxWalk | None, strips: Mapping[Side, Strips]
+) -> Shape:
     shape = replace(shape, described=kernel.walk_described)
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     if kernel.boxed and boxes is not None:
         blocks = (shape.blocks[0], boxes.block)
         return replace(shape, blocks=blocks, whole=boxes.whole, tile=boxes.tile)
-    return shape
+    moving = strips.get(Side.Q if kernel.stands_on_keys else Side.K)
+    return shape if moving is None else replace(shape, tile=moving.tile)
 
 
 def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:

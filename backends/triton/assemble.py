@@ -36,7 +36,8 @@ def kernel(
         begin.extend(part)
     numbered = ("offsets", "starts", "stops", "boxes", "list")
     runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in numbered]
-    tables = ["classes", *runs, *(f"tokens_{side}" for side in Side), "grain_tokens"]
+    tables = ["classes", *runs, *(f"{x}_{side}" for x in ("tokens", "strips") for side in Side)]
+    tables += ["grain_tokens"]
     strides = [f"{t}_stride_{d}" for t in strided for d in ("batch", "head", "token")]
     extra = tuple(w.used)
     numbers = [
@@ -54,7 +55,7 @@ def kernel(
         "STEPS",
         "WHOLE",
         "GRAIN",
-        *(f"EXTENT_{i}" for i in range(w.axes)),
+        *(f"{word}_{i}" for word in ("TILE", "EXTENT") for i in range(w.axes)),
     ]
     numbers = [x for x in numbers if x not in {y.name for y in extra}]
     read = frozenset(names(begin.done()))

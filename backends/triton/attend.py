@@ -92,7 +92,9 @@ def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]
         sink, scale = _sink(call, group), _scale(call, group)
         form = form_of(
             call.problem, group, gathered, absent, learned, boxed=boxed is not None,
-            alike=boxed is not None and boxed.alike, listed=listed, described=described,
+            alike=boxed is not None and boxed.alike,
+            strips=frozenset() if tables is None else frozenset(tables.strips), listed=listed,
+            described=described,
         )  # fmt: skip
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
@@ -138,11 +140,12 @@ def _learned(call: Call) -> frozenset[str]:
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, boxed: bool = False,
-    alike: bool = False, listed: bool = False, described: bool = False,
+    alike: bool = False, strips: frozenset[Side] = frozenset(), listed: bool = False,
+    described: bool = False,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
-    those that gradients are asked of. boxed, listed: does the plan come as boxes, as
-    lists of granules? described: are tiles read by descriptors where they can be?"""
+    those that gradients are asked of. boxed, alike, strips, listed: how the plan comes, see
+    :class:`Form`. described: are tiles read by descriptors where they can be?"""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
@@ -160,6 +163,7 @@ def form_of(
         reads_head(problem, group),
         boxed,
         alike,
+        strips,
         listed,
         described,
     )

@@ -22,7 +22,7 @@ class Shape:
     """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile.
 
     whole: have tiles of keys that every pair attends no empty slots? Of kernels that walk boxes.
-    tile: extents of all their tiles, empty where these differ.
+    tile: extents of all tiles of a walk, empty where they differ or are not known.
     described: does a walk read its tiles by tensor descriptors?
     """
 
@@ -55,13 +55,27 @@ Table: TypeAlias = dict[str, dict[int, tuple[Choice, ...]]]
 
 _POINTERS: Table = {
     "forward": {
-        64: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
-        128: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
+        128: (
+            Choice(128, 64, 8, 2),
+            Choice(64, 64, 4, 2),
+            Choice(64, 32, 4, 1),
+            Choice(32, 64, 4, 2),
+        ),
         256: (Choice(64, 32, 4, 2), Choice(64, 32, 8, 1), Choice(32, 32, 4, 1)),
     },
     "query_gradient": {
-        64: (Choice(64, 64, 4, 2), Choice(128, 64, 8, 2), Choice(64, 32, 4, 1)),
-        128: (Choice(64, 64, 4, 2), Choice(64, 32, 4, 1), Choice(64, 32, 8, 1)),
+        64: (
+            Choice(64, 64, 4, 2),
+            Choice(128, 64, 8, 2),
+            Choice(64, 32, 4, 1),
+            Choice(32, 32, 4, 2),
+        ),
+        128: (
+            Choice(64, 64, 4, 2),
+            Choice(64, 32, 4, 1),
+            Choice(64, 32, 8, 1),
+            Choice(32, 64, 4, 2),
+        ),
         256: (Choice(64, 32, 8, 1), Choice(32, 32, 4, 1), Choice(16, 16, 4, 1)),
     },
     "key_gradient": {
@@ -94,9 +108,31 @@ _DESCRIBED: Table = {
     },
 }
 """With no addresses to hold, steps are twice as wide. One stage would wait for every tile."""
+_SPREAD: Table = {
+    "key_gradient": {
+        64: (
+            Choice(128, 32, 8, 2),
+            Choice(64, 32, 4, 2),
+            Choice(64, 32, 4, 1),
+            Choice(32, 32, 4, 1),
+        ),
+        128: (
+            Choice(128, 32, 8, 2),
+            Choice(64, 16, 4, 2),
+            Choice(64, 32, 8, 2),
+            Choice(32, 32, 4, 1),
+        ),
+    },
+}
+"""Where coordinates of several axes are held beside four tiles, read by pointers."""
 for _table in (_POINTERS, _DESCRIBED):
     _table["split_forward"] = {
-        128: (Choice(64, 64, 4, 3), Choice(64, 32, 4, 2), Choice(32, 32, 4, 1)),
+        128: (
+            Choice(64, 64, 4, 3),
+            Choice(64, 32, 4, 2),
+            Choice(32, 64, 4, 3),
+            Choice(32, 32, 4, 1),
+        ),
         256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
     }
     _table["merge"] = {256: (Choice(16, 16, 4, 1),)}
@@ -107,10 +143,14 @@ for _table in (_POINTERS, _DESCRIBED):
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
     """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
-    by_width = (_DESCRIBED if shape.described else _POINTERS)[kernel.rstrip("0123456789")]
+    name = kernel.rstrip("0123456789")
+    by_width = (_DESCRIBED if shape.described else _POINTERS)[name]
+    if shape.tile and not shape.described:
+        by_width = by_width | _SPREAD.get(name, {})
     width = next((w for w in by_width if shape.widest <= w), 256)
     half = 2 if shape.dtype == "fp32" else 1
-    for c in by_width[width]:
+    # First those that stand on a whole tile as they are.
+    for c in sorted(by_width[width], key=lambda c: c.rows // half > rows):
         stands = c.rows // half
         # Half a tile is for half the warps: matrix instructions of four take 64 rows.
         warps = c.warps if stands <= rows else max(4, c.warps // 2)
@@ -153,6 +193,7 @@ def constants(
         "ROWS": choice.rows,
         "STEP": choice.step,
         "WHOLE": shape.whole,
+        **{f"TILE_{i}": n for i, n in enumerate(shape.tile)},
         **{f"EXTENT_{i}": n for i, n in enumerate(step_of(shape.tile, choice.step))},
     }
 

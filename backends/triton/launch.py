@@ -209,7 +209,7 @@ class Launch:
                 wide = LARGEST_TILE
                 blocks = (wide, blocks[1]) if kernel.stands_on_keys else (blocks[0], wide)
             whole = boxed is not None and boxed.whole
-            tile = () if boxed is None else boxed.tile
+            tile = self.tables.tile(kernel.stands_on_keys)
             given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):

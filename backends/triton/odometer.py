@@ -1,9 +1,9 @@
-"""The text of walks whose steps are no tiles of a layout: over boxes of keys, see
-:mod:`attnlang.backends.triton.boxes`, and over lists, see :mod:`attnlang.backends.triton.lists`.
+"""The text of steps that are boxes themselves: of boxes of keys, see
+:mod:`attnlang.backends.triton.boxes`, and of tiles, see :mod:`attnlang.backends.triton.strips`.
 
-A step of a box is a box itself. Its first key moves like the digits of an odometer, its slots are
-told apart once: where extents are constants, what a slot adds to a coordinate is one too, and no
-coordinate is found by dividing a place.
+The first token of a step moves like the digits of an odometer, its slots are told apart once: where
+extents are constants, what a slot adds to a coordinate is one too, and no coordinate is found by
+dividing a place.
 """
 
 from __future__ import annotations
@@ -109,18 +109,23 @@ def box_places(block: Block, axes: int, *, alike: bool, full: bool) -> None:
         block.let("real_k", Name("real_k") | Name("WHOLE"))
 
 
-def coordinates(axes: Sequence[str]) -> dict[Expr, X]:
-    """Of the keys of a step."""
+def coordinates(side: Side, axes: Sequence[str]) -> dict[Expr, X]:
+    """Of the tokens of a step."""
     found: dict[Expr, X] = {}
     for i, axis in enumerate(axes):
         first = Name(f"first_{i}") + Name(f"at_{i}") * Name(f"gap_{i}")
-        found[Coord(Side.K, axis)] = first + Name(f"near_{i}") * Name(f"gap_{i}")
+        found[Coord(side, axis)] = first + Name(f"near_{i}") * Name(f"gap_{i}")
     return found
 
 
 def _constant(axis: int) -> Name:
     """The extent of a step, where it is the same in every box."""
     return Name(f"EXTENT_{axis}")
+
+
+def _tile(axis: int) -> Name:
+    """The extent of a tile, where it is the same in every tile."""
+    return Name(f"TILE_{axis}")
 
 
 def _together(word: str, axes: int) -> X:
@@ -132,14 +137,33 @@ def _product(parts: Sequence[X]) -> X:
     return reduce(mul, parts)
 
 
-def list_places(block: Block, side: Side) -> None:
-    """``place_q`` or ``place_k`` of one step, and which of its slots have a token: granules that
-    ``listed`` names, one after another."""
-    grain = Name("GRAIN")
-    slot = block.let("slot", Name("step") * STEP + op("arange")(0, STEP))
-    inside = block.let("inside", slot < Name("slots_listed"))
-    which = block.let("grain", op("load")(Name("listed") + slot // grain, mask=inside, other=0))
-    at = Name("grain_tokens") + which * grain + slot % grain
-    place = block.let(f"place_{side}", op("load")(at, mask=inside, other=-1))
-    block.let(f"real_{side}", place >= 0)
-    block.let(f"place_{side}", op("maximum")(place, 0))
+def begin_strips(block: Block, side: Side, axes: int) -> None:
+    """``near_0`` and so on, and what they add to the place of a step's first slot: the same in
+    every tile."""
+    slot: X = op("arange")(0, STEP)
+    head = Name(f"strips_{side}")
+    for i in reversed(range(axes)):
+        block.let(f"near_{i}", slot % _tile(i) if i else slot)
+        slot = slot // _tile(i)
+        block.let(f"gap_{i}", op("load")(head + 2 * i))
+        block.let(f"pace_{i}", op("load")(head + (2 * i + 1)))
+    block.let("inner", _together("near", axes))
+
+
+def strip_places(block: Block, side: Side, axes: int) -> None:
+    """``place_q`` or ``place_k`` of one step, and ``real_q`` or ``real_k``. A step is some slots of
+    a tile, and all extents are powers of two: no digit of a slot carries into the next."""
+    step, parts = Name("step"), Name("STEPS")
+    tile = block.let("tile", step // parts)
+    numbers = block.let("numbers", Name(f"strips_{side}") + 2 * axes + tile * (1 + 2 * axes))
+    slot: X = step % parts * STEP
+    for i in reversed(range(axes)):
+        block.let(f"at_{i}", slot % _tile(i) if i else slot)
+        slot = slot // _tile(i)
+    corner = op("load")(numbers) + _together("at", axes)
+    block.let(f"corner_{side}", corner)
+    block.let(f"place_{side}", Name(f"corner_{side}") + Name("inner"))
+    for i in range(axes):
+        block.let(f"first_{i}", op("load")(numbers + (1 + 2 * i)))
+        here = Name(f"near_{i}") < op("load")(numbers + (2 + 2 * i)) - Name(f"at_{i}")
+        block.let(f"real_{side}", Name(f"real_{side}") & here if i else here)

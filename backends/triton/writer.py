@@ -13,7 +13,7 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope
-from attnlang.backends.triton.odometer import box_places, coordinates, list_places, over_box
+from attnlang.backends.triton.odometer import box_places, coordinates, strip_places
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -28,6 +28,13 @@ from attnlang.backends.triton.source.tree import (
     op,
 )
 from attnlang.backends.triton.spans import Ends, attended, spans_of, visit_spans
+from attnlang.backends.triton.table_walks import (
+    gathered_places,
+    list_places,
+    over_boxes,
+    over_lists,
+    over_runs,
+)
 from attnlang.backends.triton.tops import tops
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
@@ -61,9 +68,9 @@ class Form:
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
     standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
     but the tensors differ between the query heads of a key head? boxed: do walks of queries that
-    read tables go over boxes of keys? alike: have the tiles of all boxes the same extents? listed:
-    do walks go over lists of granules? described: are tiles of tokens that lie one after another
-    read by tensor descriptors?
+    read tables go over boxes of keys? alike: have the tiles of all boxes the same extents?
+    strips: sides whose tiles are products of strips. listed: do walks go over lists of granules?
+    described: are tiles of tokens that lie one after another read by tensor descriptors?
     """
 
     gathered: frozenset[Side]
@@ -77,6 +84,7 @@ class Form:
     by_head: bool = True
     boxed: bool = False
     alike: bool = False
+    strips: frozenset[Side] = frozenset()
     listed: bool = False
     described: bool = False
 
@@ -112,7 +120,7 @@ class Writer:
 
     split: do programs share the steps of a walk? packed: slots are the queries of all heads that
     share a key head, one after another. ends: of the standing tokens, where the walk is worked out
-    from them. full: is a step of full boxes being written?
+    from them. full: is a step of full boxes being written? placed_again: are places read once more?
     """
 
     pattern: PatternIR
@@ -126,21 +134,27 @@ class Writer:
     used: dict[a.Argument, None] = field(default_factory=dict)
     ends: list[Ends] = field(default_factory=list)
     full: bool = False
+    placed_again: bool = False
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
         return Name(argument.name)
 
     def lowering(self, moving: Block) -> Lowering:
+        side = self.moving
         scopes: dict[Side | None, Scope] = {
             None: self.scalars,
             self.fixed: self.standing,
-            OTHER[self.fixed]: Scope(moving),
+            side: Scope(moving),
         }
         return Lowering(
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
-            tops(self.attend), coordinates(self.pattern.axes(Side.K)) if self.boxed else {},
+            tops(self.attend), coordinates(side, self.pattern.axes(side)) if self.placed else {},
         )  # fmt: skip
+
+    @property
+    def moving(self) -> Side:
+        return OTHER[self.fixed]
 
     @property
     def boxed(self) -> bool:
@@ -148,9 +162,20 @@ class Writer:
         return self.form.boxed and self.fixed is Side.Q and self.fixed not in self.form.closed
 
     @property
+    def stripped(self) -> bool:
+        """Does the walk go over tiles that are products of strips?"""
+        read = self.boxed or self.form.listed or self.fixed in self.form.closed
+        return not read and self.moving in self.form.strips
+
+    @property
+    def placed(self) -> bool:
+        """Is a slot of a step placed by what it adds to the place of the first?"""
+        return self.boxed or self.stripped
+
+    @property
     def axes(self) -> int:
-        """Axes of a box: those of the keys' grid."""
-        return len(self.pattern.axes(Side.K))
+        """Axes of the grid of the side that moves, of which boxes and tiles are parts."""
+        return len(self.pattern.axes(self.moving))
 
     @property
     def spans(self) -> tuple[Interval, ...] | None:
@@ -199,12 +224,12 @@ class Writer:
                 block.let(place.text, op("minimum")(place, length - 1))
         elif self.boxed and side is not self.fixed:
             box_places(block, self.axes, alike=self.form.alike, full=self.full)
+        elif self.stripped and side is not self.fixed:
+            strip_places(block, side, self.axes)
         elif self.form.listed and side is not self.fixed:
             list_places(block, side)
         elif side in self.form.gathered:
-            block.let(place.text, op("load")(Name(f"tokens_{side}") + slots))
-            block.let(f"real_{side}", place >= 0)
-            block.let(place.text, op("maximum")(place, 0))
+            gathered_places(block, side, slots)
         else:
             block.let(place.text, slots)
             block.let(f"real_{side}", place < Name(f"length_{side}"))
@@ -233,6 +258,12 @@ class Writer:
         return op("load")(Name(f"{tensor}_head") + at, mask=inside, other=0.0)
 
     def write(self, block: Block, tensor: str, side: Side, dim: str, value: X) -> None:
+        if side in self.form.gathered and not self.packed and not self.placed_again:
+            # Held through the walk they would take registers: they are read once more, in a way
+            # that the compiler does not take for the same.
+            self.placed_again = True
+            slots = Name(f"tile_{side}") * Name("ROWS") + op("arange")(0, Name("ROWS"))
+            gathered_places(block, side, slots, cache_modifier=Literal(".cg"))
         dims = Name(f"dims_{dim}")
         inside = Name(f"real_{side}")[(ALL, NEW)] & (dims < Name(dim))[(NEW, ALL)]
         stored = value.to(element(tensor))
@@ -242,9 +273,9 @@ class Writer:
     def offset(self, tensor: str, side: Side, dims: X) -> X:
         stride = Name(f"{tensor}_stride_token")
         if self.boxed and side is not self.fixed:
-            # What is the same at every step apart, so that it is worked out once a box.
+            # What is the same at every step is apart, and worked out once.
             at = Name("inner").to(INT64) * stride
-            return Name("corner_k").to(INT64) * stride + (at[(ALL, NEW)] + dims[(NEW, ALL)])
+            return Name(f"corner_{side}").to(INT64) * stride + (at[(ALL, NEW)] + dims[(NEW, ALL)])
         rows = Name(f"place_{side}").to(INT64) * stride
         if self.packed and side is self.fixed:
             rows = rows + Name("member").to(INT64) * Name(f"{tensor}_stride_head")
@@ -306,11 +337,12 @@ class Writer:
             spans, self.ends = spans_of(block, self.lowering(Block()), found)
             visit_spans(block, spans, step, self.steps)
             return
-        runs = self.boxes if self.boxed else self.lists if self.form.listed else self.runs
+        over = over_boxes if self.boxed else over_lists if self.form.listed else over_runs
         block.remark("Tiles where the predicate decides pair by pair.")
-        runs(block, "partial", Name("row"), step(True))
+        over(self, block, "partial", step(True))
         block.remark("Tiles where every pair attends.")
-        runs(block, "full", Name("row"), step(False))
+        self.full = True
+        over(self, block, "full", step(False))
 
     def steps(self, first: X, last: X) -> X:
         """A run of steps; where programs share them, step ``t`` is for program ``t % splits``."""
@@ -321,42 +353,6 @@ class Writer:
             return Name("range")(Name("split"), last, splits)
         begin = first + (Name("split") + splits - first % splits) % splits
         return Name("range")(begin, last, splits)
-
-    def runs(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
-        """Loops over the runs of one kind in a row of the table, a part of a tile at a time."""
-        inner = Block()
-        step(inner)
-        run = Name("run")
-        outer = Block()
-        first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
-        last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
-        outer.loop("step", self.steps(first, last), inner)
-        self.over(block, kind, row, outer)
-
-    def boxes(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
-        """Loops over the boxes of one kind in a row of the table, a part of a tile at a time."""
-        inner, outer = Block(), Block()
-        self.full = kind == "full"
-        step(inner)
-        over_box(outer, kind, inner, self.axes, alike=self.form.alike, split=self.split)
-        self.over(block, kind, row, outer)
-
-    def lists(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
-        """Loops over the granules that a row lists of one kind, a step full at a time."""
-        inner = Block()
-        step(inner)
-        first = block.let("first", op("load")(Name(f"{kind}_offsets") + row))
-        last = op("load")(Name(f"{kind}_offsets") + row + 1)
-        block.let("listed", Name(f"{kind}_list") + first)
-        slots = block.let("slots_listed", (last - first) * Name("GRAIN"))
-        steps = (slots + Name("STEP") - 1) // Name("STEP")
-        block.loop("step", self.steps(Literal(0), steps), inner)
-
-    def over(self, block: Block, kind: str, row: X, body: Block) -> None:
-        """Loops over what the table has of one kind in a row."""
-        begin = op("load")(Name(f"{kind}_offsets") + row)
-        end = op("load")(Name(f"{kind}_offsets") + row + 1)
-        block.loop("run", Name("range")(begin, end), body)
 
 
 def element(tensor: str) -> X:

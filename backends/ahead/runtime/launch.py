@@ -310,8 +310,8 @@ def _run(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) ->
         block = kernel["blocks"]
         numbers |= {"PARTS": block[0] // rows, "STEPS": block[1] // step, "rows": kernel["rows"]}
         numbers["WHOLE"] = kernel["whole"]
-        extents = kernel.get("extents", {}).get(str(step), ())
-        numbers |= {f"EXTENT_{i}": n for i, n in enumerate(extents)}
+        numbers |= {f"TILE_{i}": n for i, n in enumerate(kernel["tile"])}
+        numbers |= {f"EXTENT_{i}": n for i, n in enumerate(kernel["extents"][str(step)])}
         tiles = kernel["rows"] * numbers["PARTS"]
     numbers["tiles"] = tiles
     for tensor, x in given.items():
