@@ -21,6 +21,7 @@ from attnlang.backends.triton.choices import (
     choices,
     constants,
     padded,
+    step_of,
 )
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.strips import Strips
@@ -172,6 +173,8 @@ def _signature(
             stands = (READ[name] is Side.K) == kernel.stands_on_keys
             width = padded(shape.head_dim if name in ("q", "k") else shape.value_dim)
             tile = [1, 1, choice.rows if stands else choice.step, width]
+            if name in kernel.carved:
+                tile = [1, *step_of(shape.tile, choice.step), width]
             kind = f"tensordesc<{DTYPES[shape.dtype]}{tile}>"
         elif name.startswith(_FLOAT32) and not name.startswith(_INT32):
             kind = "*fp32"

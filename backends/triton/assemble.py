@@ -74,4 +74,5 @@ def kernel(
     closed = not read & set(tables)
     described = tuple(p for p in pointers if p in read and w.described(p))
     boxed = w.boxed and not closed
-    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, boxed, described)
+    carved = tuple(p for p in described if w.carved(p))
+    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, boxed, described, carved)

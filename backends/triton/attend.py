@@ -14,7 +14,8 @@ from attnlang.backends.blocked.edit import fill_empty
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
-from attnlang.backends.triton.descriptors import aligned, describable, machine_describes
+from attnlang.backends.triton.boxes import BoxWalk
+from attnlang.backends.triton.descriptors import aligned, describable, has_grid, machine_describes
 from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.lists import prepared
@@ -94,7 +95,7 @@ def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]
             call.problem, group, gathered, absent, learned, boxed=boxed is not None,
             alike=boxed is not None and boxed.alike,
             strips=frozenset() if tables is None else frozenset(tables.strips), listed=listed,
-            described=described,
+            described=described, carved=described and carves(call, boxed),
         )  # fmt: skip
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
@@ -109,6 +110,12 @@ def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]
         if group.attend.empty is not EmptyRule.ZERO:
             out, lse = _filled(call, group, out, lse, met == 0)
     return out, lse
+
+
+def carves(call: Call, boxed: BoxWalk | None) -> bool:
+    """Can boxes of keys be read by descriptors of the keys' grid?"""
+    axes = len(call.problem.pattern.axes(Side.K))
+    return boxed is not None and boxed.solid and all(has_grid(x, axes) for x in (call.k, call.v))
 
 
 def _filled(
@@ -141,7 +148,7 @@ def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, boxed: bool = False,
     alike: bool = False, strips: frozenset[Side] = frozenset(), listed: bool = False,
-    described: bool = False,
+    described: bool = False, carved: bool = False,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
     those that gradients are asked of. boxed, alike, strips, listed: how the plan comes, see
@@ -166,6 +173,7 @@ def form_of(
         strips,
         listed,
         described,
+        carved,
     )
 
 

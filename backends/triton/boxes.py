@@ -41,7 +41,8 @@ class BoxWalk:
     """rows: query tiles, for each class of heads. block: slots of a tile of keys at most.
 
     whole: has every tile of the full boxes a key in each of its slots? tile: the extents of every
-    tile, empty where they differ.
+    tile, empty where they differ. solid: are all boxes of neighbours in the grid, and extents
+    powers of two?
     """
 
     rows: int
@@ -50,6 +51,7 @@ class BoxWalk:
     block: int
     whole: bool
     tile: tuple[int, ...]
+    solid: bool
 
     @property
     def alike(self) -> bool:
@@ -78,7 +80,14 @@ def box_walk(tables: Sequence[BoxTable], axes: int, device: torch.device) -> Box
     made = {full: _joined(parts, top, axes, device) for full, parts in found.items()}
     tiles = {(1,) * (axes - len(box.k_tile)) + box.k_tile for box in every}
     tile = tiles.pop() if len(tiles) == 1 else ()
-    return BoxWalk(rows, made[False], made[True], block, whole, tile)
+    solid = math.prod(tile) == block and all(
+        isinstance(box, Box)
+        and box.k.segment.is_grid
+        and not any(box.k.origin)
+        and all(r.step == 1 for r in box.reaches)
+        for box in every
+    )
+    return BoxWalk(rows, made[False], made[True], block, whole, tile, solid)
 
 
 def _pieces(box: Box | Everything) -> Iterator[tuple[bool, Spans]]:

@@ -19,8 +19,9 @@ from attnlang.backends.triton.choices import (
     constants,
     open_blocks,
     padded,
+    step_of,
 )
-from attnlang.backends.triton.descriptors import descriptor
+from attnlang.backends.triton.descriptors import descriptor, grid_descriptor
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
@@ -246,7 +247,13 @@ class Launch:
             for name in kernel.described:
                 stands = (READ[name] is Side.K) == kernel.stands_on_keys
                 rows, x = choice.rows if stands else choice.step, tensors[name]
-                every[name] = descriptor(x, rows, padded(x.shape[3]))
+                width = padded(x.shape[3])
+                if name in kernel.carved:
+                    (keys,) = (s for s in call.problem.extents(Side.K) if s.segment.is_grid)
+                    box = step_of(shape.tile, choice.step)
+                    every[name] = grid_descriptor(x, keys, box, width)
+                else:
+                    every[name] = descriptor(x, rows, width)
             wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
             grid = (every["tiles"] if programs is None else programs, across, shares)
             return function[grid](**wanted, num_warps=choice.warps, num_stages=choice.stages)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import add, mul
 
-from attnlang.backends.triton.source.tree import Block, Literal, Name, X, op
+from attnlang.backends.triton.source.tree import Attribute, Block, Listed, Literal, Name, X, op
 from attnlang.compiler.ir.expr import Coord, Expr, Side
 
 STEP = Name("STEP")
@@ -107,6 +107,14 @@ def box_places(block: Block, axes: int, *, alike: bool, full: bool) -> None:
         block.let("real_k", here if alike and i == 0 else Name("real_k") & here)
     if full:  # the compiler drops the mask where full tiles have no empty slots
         block.let("real_k", Name("real_k") | Name("WHOLE"))
+
+
+def read_box(tensor: str, head: X, axes: int, dim: str) -> X:
+    """The keys or values ``[tokens, dim]`` of a step by a descriptor of their grid. head: of all
+    batch elements, one after another."""
+    first = (Name(f"first_{i}") + Name(f"at_{i}") for i in range(axes))
+    box = Attribute(Name(tensor), "load")(Listed((head, *first, Literal(0))))
+    return Attribute(box, "reshape")(STEP, Name(f"PADDED_{dim}"))
 
 
 def coordinates(side: Side, axes: Sequence[str]) -> dict[Expr, X]:

@@ -13,7 +13,7 @@ from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope
-from attnlang.backends.triton.odometer import box_places, coordinates, strip_places
+from attnlang.backends.triton.odometer import box_places, coordinates, read_box, strip_places
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -70,7 +70,8 @@ class Form:
     but the tensors differ between the query heads of a key head? boxed: do walks of queries that
     read tables go over boxes of keys? alike: have the tiles of all boxes the same extents?
     strips: sides whose tiles are products of strips. listed: do walks go over lists of granules?
-    described: are tiles of tokens that lie one after another read by tensor descriptors?
+    described: are tiles of tokens that lie one after another read by tensor descriptors? carved:
+    are boxes of keys, too?
     """
 
     gathered: frozenset[Side]
@@ -87,6 +88,7 @@ class Form:
     strips: frozenset[Side] = frozenset()
     listed: bool = False
     described: bool = False
+    carved: bool = False
 
     @property
     def packs(self) -> bool:
@@ -98,7 +100,7 @@ class Form:
 class Kernel:
     """closed: does it read no tables? packed: does a program stand on queries of all heads that
     share a key head? boxed: does it walk boxes? described: tensors that it is given as descriptors
-    ``[B, H, tokens, dims]`` of one tile."""
+    ``[B, H, tokens, dims]`` of one tile. carved: those of them given by their grid."""
 
     function: Function
     extra: tuple[a.Argument, ...]
@@ -107,6 +109,7 @@ class Kernel:
     packed: bool = False
     boxed: bool = False
     described: tuple[str, ...] = ()
+    carved: tuple[str, ...] = ()
 
     @property
     def walk_described(self) -> bool:
@@ -141,7 +144,7 @@ class Writer:
         return Name(argument.name)
 
     def lowering(self, moving: Block) -> Lowering:
-        side = self.moving
+        side, by_axis = self.moving, self.boxed or self.stripped
         scopes: dict[Side | None, Scope] = {
             None: self.scalars,
             self.fixed: self.standing,
@@ -149,7 +152,7 @@ class Writer:
         }
         return Lowering(
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
-            tops(self.attend), coordinates(side, self.pattern.axes(side)) if self.placed else {},
+            tops(self.attend), coordinates(side, self.pattern.axes(side)) if by_axis else {},
         )  # fmt: skip
 
     @property
@@ -166,11 +169,6 @@ class Writer:
         """Does the walk go over tiles that are products of strips?"""
         read = self.boxed or self.form.listed or self.fixed in self.form.closed
         return not read and self.moving in self.form.strips
-
-    @property
-    def placed(self) -> bool:
-        """Is a slot of a step placed by what it adds to the place of the first?"""
-        return self.boxed or self.stripped
 
     @property
     def axes(self) -> int:
@@ -191,8 +189,14 @@ class Writer:
             return False
         if self.fixed in self.form.closed:
             return True
+        if self.carved(tensor):
+            return True
         odd = side is not self.fixed and (self.boxed or self.form.listed)
         return not odd and side not in self.form.gathered
+
+    def carved(self, tensor: str) -> bool:
+        """Is a tensor read box by box, by a descriptor of its grid?"""
+        return self.boxed and self.form.carved and READ.get(tensor) is self.moving
 
     def pointers(self, block: Block, *tensors: str) -> None:
         """Where the tensors' heads begin, those apart that are read by descriptors."""
@@ -243,6 +247,9 @@ class Writer:
     ) -> X:
         """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token. at: the first token,
         where a descriptor is to read another tile than that of the step."""
+        if self.carved(tensor):
+            heads = self.argument(a.Count(e.SymbolName.KV_HEADS))
+            return read_box(tensor, Name("batch") * heads + Name("kv_head"), self.axes, dim)
         if self.described(tensor):
             token = Name(f"at_{side}") if at is None else at
             corner = Listed((Name("batch"), Name(HEAD[tensor]), token, Literal(0)))
