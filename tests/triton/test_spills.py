@@ -1,47 +1,38 @@
-"""What the compiler makes of neighbourhoods in two and three dimensions on Hopper: compiled, no GPU
-needed."""
+"""Neighbourhoods in two and three dimensions compiled for Hopper and Blackwell: no GPU needed."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-import torch
 
-import attnlang
-from attnlang.backends.triton.ahead import Compiled, compile_kernels
-from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import Shape
-from attnlang.backends.triton.module import write
-from attnlang.backends.triton.tables import build
-from attnlang.backends.triton.target import target
-from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.plan.make import make
+from tests.triton.spills import SIZES
 
-pytestmark = pytest.mark.long
-SIZES = {
-    "neighborhood_2d": {"y": 128, "x": 128},
-    "neighborhood_3d": {"t": 30, "y": 48, "x": 80},
-}
+ROOT = Path(__file__).parents[2]
+BY_QUERY = ("forward", "split_forward", "query_gradient")
 
 
-def compiled(name: str, width: int, **how: bool) -> dict[str, Compiled]:
-    problem = attnlang.load(f"stdlib:{name}").problem(SIZES[name], 1, head_dim=width)
-    tables = build(make(problem), torch.device("cpu"))
-    assert tables.boxed is not None
-    form = form_of(
-        problem, problem.groups[0], frozenset(tables.tokens), frozenset(), boxed=True,
-        alike=tables.boxed.alike, strips=frozenset(tables.strips), **how,
-    )  # fmt: skip
-    shape = Shape("bf16", width, width, (tables.blocks[Side.Q], tables.blocks[Side.K]))
-    kernels = write(problem.pattern, 0, form)
-    made = compile_kernels(kernels, target("cuda:90"), shape, tables.boxed, tables.strips)
-    return {x.kernel: x for x in made}
-
-
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("machine", "how"),
+    [("cuda:90", "pointers"), ("cuda:90", "described"), ("cuda:100", "described")],
+)
 @pytest.mark.parametrize("width", [64, 128])
 @pytest.mark.parametrize("name", SIZES)
-def test_first_choices_spill_nothing_and_use_matrix_units(name: str, width: int) -> None:
-    made = compiled(name, width)
-    for kernel in ("forward", "split_forward", "query_gradient", "key_gradient"):
-        assert made[kernel].tensor_cores, kernel
-        assert not made[kernel].dropped, kernel
-        assert not made[kernel].spills, kernel
+def test_nothing_spills(machine: str, name: str, width: int, how: str) -> None:
+    env = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "PYTHONPATH")}
+    words = [sys.executable, "-m", "tests.triton.spills", name, str(width), machine, how]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert set(made) == {*BY_QUERY, "key_gradient"}
+    for kernel, of in made.items():
+        assert of["matrix"], kernel
+        assert of["copies"] == (how == "described" and kernel in BY_QUERY), kernel
+        assert not of["spills"], kernel
+        if machine == "cuda:90" and kernel != "split_forward":
+            assert not of["dropped"], kernel
