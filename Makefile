@@ -34,7 +34,7 @@ soak: $(READY) ## Random calls on every backend for MINUTES=3; failures become s
 
 .PHONY: gpu
 gpu: $(READY) ## The kernels' tests on a CUDA device
-	$(BIN)/python -m pytest tests/triton $(PYTEST)
+	$(BIN)/python -m pytest tests/triton -m "not long" $(PYTEST)
 
 .PHONY: lint
 lint: $(READY) ## Style, formatting and types
@@ -55,11 +55,12 @@ generate: $(READY) ## Write again what is generated: README table, gallery, pict
 	$(BIN)/python tests/typing/links.py
 
 .PHONY: bench
-bench: $(READY) ## Measure this machine: the suite beside other libraries, planning, linear, start
+bench: $(READY) ## Measure this machine: the suite beside other libraries, planning, linear, start, reports
 	$(BIN)/attnlang bench suite --quick
 	$(BIN)/attnlang bench plan
 	$(BIN)/attnlang bench constant
 	$(BIN)/attnlang bench start
+	$(BIN)/attnlang bench explain
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what the demo made

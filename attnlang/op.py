@@ -136,8 +136,11 @@ class AttentionOp(nn.Module):
         bool ``[B, (H or Hkv,) queries' axes..., keys' axes...]``: the dimensions that the
         statement lists. Empty for a pattern that selects nothing. Raises as the call does.
         """
-        runner = self.trace(q, k, v, sizes, scale=scale, q_offset=q_offset, **inputs)
-        return {} if runner is None else dict(runner.sets)
+        runner, _ = self._call(q, k, v, sizes, scale, q_offset, False, inputs)
+        if runner is None:
+            return {}
+        runner.steps(sets_alone=True)
+        return dict(runner.sets)
 
     def trace(
         self,

@@ -30,12 +30,11 @@ class Inputs:
         """The same tensors and one more table."""
         return Inputs(self.tokens, {**self.tables, name: table}, self.lists)
 
-    def dense(self) -> Inputs:
-        """The same, lists as tables."""
-        if not self.lists:
-            return self
-        made = {name: x.table() for name, x in self.lists.items()}
-        return Inputs(self.tokens, {**self.tables, **made})
+    def dense(self, but: str | None = None) -> Inputs:
+        """The same, lists as tables, but for one."""
+        made = {name: x.table() for name, x in self.lists.items() if name != but}
+        kept = {name: x for name, x in self.lists.items() if name == but}
+        return Inputs(self.tokens, {**self.tables, **made}, kept) if made else self
 
     @property
     def batch(self) -> int:
@@ -61,9 +60,9 @@ class Call:
     scale: float | None = None
     need_lse: bool = True
 
-    def dense(self) -> Call:
-        """The same call, lists as tables."""
-        return replace(self, inputs=self.inputs.dense()) if self.inputs.lists else self
+    def dense(self, but: str | None = None) -> Call:
+        """The same call, lists as tables, but for one."""
+        return replace(self, inputs=self.inputs.dense(but)) if self.inputs.lists else self
 
 
 def rowed(x: torch.Tensor) -> torch.Tensor:

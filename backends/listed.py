@@ -50,6 +50,15 @@ def listed(members: torch.Tensor) -> torch.Tensor:
     return found.view(*members.shape[:-1], most)
 
 
+def listed_within(members: torch.Tensor, most: int) -> torch.Tensor:
+    """The same where it is known how many a row has at most: ``[..., most]``, without waiting for
+    a GPU to tell."""
+    columns = torch.arange(members.shape[-1], dtype=torch.int32, device=members.device)
+    found = members.new_full((*members.shape[:-1], most + 1), -1, dtype=torch.int32)
+    at = torch.where(members, members.cumsum(-1) - 1, most)
+    return found.scatter_(-1, at, columns.expand(members.shape))[..., :most].contiguous()
+
+
 class Sets(Mapping[str, torch.Tensor]):
     """The sets of a call as tables, those that are listed made when they are read."""
 

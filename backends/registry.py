@@ -46,4 +46,4 @@ def choose(device: torch.device, pattern: PatternIR) -> str:
 def run(name: str, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Run one call. Output ``[B, Hq, Nq, Dv]`` and lse ``[B, Hq, Nq]``."""
     chosen = choose(call.q.device, call.problem.pattern) if name == AUTO else name
-    return BACKENDS[chosen](call if chosen == blocked.NAME else call.dense())
+    return BACKENDS[chosen](call.dense() if chosen == reference.NAME else call)

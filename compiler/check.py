@@ -14,6 +14,7 @@ from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.sema.functions import check_function
 from attnlang.compiler.sema.patterns import elaborate
+from attnlang.compiler.sema.repeats import check_outside
 from attnlang.compiler.sema.scope import RESERVED
 from attnlang.compiler.source import Source
 from attnlang.compiler.syntax import tree as t
@@ -72,6 +73,7 @@ def _check_names(module: Module, report: Report) -> None:
         elif isinstance(declared, t.Function) and name.id in RESERVED:
             report.add("AL108", name.span, "choose another name", name=name.id)
         seen.setdefault(name.id, name)
+        check_outside(declared, report)
 
 
 def select(module: Module, name: str | None) -> t.Pattern:

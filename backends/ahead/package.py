@@ -163,6 +163,7 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
                 alike=form.alike,
                 strips=form.strips,
                 listed=form.listed,
+                together=form.together,
             )
             for i, (_, form, _) in enumerate(parts)
         )

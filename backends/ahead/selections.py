@@ -74,7 +74,7 @@ def write_selection(scope: Scope, shapes: Shapes, step: Select) -> None:
             written = scope.numbers(name, [])
             amount = f"float({written(scope.closed(step.rule.amount))})"
         options += ["minmax=True"] * (step.normalise is Normalise.MINMAX)
-        options += ["halving=True"] * (step.search is Search.HALVING)
+        options += [f'search="{step.search}"'] * (step.search is not Search.ALL)
         options += ["ties=True"] * (step.ties is Ties.ALL)
         lengths = "".join(f"{scope.length(s.side, a)}, " for s in (rows, runs) for a in s.axes)
         scope.write(f"{table_name(name)} = t.chosen(")

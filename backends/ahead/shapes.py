@@ -105,7 +105,8 @@ class Shapes:
             case Project(operand=a, table=table, by_head=by_head):
                 rows = self._size(frame.pattern.input(table), -2)
                 found = self.of(a, space)
-                return Shape(frame.heads if by_head else found.heads, rows)
+                own = self._dimension(frame.pattern.input(table).dims[-3]) if by_head else 1
+                return Shape(max(own, found.heads), rows)
             case _:
                 assert_never(root)
 

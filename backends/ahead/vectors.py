@@ -16,6 +16,7 @@ from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.vector import (
     ACROSS_HEADS,
     CHANNEL,
+    GROUP_MEAN,
     ONE_HOT,
     PINV,
     Choose,
@@ -88,6 +89,8 @@ class Vectors:
                     return f't.MAPS["{function}"]({made})', None
                 if function in (ONE_HOT, PINV, *ACROSS_HEADS):
                     return f"t.{function}({made})", None
+                if function == GROUP_MEAN:
+                    return f"t.group_mean({made}, {self.scope.bound.frame.kv_heads})", None
                 raise Unsupported(f"`{function}` in a directory", "triton", "attnlang")
             case Slice(operand=operand, start=start, stop=stop):
                 number = self.scope.bound.number

@@ -6,6 +6,8 @@ tiles at once, and outputs are put back in sequence order. Empty tiles are never
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,9 @@ from attnlang.backends.blocked.schedule import View
 from attnlang.backends.blocked.set_attention import attend_set
 from attnlang.backends.blocked.sets import set_read
 from attnlang.backends.blocked.stretch import attend_stretches, stretched_for
+from attnlang.backends.blocked.union import apart
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
+from attnlang.backends.program.maps import merge
 from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
@@ -44,6 +48,14 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     read = set_read(call)
     if read is not None:
         return attend_set(call, read)
+    halves = apart(call)
+    if halves is not None:
+        others, chosen, read = halves
+        found = attend(others), attend_set(chosen, read)
+        wide = accumulation_dtype(call.q.dtype)
+        lses = [lse for _, lse in found if lse is not None]
+        out, lse = merge([x.to(wide) for x, _ in found], lses)
+        return out.to(call.q.dtype), lse
     call = call.dense()
     if not reads_runtime(call):
         return _element(call, None)
@@ -85,6 +97,7 @@ def element(call: Call, b: int) -> Call:
     inputs = Inputs(
         {key: pick(x) for key, x in call.inputs.tokens.items()},
         {name: pick(x) for name, x in call.inputs.tables.items()},
+        {name: replace(x, index=pick(x.index)) for name, x in call.inputs.lists.items()},
     )
     return Call(
         call.problem, pick(call.q), pick(call.k), pick(call.v), inputs, call.scale, call.need_lse

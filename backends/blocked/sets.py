@@ -59,11 +59,10 @@ class SetRead:
 
 
 def set_read(call: Call) -> SetRead | None:
-    """The one set that the condition reads, where the rest is of places alone; None otherwise."""
-    problem = call.problem
-    if len(problem.groups) != 1 or len(problem.q) != 1 or len(problem.k) != 1:
+    """The one set that the condition of a plain softmax reads; None for all else."""
+    if len(call.problem.groups) != 1:
         return None
-    attend = problem.groups[0].attend
+    attend = call.problem.groups[0].attend
     if (attend.score, attend.sink, attend.gain) != (None, None, None):
         return None
     if attend.empty is not EmptyRule.ZERO:
@@ -72,15 +71,32 @@ def set_read(call: Call) -> SetRead | None:
         return None
     if attend.scale is not None and value_of(attend.scale) is None:
         return None
-    parts = attend.where.operands if isinstance(attend.where, e.And) else (attend.where,)
+    return condition_set(call)
+
+
+def condition_set(call: Call) -> SetRead | None:
+    """The one set that the condition reads, where the rest is of places alone; None otherwise."""
+    problem = call.problem
+    if len(problem.groups) != 1 or len(problem.q) != 1 or len(problem.k) != 1:
+        return None
+    where = problem.groups[0].attend.where
+    parts = where.operands if isinstance(where, e.And) else (where,)
     given = {*call.inputs.tables, *call.inputs.lists}
     reads = [x for x in parts if isinstance(x, e.Table) and x.name in given]
-    others = tuple(x for x in parts if x not in reads)
-    if len(reads) != 1 or any(_varies(x) for other in others for x in walk(other)):
+    if len(reads) != 1:
         return None
-    rest = others[0] if len(others) == 1 else e.And(others) if others else e.TRUE
+    rest = without(where, reads[0].name)
+    if any(_varies(x) for x in walk(rest)):
+        return None
     made = _matched(reads[0], rest, problem)
     return made if made is not None and _has_heads(made, call) else None
+
+
+def without(where: Expr, table: str) -> Expr:
+    """What a condition asks beside the set of that name."""
+    parts = where.operands if isinstance(where, e.And) else (where,)
+    others = tuple(x for x in parts if not (isinstance(x, e.Table) and x.name == table))
+    return others[0] if len(others) == 1 else e.And(others) if others else e.TRUE
 
 
 def _has_heads(made: SetRead, call: Call) -> bool:

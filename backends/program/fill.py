@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from attnlang.backends.arguments import ArgumentError
 from attnlang.backends.call import accumulation_dtype
-from attnlang.backends.listed import Listed, listed
+from attnlang.backends.listed import Listed, listed, listed_within
 from attnlang.backends.program.choose import (
     candidate_scores,
     chosen_spaces,
@@ -23,6 +23,7 @@ from attnlang.backends.program.choose import (
     set_heads,
     weights,
 )
+from attnlang.backends.program.probe import probed, probes
 from attnlang.backends.program.rules import (
     Choices,
     Scores,
@@ -45,7 +46,9 @@ from attnlang.compiler.ir.program import (
     Ties,
     weights_of,
 )
+from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.vector import ONE, Space, lone
+from attnlang.compiler.problem.problem import Problem
 
 if TYPE_CHECKING:
     from attnlang.backends.program.run import Runner
@@ -104,6 +107,11 @@ class _Filling:
             none = self.q.new_zeros((*lead, *q_lengths, *k_lengths), dtype=torch.bool)
             wide = none.to(accumulation_dtype(self.q.dtype)) if self.weighed else None
             return Filled(none, wide)
+        lists = self._bounded()
+        found = self._probed()
+        if found is not None:
+            asked = Listed(found, q_lengths, k_lengths, self.step.by_head)
+            return Filled(asked if lists else asked.table())
         size = count
         if self._by_query():
             scored = math.prod(self.bound.lengths(self.key))
@@ -112,10 +120,9 @@ class _Filling:
         slices = [(i, min(i + size, count)) for i in range(0, count, size)]
         shape = (*lead, *q_lengths, *k_lengths)
         members, weights = [], []
-        lists = self._bounded()
         for start, stop in slices:
             some, given = self._part(start, stop)
-            members.append(listed(some) if lists else some)
+            members.append(self._listed(some) if lists else some)
             weights += [] if given is None else [given]
         made = torch.cat(weights, 2).reshape(shape) if weights else None
         if not lists:
@@ -123,6 +130,26 @@ class _Filling:
         most = max(x.shape[3] for x in members)
         index = torch.cat([F.pad(x, (0, most - x.shape[3]), value=-1) for x in members], 2)
         return Filled(Listed(index, q_lengths, k_lengths, self.step.by_head), made)
+
+    def _probed(self) -> torch.Tensor | None:
+        """The members that a search finds without all scores, as of a list."""
+        step, rule = self.step, self.step.rule
+        if step.search is Search.ALL or ONE in step.dims or self._nothing_scored():
+            return None
+        if rule.kind != "top" or isinstance(rule.amount, SizeOf):
+            return None
+        own = step.by_head + len(self.lengths[0])
+        amount = int(self.bound.number(rule.amount))
+        if amount < 1 or self.weighed or not {*range(own)} <= {*rule.per}:
+            return None
+        problem = self._problem()
+        found = probes(step, self.bound, problem, (self.query, self.key, self.rows, self.runs))
+        if found is None:
+            return None
+        scale = self.run.scale if self.run.scale is not None else self.q.shape[3] ** -0.5
+        given = problem.groups[0].attend.scale
+        factor = scale if given is None else float(value_of(given) or 0.0)
+        return probed(found, step, self.q, self.k, factor, self.sets, amount)
 
     def _by_query(self) -> bool:
         """Is every choice one query's?"""
@@ -135,9 +162,18 @@ class _Filling:
         rule = self.step.rule
         if rule.kind != "top" or isinstance(rule.amount, SizeOf) or self.step.ties is Ties.ALL:
             return False
-        alone = self._by_query() and {*range(self.step.by_head)} <= {*rule.per}
+        alone = {*range(self.step.by_head + len(self.lengths[0]))} <= {*rule.per}
         small = 4 * int(self.bound.number(rule.amount)) <= math.prod(self.lengths[1])
         return alone and small and ONE not in self.step.dims and self.run.reads_lists
+
+    def _listed(self, members: torch.Tensor) -> torch.Tensor:
+        """Without asking a GPU how many there are, where the rule says."""
+        amount = self.step.rule.amount
+        waits = members.device.type != "cpu"
+        if not waits or self.step.force is not None or isinstance(amount, SizeOf):
+            return listed(members)
+        most = min(int(self.bound.number(amount)), members.shape[-1])
+        return listed_within(members, most)
 
     def _part(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The choices of some queries, bool ``[B, Hs, R, members]``, and their weights."""
@@ -156,7 +192,7 @@ class _Filling:
         with torch.no_grad():
             picked = pick(
                 rows, candidates, always, step.rule.kind, amount,
-                halving=step.search is Search.HALVING, ties=step.ties is Ties.ALL,
+                search=step.search, ties=step.ties is Ties.ALL,
             )  # fmt: skip
         members = choices.table(picked).reshape(scores.shape)
         if not self.weighed:
@@ -187,8 +223,8 @@ class _Filling:
 
     def _scores(self, at: torch.Tensor) -> Scores:
         """Of runs; ``[B, Hs, queries at, R]``."""
-        if 0 in (*self.bound.lengths(self.key), *self.bound.lengths(self.query)):
-            # Nothing to score: what is forced is chosen all the same.
+        if self._nothing_scored():
+            # What is forced is chosen all the same.
             shape = (len(self.q), self.sets, len(at), math.prod(self.lengths[1]))
             allowed = self.q.new_zeros(shape, dtype=torch.bool)
             return allowed.to(accumulation_dtype(self.q.dtype)), allowed
@@ -205,12 +241,14 @@ class _Filling:
             scores, allowed = (x.mT for x in turned)
         return scores, allowed
 
+    def _nothing_scored(self) -> bool:
+        return 0 in (*self.bound.lengths(self.key), *self.bound.lengths(self.query))
+
     def _scored(self, at: torch.Tensor) -> Scores:
         """``[B, heads of the set, queries at, keys]``."""
         step, run, q = self.step, self.run, self.q
-        heads, kv_heads, keys = q.shape[1], self.k.shape[1], {"keys": self.key}
-        problem = self.bound.bound(step.pattern, self.query, keys, heads, kv_heads, q.shape[3])
-        inputs = run.inputs_of(step.pattern, self.query, keys, 0, heads)
+        heads, problem = q.shape[1], self._problem()
+        inputs = run.inputs_of(step.pattern, self.query, {"keys": self.key}, 0, heads)
         at = at + _grid(run, self.query).start
 
         def scored(some: torch.Tensor) -> Scores:
@@ -219,6 +257,12 @@ class _Filling:
             return scores, allowed
 
         return set_scores(scored, heads, self.sets, step.normalise, step.share, q.device)
+
+    def _problem(self) -> Problem:
+        """Of every query and key that may be scored."""
+        q, keys = self.q, {"keys": self.key}
+        heads = q.shape[1], self.k.shape[1]
+        return self.bound.bound(self.step.pattern, self.query, keys, *heads, q.shape[3])
 
 
 def _belonging(

@@ -81,6 +81,13 @@ def split_heads(x: Tensor) -> Tensor:
     return torch.stack([x[:, h].chunk(heads, -1)[h] for h in range(heads)], 1)
 
 
+def group_mean(x: Tensor, kv_heads: int) -> Tensor:
+    """The mean over the heads of a key head, in each of them."""
+    batch, heads, tokens, width = x.shape
+    groups = x.reshape(batch, kv_heads, heads // kv_heads, tokens, width)
+    return groups.mean(2, keepdim=True).expand_as(groups).flatten(1, 2)
+
+
 def pinv(x: Tensor) -> Tensor:
     """Six steps towards the inverse of ``[..., N, N]``, of the third order, from the transpose.
 
@@ -96,10 +103,14 @@ def pinv(x: Tensor) -> Tensor:
 
 
 def project(x: Tensor, table: Tensor, by_head: bool) -> Tensor:
-    """The products of features with every row of a table ``[B or 1, (H,) rows, D]``."""
+    """The products of features with every row of a table ``[B or 1, (H,) rows, D]``.
+
+    Either may have the heads of keys alone, which then stand for those of their queries.
+    """
     table = table.to(x.dtype) if by_head else table.to(x.dtype)[:, None]
-    if by_head and x.shape[1] != table.shape[1]:
-        x = x.repeat_interleave(table.shape[1] // x.shape[1], 1)
+    heads = max(x.shape[1], table.shape[1])
+    if by_head:
+        x, table = (y.repeat_interleave(heads // y.shape[1], 1) for y in (x, table))
     return x @ table.transpose(-1, -2)
 
 

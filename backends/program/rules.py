@@ -14,6 +14,8 @@ import torch
 from attnlang.backends.program.order import best_first
 from attnlang.backends.program.search import halved
 
+FEW = 8
+"""Runs of less than one in so many keys are summed up place by place, others by a product."""
 Scores: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Scores ``[B, heads of the set, queries, keys]`` and which of them are candidates."""
 
@@ -64,16 +66,38 @@ def gathered(
         none = allowed.new_zeros((*allowed.shape[:3], len(belongs)))
         return none.to(scores.dtype), none
     weight = weight.to(scores.dtype)
-    members = allowed.to(scores.dtype) @ belongs.to(scores.dtype).T
-    some = members > 0
-    if how == "max":  # one run at a time: the product of runs, queries and keys is too large
-        pairs = zip(belongs, weight, strict=True)
-        best = [torch.where(allowed & r, scores * w, -torch.inf).amax(-1) for r, w in pairs]
-        return torch.stack(best, -1), some
-    total = torch.where(allowed, scores, 0.0) @ torch.where(belongs, weight, 0.0).T
+    most = int(belongs.sum(-1).max())
+    if how == "max" or most * FEW <= belongs.shape[1]:
+        total, count = _by_place(scores, allowed, belongs, weight, most, how)
+    else:
+        count = allowed.to(scores.dtype) @ belongs.to(scores.dtype).T
+        total = torch.where(allowed, scores, 0.0) @ torch.where(belongs, weight, 0.0).T
     if how == "mean":
-        total = total / members.clamp(min=1)
-    return total, some
+        total = total / count.clamp(min=1)
+    return total, count > 0
+
+
+def _by_place(
+    scores: torch.Tensor,
+    allowed: torch.Tensor,
+    belongs: torch.Tensor,
+    weight: torch.Tensor,
+    most: int,
+    how: str,
+) -> Scores:
+    """The first key of every run, then the second, and so on to the ``most`` that one has; with how
+    many of them are candidates."""
+    order = torch.sort(belongs.to(torch.uint8), dim=-1, descending=True, stable=True).indices
+    shape = (*scores.shape[:3], len(belongs))
+    total = scores.new_full(shape, -torch.inf if how == "max" else 0.0)
+    count = allowed.new_zeros(shape, dtype=torch.int32)
+    for at in order[:, :most].unbind(1):
+        own = at[:, None]
+        seen = allowed.index_select(-1, at) & belongs.gather(1, own)[:, 0]
+        here = scores.index_select(-1, at) * weight.gather(1, own)[:, 0]
+        more = torch.maximum(total, here) if how == "max" else total + here
+        total, count = torch.where(seen, more, total), count + seen
+    return total, count
 
 
 def set_scores(
@@ -132,17 +156,18 @@ def pick(
     kind: str,
     amount: float | torch.Tensor,
     *,
-    halving: bool,
+    search: str,
     ties: bool,
 ) -> torch.Tensor:
     """The members of every choice, bool like its scores ``[..., members]``.
 
     always: members whatever their score, counted first. kind: "top", "above" or "mass". amount: how
-    many, how much; of each choice, where that is a tensor. halving: does a search leave candidates
-    unasked? ties: does what equals the last chosen come along?
+    many, how much; of each choice, where that is a tensor. search: "all", or by halving runs that
+    are asked at their first candidate ("halving") or in the middle ("centres"). ties: does what
+    equals the last chosen come along?
     """
-    if kind == "top" and halving:
-        picked = halved(rows, candidates, int(amount))
+    if kind == "top" and search != "all":
+        picked = halved(rows, candidates, int(amount), centres=search == "centres")
     elif kind == "top":
         picked = _top(rows, candidates, always, amount)
         if ties:

@@ -88,7 +88,7 @@ class Runner:
     @property
     def reads_lists(self) -> bool:
         """Does the backend go by the places of a set's members? To others sets are tables."""
-        return self.backend in ("auto", "blocked")
+        return self.backend != "reference"
 
     def reads(self, name: str) -> bool:
         """Does any step read a table of that name?"""
@@ -105,9 +105,14 @@ class Runner:
                 raise ArgumentError(f"no linear attention is called `{name}`: there is {there}")
         self.given.update(states)
 
-    def steps(self) -> None:
-        """Run every step in order."""
-        for step in self.bound.program.steps:
+    def steps(self, *, sets_alone: bool = False) -> None:
+        """Run every step in order. sets_alone: up to the last selection."""
+        steps = self.bound.program.steps
+        if sets_alone:
+            steps = steps[
+                : max((i + 1 for i, s in enumerate(steps) if isinstance(s, Select)), default=0)
+            ]
+        for step in steps:
             match step:
                 case Pool(chosen=str(chosen)):
                     source = self.bound.spaces[step.source]

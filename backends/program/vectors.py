@@ -13,6 +13,7 @@ from attnlang.backends.call import Inputs, accumulation_dtype
 from attnlang.backends.program.maps import (
     ARITHMETIC,
     MAPS,
+    group_mean,
     join_heads,
     merge,
     pinv,
@@ -100,6 +101,8 @@ class Vectors:
                 return Value(join_heads(self._wide(x)))
             case Map(function="split_heads", arguments=(x,)):
                 return Value(self._shares(self._wide(x)))
+            case Map(function="group_mean", arguments=(x,)):
+                return Value(group_mean(self._wide(x), self.bound.frame.kv_heads))
             case Map(function="pinv", arguments=(x,)):
                 return Value(self._pinv(self._wide(x)))
             case Map(function="rotate", arguments=(x, angle)):

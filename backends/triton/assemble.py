@@ -56,6 +56,7 @@ def kernel(
         "WHOLE",
         "GRAIN",
         *(f"{word}_{i}" for word in ("TILE", "EXTENT") for i in range(w.axes)),
+        "TILE",
     ]
     numbers = [x for x in numbers if x not in {y.name for y in extra}]
     read = frozenset(names(begin.done()))

@@ -21,16 +21,15 @@ from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.lists import prepared
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import Tables
+from attnlang.backends.triton.together import stand_together, stands_apart
 from attnlang.backends.triton.told import told
 from attnlang.backends.triton.weights import is_softmax
 from attnlang.backends.triton.widths import closed_sides, largest
 from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
-from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
@@ -46,17 +45,19 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     _check(call)
     call = replace(call, q=rowed(call.q), k=rowed(call.k), v=rowed(call.v))
     if not _needs_plan(call):
-        return _run(call, None)
+        return _run(call.dense(), None)
     if not reads_runtime(call):
-        return _run(call, made.kept(call.problem, call.q.device))
+        return _run(call.dense(), made.kept(call.problem, call.q.device))
     parts = []
     several = call.inputs.batch > 1
     chosen = prepared(call)
+    name = None if chosen is None else chosen.made.table
+    call = call.dense(but=name)
     tables = told(call) if chosen is None else None
     for b in range(call.q.shape[0] if several else 1):
         one = element(call, b) if several else call
         if chosen is not None:
-            parts.append(_run(one, made.of_set(one, chosen)))
+            parts.append(_run(one, made.of_set(one, chosen), name))
         elif tables is None:
             plan = make(call.problem, known=known_of(one.inputs, call.problem))
             parts.append(_run(one, made.build(plan, call.q.device)))
@@ -80,13 +81,15 @@ def _needs_plan(call: Call) -> bool:
     return any(not sides <= closed_sides(call.problem, g) for g in call.problem.groups)
 
 
-def _run(call: Call, tables: Tables | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _run(
+    call: Call, tables: Tables | None, listed: str | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """listed: the set whose lists the tables are."""
     launches, sinks = [], []
     there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     learned = _learned(call)
     gathered = frozenset(tables.tokens if tables is not None else ())
     boxed = None if tables is None else tables.boxed
-    listed = tables is not None and tables.listed
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     described = machine_describes(call.q.device) and describable(call.q, call.k, call.v)
     for group in call.problem.groups:
@@ -147,17 +150,20 @@ def _learned(call: Call) -> frozenset[str]:
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, boxed: bool = False,
-    alike: bool = False, strips: frozenset[Side] = frozenset(), listed: bool = False,
-    described: bool = False, carved: bool = False,
+    alike: bool = False, strips: frozenset[Side] = frozenset(), listed: str | None = None,
+    described: bool = False, carved: bool = False, together: bool | None = None,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
     those that gradients are asked of. boxed, alike, strips, listed: how the plan comes, see
-    :class:`Form`. described: are tiles read by descriptors where they can be?"""
+    :class:`Form`. described: are tiles read by descriptors where they can be? together: do heads
+    that share keys stand together in walks that are worked out? None: where that pays."""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
     wide = largest(problem, group) > LARGEST_INT32
     closed = closed_sides(problem, group)
+    if together is None:
+        together = stand_together(problem, group)
     return Form(
         gathered,
         wide,
@@ -167,31 +173,14 @@ def form_of(
         learned,
         marks,
         closed,
-        reads_head(problem, group),
+        stands_apart(problem, group),
         boxed,
         alike,
         strips,
         listed,
         described,
         carved,
-    )
-
-
-def reads_head(problem: Problem, group: BoundGroup) -> bool:
-    """Does anything but q and the sink differ between the query heads of a key head?"""
-    shared = problem.heads // problem.kv_heads
-    if group.start % shared or group.stop % shared:
-        return True
-    by_head = {i.name for i in problem.pattern.inputs if "head" in i.dims and i.sides}
-    attend = group.attend
-    read = (attend.where, attend.score, attend.scale, attend.gain)
-    return any(
-        (isinstance(x, e.Symbol) and x.name is e.SymbolName.HEAD)
-        or (isinstance(x, e.Apply) and x.function == "row_max")
-        or (isinstance(x, e.TokenInput) and x.name in by_head)
-        for root in read
-        if root is not None
-        for x in walk(root)
+        together,
     )
 
 

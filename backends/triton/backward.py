@@ -75,7 +75,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
 
     w.walk(loops, step)
     w.write(end, "d_q", Side.Q, "D", Name("slope_q") * Name("scale"))
-    end_leaves(end, mine, Side.Q)
+    end_leaves(w, end, mine, Side.Q)
     names = ["q", "k", "v", "d_out", *of_rows, "d_q"]
     tensors = ("q", "k", "v", "d_out", "d_q")
     doc = "The gradient of one tile of queries."
@@ -185,7 +185,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     of_rows = [*backward_rows(w, head_begin), *share_pointers(w, head_begin)]
     begin_leaves(w, head_begin, mine)
     w.walk(heads, step)
-    end_leaves(heads, mine, Side.K)
+    end_leaves(w, heads, mine, Side.K)
     for part in (w.scalars.block, w.standing.block, heads):
         head_begin.extend(part)
     own = Name("kv_head") * Name("group")

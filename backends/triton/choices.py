@@ -169,6 +169,13 @@ def candidates(kernel: str, shape: Shape, stands_on_keys: bool) -> tuple[Choice,
     return tuple(dict.fromkeys((*first, *more, *choices(kernel, narrow, stands_on_keys))))
 
 
+def tile_block(slots: int) -> int:
+    """Slots of a tile that holds so many: parts of it are powers of two."""
+    if slots <= LARGEST_TILE:
+        return padded(slots)
+    return -(-slots // LARGEST_TILE) * LARGEST_TILE
+
+
 def padded(dims: int) -> int:
     """What a head's dimensions take in registers: a power of two, 16 at least."""
     return max(16, 1 << (dims - 1).bit_length())

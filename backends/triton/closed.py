@@ -42,6 +42,10 @@ class Interval:
     condition: Expr
     whole: bool
 
+    @property
+    def parts(self) -> tuple[Expr, ...]:
+        return tuple(x for x in (self.lower, self.upper, self.condition) if x is not None)
+
 
 def intervals(pattern: PatternIR, where: Expr, standing: Side) -> tuple[Interval, ...] | None:
     """What a token of the standing side attends, or is attended by; None where tables are needed.

@@ -38,7 +38,7 @@ MORE = ("splits", "batches")
 
 def split_forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """Each split's own out and lse, one program for each tile of queries."""
-    packed = form.packs or (Side.Q in form.closed and not form.by_head)
+    packed = form.packs or (Side.Q in form.closed and not form.apart)
     w = Writer(pattern, attend, form, Side.Q, split=True, packed=packed)
     begin, loops, end = Block(), Block(), Block()
     tile_of_queries(begin, packed)

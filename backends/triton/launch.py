@@ -20,6 +20,7 @@ from attnlang.backends.triton.choices import (
     open_blocks,
     padded,
     step_of,
+    tile_block,
 )
 from attnlang.backends.triton.descriptors import descriptor, grid_descriptor
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
@@ -207,8 +208,10 @@ class Launch:
             key_block = self.tables.blocks[Side.K] if boxed is None else boxed.block
             blocks = (self.tables.blocks[Side.Q], key_block)
             if self.tables.listed:
-                wide = LARGEST_TILE
-                blocks = (wide, blocks[1]) if kernel.stands_on_keys else (blocks[0], wide)
+                together = self.group if kernel.packed else 1
+                blocks = (tile_block(blocks[0] * together), LARGEST_TILE)
+                if kernel.stands_on_keys:
+                    blocks = (LARGEST_TILE, tile_block(key_block))
             whole = boxed is not None and boxed.whole
             tile = self.tables.tile(kernel.stands_on_keys)
             given |= arrays(self.tables, kernel.stands_on_keys)

@@ -39,7 +39,7 @@ def add_leaves(
         block.let(name, Name(name) + op("sum")(value, 1))
 
 
-def end_leaves(block: Block, mine: tuple[Leaf, ...], side: Side) -> None:
+def end_leaves(w: Writer, block: Block, mine: tuple[Leaf, ...], side: Side) -> None:
     for leaf in mine:
-        at = Name(f"d_leaf{leaf.number}_head") + Name(f"place_{side}")
+        at = Name(f"d_leaf{leaf.number}_head") + (w.at if side is Side.Q else Name("place_k"))
         block.do(op("store")(at, Name(f"leaf{leaf.number}"), mask=Name(f"real_{side}")))

@@ -57,7 +57,7 @@ class Lowering:
     rows: the side along the first dimension of matrices. scopes: of both sides and, under None,
     of scalars. used: collects the arguments that the expressions need. wide: 64-bit integers.
     absent: optional inputs that are not given, and read as 0. tops: the ``row_max`` that are read.
-    coordinates: those that a walk knows.
+    coordinates: those that a walk knows. head: of the tile, or of each of its queries.
     """
 
     pattern: PatternIR
@@ -67,6 +67,7 @@ class Lowering:
     scopes: dict[Side | None, Scope]
     used: dict[a.Argument, None]
     tops: tuple[Expr, ...] = ()
+    head: Value = Value(Name("head"))
     coordinates: Mapping[Expr, X] = field(default_factory=dict)
     score: X | None = None
 
@@ -104,6 +105,8 @@ class Lowering:
                 made = self._named(made, f"{x.side}_{x.axis}")
             case e.TokenInput():
                 made = self._named(made, f"{x.side}_in_{x.name}")
+            case e.Symbol():
+                made = self._named(made, "own_head")
             case e.Apply(function="row_max"):
                 made = self._named(made, f"largest{self.tops.index(x)}")
             case _:
@@ -205,7 +208,7 @@ class Lowering:
                 assert self.score is not None
                 return Value(self.score, frozenset(Side))
             case SymbolName.HEAD:
-                return Value(Name("head"))
+                return self.head
             case SymbolName.KV_HEAD:
                 return Value(Name("kv_head"))
             case SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM:
@@ -234,8 +237,14 @@ class Lowering:
         stop = self.argument(a.SegmentStop(side, segment))
         return Value((place >= start) & (place < stop), frozenset({side}))
 
+    def _own_head(self, side: Side) -> X:
+        """Whose entries the tokens of a side read. Keys of a tile read those of one head alone."""
+        if side not in self.head.sides:
+            return Name("head")
+        return self._lower(e.Symbol(SymbolName.HEAD), False).code
+
     def _top(self, x: e.Apply) -> Value:
-        heads = Name("batch").to(INT64) * Name("num_heads") + Name("head")
+        heads = Name("batch").to(INT64) * Name("num_heads") + self._own_head(Side.Q)
         at = self.argument(a.RowTop(self.tops.index(x))) + heads * Name("length_q")
         value = op("load")(at + Name("place_q"), mask=Name("real_q"), other=0.0)
         return Value(value, frozenset({Side.Q}))
@@ -247,7 +256,8 @@ class Lowering:
         pointer = self.argument(a.TokenTensor(x.side, x.name, x.kind))
         batch, head, token = (self.argument(a.TokenStride(x.side, x.name, i)) for i in range(3))
         at = Name(f"place_{x.side}") - self.argument(a.SegmentStart(x.side, GRID))
-        offset = Name("batch").to(INT64) * batch + Name("head") * head + at * token
+        own = self._own_head(x.side)
+        offset = Name("batch").to(INT64) * batch + own * head + at * token
         return Value(self._read(pointer + offset, grid, x.kind, double), sides)
 
     def _read(self, pointer: X, inside: X | None, kind: Kind, double: bool) -> X:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+from attnlang.backends.blocked.sets import without
 from attnlang.backends.triton.backward import key_gradient, query_gradient
 from attnlang.backends.triton.decode import merge, split_forward
 from attnlang.backends.triton.entries import table_gradient
@@ -19,6 +20,7 @@ from attnlang.backends.triton.learned import Leaf, leaves
 from attnlang.backends.triton.row_max import row_max, row_max_gradient
 from attnlang.backends.triton.source.printer import comment_safe, function_text
 from attnlang.backends.triton.tops import tops
+from attnlang.backends.triton.used import helpers
 from attnlang.backends.triton.weights import is_softmax
 from attnlang.backends.triton.writer import Form, Kernel
 from attnlang.compiler.ir import expr as e
@@ -28,8 +30,6 @@ from attnlang.compiler.ir.pattern import Attend, PatternIR
 from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import closed_groups
-
-HELPERS = Path(__file__).with_name("helpers.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
     attend = closed_groups(pattern)[group].attend
     if form.own_scale:
         attend = _with_scale_in_score(attend)
+    if form.listed is not None:  # who is listed is a member
+        attend = replace(attend, where=without(attend.where, form.listed))
     numbers = range(len(tops(attend)))
     made = Kernels(
         tuple(row_max(pattern, attend, form, i) for i in numbers),
@@ -81,8 +83,8 @@ def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
         leaves(attend, form.learned),
         "",
     )
-    printed = (function_text(kernel.function) for kernel in made.all)
-    return replace(made, text="\n\n".join((_head(pattern, attend), _helpers(), *printed)))
+    printed = [function_text(kernel.function) for kernel in made.all]
+    return replace(made, text="\n\n".join((_head(pattern, attend), helpers(printed), *printed)))
 
 
 def _with_scale_in_score(attend: Attend) -> Attend:
@@ -107,11 +109,6 @@ def _head(pattern: PatternIR, attend: Attend) -> str:
         *([f"    gain {to_text(attend.gain)}"] if attend.gain is not None else []),
     ]
     return "\n".join(f"# {comment_safe(line)}" for line in lines) + "\n"
-
-
-def _helpers() -> str:
-    """Imports and helper functions: a file of its own, checked and tested as such."""
-    return HELPERS.read_text(encoding="utf-8").strip() + "\n"
 
 
 @lru_cache(maxsize=256)

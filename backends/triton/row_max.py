@@ -44,11 +44,11 @@ BEYOND = 2**31 - 1
 
 def row_max(pattern: PatternIR, attend: Attend, form: Form, number: int) -> Kernel:
     """The largest value of each row, -inf where nothing attends: ``[splits, B, H, Nq]``."""
-    w = Writer(pattern, attend, form, Side.Q, split=True)
+    w = Writer(pattern, attend, form, Side.Q, split=True, packed=form.packs)
     of = tops(attend)[number].arguments[0]
     products = SCORE in walk(of)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin)
+    tile_of_queries(begin, w.packed)
     begin.let("split", op("program_id")(2))
     w.row(begin)
     batch = Name("batches").to(INT64) * Name("split") + Name("batch")
@@ -96,11 +96,11 @@ def _values(w: Writer, moving: Lowering, number: int, seen: X | None) -> X:
 def row_max_gradient(pattern: PatternIR, attend: Attend, form: Form, number: int) -> Kernel:
     """Of each row the slope by its largest value, in equal parts for those keys that have it, and
     the places of the first and the last of them."""
-    w = Writer(pattern, attend, form, Side.Q)
+    w = Writer(pattern, attend, form, Side.Q, packed=form.packs)
     top = tops(attend)[number]
     steep = slope(attend.score or SCORE, top)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin)
+    tile_of_queries(begin, w.packed)
     w.row(begin)
     w.pointers(begin, "q", "k", "v", "d_out")
     rows = [*backward_rows(w, begin), *share_pointers(w, begin, number)]

@@ -17,7 +17,13 @@ Step = Callable[[Block], None]
 STEP = Name("STEP")
 
 
-def over_runs(w: Writer, block: Block, kind: str, step: Step) -> None:
+def over(w: Writer, block: Block, kind: str, step: Step) -> None:
+    """Loops over what a row has of one kind, ``partial`` or ``full``."""
+    loop = _over_boxes if w.boxed else _over_lists if w.form.listed else _over_runs
+    loop(w, block, kind, step)
+
+
+def _over_runs(w: Writer, block: Block, kind: str, step: Step) -> None:
     """Loops over the runs of one kind in a row, a part of a tile at a time."""
     inner, outer = Block(), Block()
     step(inner)
@@ -27,18 +33,18 @@ def over_runs(w: Writer, block: Block, kind: str, step: Step) -> None:
     first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
     last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
     outer.loop("step", w.steps(first, last), inner)
-    _over(block, kind, outer)
+    _over_row(block, kind, outer)
 
 
-def over_boxes(w: Writer, block: Block, kind: str, step: Step) -> None:
+def _over_boxes(w: Writer, block: Block, kind: str, step: Step) -> None:
     """Loops over the boxes of one kind in a row, a part of a tile at a time."""
     inner, outer = Block(), Block()
     step(inner)
     over_box(outer, kind, inner, w.axes, alike=w.form.alike, split=w.split)
-    _over(block, kind, outer)
+    _over_row(block, kind, outer)
 
 
-def over_lists(w: Writer, block: Block, kind: str, step: Step) -> None:
+def _over_lists(w: Writer, block: Block, kind: str, step: Step) -> None:
     """Loops over the granules that a row lists of one kind, a step full at a time."""
     inner = Block()
     step(inner)
@@ -49,7 +55,7 @@ def over_lists(w: Writer, block: Block, kind: str, step: Step) -> None:
     block.loop("step", w.steps(Literal(0), (slots + STEP - 1) // STEP), inner)
 
 
-def _over(block: Block, kind: str, body: Block) -> None:
+def _over_row(block: Block, kind: str, body: Block) -> None:
     block.loop("run", Name("range")(*_ends(kind)), body)
 
 
@@ -62,6 +68,20 @@ def _ends(kind: str) -> tuple[X, X]:
 def gathered_places(block: Block, side: Side, slots: X, **how: X) -> None:
     """``place_q`` or ``place_k`` and which of the slots hold tokens, by a table of places."""
     place = block.let(f"place_{side}", op("load")(Name(f"tokens_{side}") + slots, **how))
+    block.let(f"real_{side}", place >= 0)
+    block.let(f"place_{side}", op("maximum")(place, 0))
+
+
+def granule_places(block: Block, side: Side, tile: X, packed: bool) -> None:
+    """``place_q`` or ``place_k`` of a tile that stands on part of a granule, and which of its slots
+    have a token. packed: it stands on each token once for every head that shares keys."""
+    parts, rows, size = Name("PARTS"), Name("ROWS"), Name("TILE")
+    slot = block.let("slots", tile % parts * rows + op("arange")(0, rows))
+    if packed:
+        block.let("member", slot % Name("group"))
+        slot = block.let("slots", slot // Name("group"))
+    at = Name(f"tokens_{side}") + (tile // parts * size + slot)
+    place = block.let(f"place_{side}", op("load")(at, mask=slot < size, other=-1))
     block.let(f"real_{side}", place >= 0)
     block.let(f"place_{side}", op("maximum")(place, 0))
 

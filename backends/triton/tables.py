@@ -43,9 +43,10 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """blocks: slots of a tile of each side. tokens: ``[tiles * block]`` sequence places, -1 for
-    padding, of a side whose tiles are not just its tokens in order. strips: of those sides where
-    tiles are products of them. classes: of each head."""
+    """blocks: slots of a tile of each side; of a granule, where walks go over lists. tokens:
+    ``[tiles * block]`` sequence places, -1 for padding, of a side whose tiles are not just its
+    tokens in order. strips: of those sides where tiles are products of them. classes: of each
+    head."""
 
     blocks: dict[Side, int]
     tokens: dict[Side, torch.Tensor]
@@ -114,7 +115,7 @@ def build(plan: Plan, device: torch.device) -> Tables:
 def of_set(call: Call, one: Prepared) -> Tables:
     """The tables of a call of one batch element whose condition reads a set."""
     classes, by_query, by_key = walks(call, one)
-    return Tables(one.blocks, one.standing, classes, by_query, by_key)
+    return Tables(one.sizes, one.tokens, classes, by_query, by_key)
 
 
 def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
@@ -125,7 +126,8 @@ def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
         for one in fields(runs):
             given[f"{kind}_{one.name}"] = getattr(runs, one.name)
     if isinstance(walk, ListWalk):
-        given |= {"grain_tokens": walk.grain_tokens, "GRAIN": walk.grain}
+        standing = tables.blocks[Side.K if by_key else Side.Q]
+        given |= {"grain_tokens": walk.grain_tokens, "GRAIN": walk.grain, "TILE": standing}
     given |= {f"strips_{side}": strips.numbers for side, strips in tables.strips.items()}
     return given | {f"tokens_{side}": tokens for side, tokens in tables.tokens.items()}
 

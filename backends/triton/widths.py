@@ -33,7 +33,7 @@ def closed_sides(problem: Problem, group: BoundGroup) -> frozenset[Side]:
     if group.index not in by_group:
         sides: list[Side] = []
         for side in Side:
-            found = _intervals(problem, group, side)
+            found = intervals_of(problem, group, side)
             if found is None or _too_large(problem, found):
                 break
             sides.append(side)
@@ -41,23 +41,20 @@ def closed_sides(problem: Problem, group: BoundGroup) -> frozenset[Side]:
     return by_group[group.index]
 
 
-def _intervals(problem: Problem, group: BoundGroup, side: Side) -> tuple[Interval, ...] | None:
+def intervals_of(problem: Problem, group: BoundGroup, side: Side) -> tuple[Interval, ...] | None:
+    """What the walks of a standing side are worked out from; None where tables are needed."""
     attend = closed_groups(problem.pattern)[group.index].attend
     return intervals(problem.pattern, attend.where, side)
 
 
 def _ends(problem: Problem, group: BoundGroup, sides: Iterable[Side]) -> Iterable[Expr]:
     for side in sides:
-        for one in _intervals(problem, group, side) or ():
-            yield from _parts(one)
-
-
-def _parts(one: Interval) -> Iterable[Expr]:
-    return (x for x in (one.lower, one.upper, one.condition) if x is not None)
+        for one in intervals_of(problem, group, side) or ():
+            yield from one.parts
 
 
 def _too_large(problem: Problem, found: tuple[Interval, ...]) -> bool:
-    return any(_magnitude(problem, x) > LARGEST for one in found for x in _parts(one))
+    return any(_magnitude(problem, x) > LARGEST for one in found for x in one.parts)
 
 
 def _magnitude(problem: Problem, x: Expr) -> float:
@@ -89,8 +86,7 @@ def _ranges(problem: Problem, watch: Callable[[Expr, Range], None] | None = None
     def leaf(n: Expr) -> Range:
         match n:
             case e.Length(side=side, axis=axis):
-                extent = next(t for t in problem.extents(side) if axis in t.axes)
-                length = extent.lengths[extent.axes.index(axis)]
+                length = _length(problem, side, axis)
                 return length, length
             case e.Symbol(name=name) if name in counts:
                 return counts[name], counts[name]
@@ -100,13 +96,22 @@ def _ranges(problem: Problem, watch: Callable[[Expr, Range], None] | None = None
     return Intervals(PYTHON, leaf, watch)
 
 
+def _length(problem: Problem, side: Side, axis: str) -> int:
+    """Of one of the problem's axes, or of the program that it is a step of."""
+    for extent in problem.extents(side):
+        if axis in extent.axes:
+            return extent.lengths[extent.axes.index(axis)]
+    assert problem.outer is not None
+    return problem.outer.length(side, axis)
+
+
 def reach(problem: Problem, group: BoundGroup) -> int:
     """Keys that the queries attend at most: those of a walk that is worked out in the kernel, else
     all."""
     if Side.Q not in closed_sides(problem, group):
         return problem.k_len
     ranges, keys = _ranges(problem), 0
-    for one in _intervals(problem, group, Side.Q) or ():
+    for one in intervals_of(problem, group, Side.Q) or ():
         first = 0 if one.lower is None else max(0, ranges.of(one.lower)[0])
         last = problem.k_len if one.upper is None else ranges.of(one.upper)[1]
         keys += int(max(0, min(last, problem.k_len) - first))

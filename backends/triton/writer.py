@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton import table_walks
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
-from attnlang.backends.triton.lowering import Lowering, Scope
+from attnlang.backends.triton.lowering import Lowering, Scope, Value
 from attnlang.backends.triton.odometer import box_places, coordinates, read_box, strip_places
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
@@ -28,13 +29,6 @@ from attnlang.backends.triton.source.tree import (
     op,
 )
 from attnlang.backends.triton.spans import Ends, attended, spans_of, visit_spans
-from attnlang.backends.triton.table_walks import (
-    gathered_places,
-    list_places,
-    over_boxes,
-    over_lists,
-    over_runs,
-)
 from attnlang.backends.triton.tops import tops
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
@@ -66,12 +60,12 @@ class Form:
     sink: does a logit without a value join the softmax? absent: optional inputs not given.
     own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
-    standing sides whose walks are worked out in the kernel, without tables. by_head: does anything
-    but the tensors differ between the query heads of a key head? boxed: do walks of queries that
-    read tables go over boxes of keys? alike: have the tiles of all boxes the same extents?
-    strips: sides whose tiles are products of strips. listed: do walks go over lists of granules?
-    described: are tiles of tokens that lie one after another read by tensor descriptors? carved:
-    are boxes of keys, too?
+    standing sides whose walks are worked out in the kernel, without tables. apart: must the query
+    heads of a key head stand in tiles of their own? boxed: do walks of queries that read tables go
+    over boxes of keys? alike: have the tiles of all boxes the same extents? strips: sides whose
+    tiles are products of strips. listed: the set whose lists walks go over. described: are tiles of
+    tokens that lie one after another read by tensor descriptors? carved: are boxes of keys, too?
+    together: do heads that share keys stand together where the walk of queries is worked out?
     """
 
     gathered: frozenset[Side]
@@ -82,18 +76,19 @@ class Form:
     learned: frozenset[str] = frozenset()
     marks: bool = False
     closed: frozenset[Side] = frozenset()
-    by_head: bool = True
+    apart: bool = True
     boxed: bool = False
     alike: bool = False
     strips: frozenset[Side] = frozenset()
-    listed: bool = False
+    listed: str | None = None
     described: bool = False
     carved: bool = False
+    together: bool = False
 
     @property
     def packs(self) -> bool:
-        """Do the queries of heads that share keys stand together where granules do?"""
-        return self.listed and not self.by_head
+        """Do the queries of heads that share keys stand together in one tile?"""
+        return not self.apart and (self.listed is not None or self.together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,7 @@ class Writer:
 
     split: do programs share the steps of a walk? packed: slots are the queries of all heads that
     share a key head, one after another. ends: of the standing tokens, where the walk is worked out
-    from them. full: is a step of full boxes being written? placed_again: are places read once more?
+    from them. full: is a step of full boxes being written?
     """
 
     pattern: PatternIR
@@ -137,7 +132,6 @@ class Writer:
     used: dict[a.Argument, None] = field(default_factory=dict)
     ends: list[Ends] = field(default_factory=list)
     full: bool = False
-    placed_again: bool = False
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
@@ -152,12 +146,20 @@ class Writer:
         }
         return Lowering(
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
-            tops(self.attend), coordinates(side, self.pattern.axes(side)) if by_axis else {},
+            tops(self.attend), self.head,
+            coordinates(side, self.pattern.axes(side)) if by_axis else {},
         )  # fmt: skip
 
     @property
     def moving(self) -> Side:
         return OTHER[self.fixed]
+
+    @property
+    def head(self) -> Value:
+        """The head of the tile, or of each of its queries."""
+        if self.packed:
+            return Value(Name("head") + Name("member"), frozenset({Side.Q}))
+        return Value(Name("head"))
 
     @property
     def boxed(self) -> bool:
@@ -191,7 +193,7 @@ class Writer:
             return True
         if self.carved(tensor):
             return True
-        odd = side is not self.fixed and (self.boxed or self.form.listed)
+        odd = side is not self.fixed and (self.boxed or self.form.listed is not None)
         return not odd and side not in self.form.gathered
 
     def carved(self, tensor: str) -> bool:
@@ -206,6 +208,9 @@ class Writer:
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
+        if self.form.listed and side is self.fixed:
+            table_walks.granule_places(block, side, tile, self.packed)
+            return
         first: X = tile * size
         if self.fixed in self.form.closed and side is not self.fixed:
             first = Name("anchor") + first
@@ -215,10 +220,8 @@ class Writer:
         place = Name(f"place_{side}")
         if self.packed and side is self.fixed:
             slots = block.let("slots", slots)
-            whose = slots % (size * Name("PARTS")) if self.form.listed else slots
-            block.let("member", whose % Name("group"))
-            # Tables of granules hold each token once for every head.
-            slots = slots if self.form.listed else slots // Name("group")
+            block.let("member", slots % Name("group"))
+            slots = slots // Name("group")
         if self.fixed in self.form.closed:
             length = Name(f"length_{side}")
             block.let(place.text, slots)
@@ -231,9 +234,9 @@ class Writer:
         elif self.stripped and side is not self.fixed:
             strip_places(block, side, self.axes)
         elif self.form.listed and side is not self.fixed:
-            list_places(block, side)
+            table_walks.list_places(block, side)
         elif side in self.form.gathered:
-            gathered_places(block, side, slots)
+            table_walks.gathered_places(block, side, slots)
         else:
             block.let(place.text, slots)
             block.let(f"real_{side}", place < Name(f"length_{side}"))
@@ -265,15 +268,14 @@ class Writer:
         return op("load")(Name(f"{tensor}_head") + at, mask=inside, other=0.0)
 
     def write(self, block: Block, tensor: str, side: Side, dim: str, value: X) -> None:
-        if side in self.form.gathered and not self.packed and not self.placed_again:
-            # Held through the walk they would take registers: they are read once more, in a way
+        if side in self.form.gathered and not (self.form.listed or side in self.form.closed):
+            # Held through the walk places would take registers: they are read once more, in a way
             # that the compiler does not take for the same.
-            self.placed_again = True
             slots = Name(f"tile_{side}") * Name("ROWS") + op("arange")(0, Name("ROWS"))
-            gathered_places(block, side, slots, cache_modifier=Literal(".cg"))
+            table_walks.gathered_places(block, side, slots, cache_modifier=Literal(".cg"))
         dims = Name(f"dims_{dim}")
         inside = Name(f"real_{side}")[(ALL, NEW)] & (dims < Name(dim))[(NEW, ALL)]
-        stored = value.to(element(tensor))
+        stored = value.to(Attribute(Attribute(Name(tensor), "dtype"), "element_ty"))
         at = Name(f"{tensor}_head") + self.offset(tensor, side, dims)
         block.do(op("store")(at, stored, mask=inside))
 
@@ -344,12 +346,11 @@ class Writer:
             spans, self.ends = spans_of(block, self.lowering(Block()), found)
             visit_spans(block, spans, step, self.steps)
             return
-        over = over_boxes if self.boxed else over_lists if self.form.listed else over_runs
         block.remark("Tiles where the predicate decides pair by pair.")
-        over(self, block, "partial", step(True))
+        table_walks.over(self, block, "partial", step(True))
         block.remark("Tiles where every pair attends.")
         self.full = True
-        over(self, block, "full", step(False))
+        table_walks.over(self, block, "full", step(False))
 
     def steps(self, first: X, last: X) -> X:
         """A run of steps; where programs share them, step ``t`` is for program ``t % splits``."""
@@ -360,11 +361,6 @@ class Writer:
             return Name("range")(Name("split"), last, splits)
         begin = first + (Name("split") + splits - first % splits) % splits
         return Name("range")(begin, last, splits)
-
-
-def element(tensor: str) -> X:
-    """What a pointer points to."""
-    return Attribute(Attribute(Name(tensor), "dtype"), "element_ty")
 
 
 def dtype(tile: str) -> X:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.analysis.normal import reads
+from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
@@ -24,13 +25,15 @@ from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinate
 from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
+FEW = 8
+"""Pairs for each token that are not worth looking for what is alike among them."""
 
 
 @dataclass(frozen=True)
 class Cells:
     """What there is to ask of the tiles of one segment.
 
-    tokens: ``[tiles, width]`` a token for each kind of token in a tile, -1 where there are fewer.
+    tokens: ``[tiles, capacity]`` a token for each kind in a tile, -1 where there are fewer.
     kinds: ``[tiles]`` equal for tiles that hold the same kinds of tokens; None: not compared.
     """
 
@@ -39,7 +42,8 @@ class Cells:
     kinds: IntArray | None
 
     @property
-    def width(self) -> int:
+    def capacity(self) -> int:
+        """Slots of a tile."""
         return int(self.tokens.shape[1])
 
 
@@ -48,19 +52,23 @@ def cells(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> Ce
     ids = _kinds(predicate, tiling, side, known)
     if ids is None:
         return Cells(tiling.extent, tiling.tokens, None)
-    ids = np.where(tiling.tokens >= 0, ids, np.iinfo(np.int64).max)
-    order = np.argsort(ids, axis=1, kind="stable")
-    ids, tokens = np.take_along_axis(ids, order, 1), np.take_along_axis(tiling.tokens, order, 1)
+    # Padding comes last. Numbers of few bits are sorted by their digits.
+    none = int(ids.max(initial=-1)) + 1
+    ids = np.where(tiling.tokens >= 0, ids, none).astype(np.min_scalar_type(none))
+    tokens = tiling.tokens
+    if (ids[:, 1:] < ids[:, :-1]).any():
+        order = np.argsort(ids, axis=1, kind="stable")
+        ids, tokens = np.take_along_axis(ids, order, 1), np.take_along_axis(tokens, order, 1)
     new = np.ones(ids.shape, dtype=bool)
-    new[:, 1:] = np.diff(ids, axis=1) != 0
+    new[:, 1:] = ids[:, 1:] != ids[:, :-1]
     new &= tokens >= 0
     place = np.cumsum(new, axis=1) - 1
     table = np.full((tiling.tiles, int(new.sum(axis=1).max(initial=1))), -1, dtype=np.int64)
     chosen = table.copy()
     rows = np.nonzero(new)[0]
     table[rows, place[new]], chosen[rows, place[new]] = ids[new], tokens[new]
-    _, kinds = np.unique(table, axis=0, return_inverse=True)
-    return Cells(tiling.extent, chosen, kinds.ravel())
+    kinds = numbered_together(list(table.T), (tiling.tiles,))
+    return Cells(tiling.extent, chosen, kinds)
 
 
 def census(predicate: Expr, extent: Extent, side: Side, known: Known) -> tuple[IntArray, IntArray]:
@@ -70,8 +78,47 @@ def census(predicate: Expr, extent: Extent, side: Side, known: Known) -> tuple[I
     ids = _kinds(predicate, whole, side, known)
     if ids is None:
         return np.arange(extent.size), np.ones(extent.size, dtype=np.int64)
-    _, first, counts = np.unique(ids, return_index=True, return_counts=True)
-    return whole.tokens.ravel()[first] - extent.start, counts
+    return whole.tokens.ravel()[_places(ids.ravel())] - extent.start, np.bincount(ids.ravel())
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Tile pairs that stand for others. q, k: the tokens of tiles to look at, of which ``rows`` and
+    ``columns`` are pairs. copies: for each pair that was given, which of these it is like."""
+
+    q: ExtentTiling | Cells
+    k: ExtentTiling | Cells
+    rows: IntArray
+    columns: IntArray
+    copies: IntArray
+
+    @property
+    def elements(self) -> int:
+        """How many pairs of tokens there are to look at."""
+        return len(self.rows) * self.q.capacity * self.k.capacity
+
+
+def to_ask(
+    predicate: Expr,
+    q: ExtentTiling,
+    k: ExtentTiling,
+    known: Known,
+    rows: IntArray,
+    columns: IntArray,
+) -> Asked:
+    """What is to be asked of these tile pairs: one of all that hold the same, or that are moved
+    along a diagonal, and one token of all that are alike. Few are asked as they are: that takes no
+    longer than to look at every token."""
+    whole = Asked(q, k, rows, columns, np.arange(len(rows)))
+    if whole.elements <= FEW * (q.extent.size + k.extent.size):
+        return whole
+    a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
+    moved = a.kinds is None and b.kinds is None
+    found = (
+        representatives(predicate, q, k, rows, columns) if moved else distinct(a, b, rows, columns)
+    )
+    # Tiles of which every token differs are asked as they are: the products of strips.
+    return Asked(q if a.kinds is None else a, k if b.kinds is None else b, *found)
 
 
 def distinct(
@@ -87,17 +134,24 @@ def distinct(
 
 def _first(kinds: IntArray) -> IntArray:
     """For every tile the first of its kind."""
-    _, first, back = np.unique(kinds, return_index=True, return_inverse=True)
-    return first[back.ravel()].astype(np.int64)
+    return _places(kinds)[kinds]
+
+
+def _places(numbers: IntArray) -> IntArray:
+    """Where each number from 0 on is met first."""
+    first = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]  # of two, the later one stays
+    return first
 
 
 def _kinds(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> IntArray | None:
-    """A number for the kind of every token ``[tiles, capacity]``; None if all differ."""
+    """A number for the kind of every token ``[tiles, capacity]``; None if nearly all differ."""
     parts = set(_parts(predicate, side))
     told = {x.axis for x in parts if isinstance(x, e.Coord)}
     if any(isinstance(x, e.Index) for x in parts) or told.issuperset(tiling.extent.axes):
         return None
-    return _codes([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
+    ids = numbered_together([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
+    return ids if 2 * int(ids.max(initial=0)) < ids.size else None
 
 
 def _parts(x: Expr, side: Side) -> Iterator[Expr]:
@@ -130,12 +184,28 @@ def _values(x: Expr, tiling: ExtentTiling, known: Known) -> NDArray[Any]:
     return np.asarray(evaluate(x, leaf))
 
 
-def _codes(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:
-    """One number for every combination of values."""
-    codes = np.zeros(shape, dtype=np.int64)
+def numbered_together(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:
+    """One number for every combination of values, from 0 on."""
+    codes: IntArray | None = None
     for part in parts:
-        _, code = np.unique(np.broadcast_to(part, shape), return_inverse=True)
-        code = code.reshape(shape)
-        _, codes = np.unique(codes * (int(code.max(initial=0)) + 1) + code, return_inverse=True)
-        codes = codes.reshape(shape)
-    return codes
+        code = numbered(np.broadcast_to(part, shape))
+        several = int(code.max(initial=0)) + 1
+        codes = code if codes is None else numbered(codes * several + code)
+    return np.zeros(shape, dtype=np.int64) if codes is None else codes
+
+
+def numbered(values: NDArray[Any]) -> IntArray:
+    """The place of each value among the distinct ones, in ascending order: ``[...]`` as given.
+
+    Integers that lie close together are counted, others sorted.
+    """
+    if values.size and values.dtype.kind in "iub":
+        low, high = int(values.min()), int(values.max())
+        if high - low < 4 * values.size:
+            there = np.zeros(high - low + 1, dtype=bool)
+            offset = values.astype(np.int64) - low
+            there[offset] = True
+            places: IntArray = (np.cumsum(there) - 1)[offset]
+            return places
+    _, places = np.unique(values, return_inverse=True)
+    return places.reshape(values.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,22 +78,38 @@ def may_and_must(
                 low = np.where(tokens >= 0, tokens, MAX_INTEGER).min(axis=1)
                 return lay(low, side), lay(tokens.max(axis=1), side)
             case e.TokenInput(side=side, name=name) if (name, side) in known.tokens:
-                low, high = _extremes(known.tokens[name, side], q if side is Side.Q else k)
+                low, high = extremes(known.tokens[name, side], q if side is Side.Q else k)
                 return lay(low, side), lay(high, side)
-            case e.Table(name=name, indices=indices) if name in known.tables:
-                values = known.tables[name]
-                if not indices:
-                    return values, values
-                low = min(0, values.min()) if values.size else 0
-                return low, (max(0, values.max()) if values.size else 0)
             case _:
-                return _unknown(kind_of(x))
+                return elsewhere(x, known)
 
+    whole = shapes[Side.Q] + shapes[Side.K]
+    may, must = (x.reshape(q.tiles, k.tiles) for x in truth(predicate, leaf, whole))
+    return may, must
+
+
+def truth(
+    predicate: Expr, leaf: Callable[[Expr], Range], shape: tuple[int, ...]
+) -> tuple[BoolArray, BoolArray]:
+    """May the predicate hold, and must it, where its leaves lie between the bounds given, which
+    broadcast to ``shape``?"""
     with np.errstate(all="ignore"):  # infinite bounds meet 0 and each other: NaN, unknown
         must, may = Intervals(ARRAYS, leaf).of(predicate)
-    whole = shapes[Side.Q] + shapes[Side.K]
-    may, must = (np.broadcast_to(np.asarray(x) > 0, whole) for x in (may, must))
-    return may.reshape(q.tiles, k.tiles), must.reshape(q.tiles, k.tiles)
+    return np.broadcast_to(np.asarray(may) > 0, shape), np.broadcast_to(np.asarray(must) > 0, shape)
+
+
+def elsewhere(x: Expr, known: Known) -> Range:
+    """The bounds of a leaf that no token has: of all entries of a table, of all there is where it
+    is not known."""
+    match x:
+        case e.Table(name=name, indices=indices) if name in known.tables:
+            values = known.tables[name]
+            if not indices:
+                return values, values
+            low = min(0, values.min()) if values.size else 0
+            return low, (max(0, values.max()) if values.size else 0)
+        case _:
+            return _unknown(kind_of(x))
 
 
 def _unknown(kind: Kind) -> Range:
@@ -105,7 +122,7 @@ def _unknown(kind: Kind) -> Range:
             return -math.inf, math.inf
 
 
-def _extremes(values: NDArray[Any], tiling: ExtentTiling) -> tuple[NDArray[Any], NDArray[Any]]:
+def extremes(values: NDArray[Any], tiling: ExtentTiling) -> tuple[NDArray[Any], NDArray[Any]]:
     """The least and greatest value of every tile's tokens."""
     places = tiling.tokens - tiling.extent.start
     # Padding repeats the tile's first token, which changes neither extreme.

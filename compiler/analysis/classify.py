@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlang.compiler.analysis import rows
-from attnlang.compiler.analysis.alike import cells, distinct
+from attnlang.compiler.analysis.alike import to_ask
 from attnlang.compiler.analysis.diagonals import along, ends, moving_axis
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
-from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.analysis.tile_pairs import EMPTY, FULL, PARTIAL, tile_pairs
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_kinds, from_runs, joined
 
@@ -62,26 +61,29 @@ def classify(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) ->
         if solved is not None:
             if solved.exact:
                 return Classified(solved.table, True)
-            return _refined(predicate, solved.table, q, k, known)
+            return _refined(predicate, solved, q, k, known)
     return _classify_dense(predicate, q, k, known)
 
 
 def _refined(
-    predicate: Expr, table: RunTable, q: ExtentTiling, k: ExtentTiling, known: Known
+    predicate: Expr, solved: rows.Rows, q: ExtentTiling, k: ExtentTiling, known: Known
 ) -> Classified:
     """A table of tiles that may be live, made exact element by element where that is affordable."""
-    doubtful = int((table.stops - table.starts)[~table.full].sum())
-    if doubtful > TILE_BUDGET:
+    table, partial = solved.table, solved.partial
+    # Of the tiles not proved full, those not proved partial.
+    doubtful = from_runs([table.runs(~table.full)], [partial], q.tiles, k.tiles)
+    if int((doubtful.stops - doubtful.starts)[doubtful.full].sum()) > TILE_BUDGET:
         return Classified(table, False)
-    r, c, _ = table.entries(~table.full)
+    r, c, _ = doubtful.entries(doubtful.full)
     found = _by_element(predicate, q, k, known, r, c)
     if found is None:
         return Classified(table, False)
     some, every = found
-    row = np.concatenate([table.row_of_run[table.full], r[some]])
-    starts = np.concatenate([table.starts[table.full], c[some]])
-    stops = np.concatenate([table.stops[table.full], c[some] + 1])
-    full = np.concatenate([np.ones(int(table.full.sum()), dtype=bool), every[some]])
+    whole = table.runs(table.full)
+    asked = r[some], c[some], c[some] + 1
+    row, starts, stops = (np.concatenate(x) for x in zip(whole, partial, asked, strict=True))
+    full = np.repeat([True, False], [len(whole[0]), len(partial[0])])
+    full = np.concatenate([full, every[some]])
     order = np.argsort(row * k.tiles + starts)
     runs = row[order], starts[order], stops[order]
     return Classified(joined(runs, full[order], q.tiles, k.tiles), True)
@@ -98,17 +100,13 @@ def _by_element(
     """Does any pair of these tiles attend, and do all? None where asking would cost too much."""
     if not known.covers(predicate):
         return None
-    a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
-    moved = a.kinds is None and b.kinds is None
-    r, c, copies = (
-        representatives(predicate, q, k, rows, columns) if moved else distinct(a, b, rows, columns)
-    )
-    if len(r) * a.width * b.width > ELEMENT_BUDGET:
+    asked = to_ask(predicate, q, k, known, rows, columns)
+    if asked.elements > ELEMENT_BUDGET:
         return None
-    # Tiles of which every token differs are asked as they are: the products of strips.
-    asked = (q if a.kinds is None else a), (k if b.kinds is None else b)
-    some, every = Elements(*asked, known).any_and_all(predicate, r, c)
-    return some[copies], every[copies]
+    some, every = Elements(asked.q, asked.k, known).any_and_all(
+        predicate, asked.rows, asked.columns
+    )
+    return some[asked.copies], every[asked.copies]
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:

@@ -7,7 +7,7 @@ queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -144,6 +144,15 @@ def edges(
 def row_edges(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Intervals:
     """The key interval of every query ``[queries]``, cut to keys that count."""
     lows, highs = (np.empty(q.extent.size, dtype=np.int64) for _ in range(2))
+    for part, low, high in sliced_edges(bounds, q, k, known):
+        lows[part], highs[part] = low, high
+    return lows, highs
+
+
+def sliced_edges(
+    bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known
+) -> Iterator[tuple[slice, IntArray, IntArray]]:
+    """The same for some queries after another."""
     for start in range(0, q.extent.size, SLICE):
         part = slice(start, min(start + SLICE, q.extent.size))
         positions = np.arange(part.start, part.stop, dtype=np.int64) + q.extent.origin[0]
@@ -152,8 +161,7 @@ def row_edges(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Kno
             high = np.where(np.asarray(_at(condition, positions, q, known)).astype(bool), high, low)
         if bounds.keys is not None:
             low, high = bounds.keys.shrink(low, high)
-        lows[part], highs[part] = low, high
-    return lows, highs
+        yield part, low, high
 
 
 def _extreme(

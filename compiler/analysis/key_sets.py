@@ -75,6 +75,14 @@ class KeySet:
         first = np.where(some, self._at(i), low)
         return first, np.where(some, self._at(j - 1) + 1, first)
 
+    def first(self, low: IntArray) -> IntArray:
+        """The first key from a place on that counts, where there is one."""
+        return self._at(self.below(low)) if len(self.places) else low
+
+    def last(self, high: IntArray) -> IntArray:
+        """The last key before a place that counts, where there is one."""
+        return self._at(self.below(high) - 1) if len(self.places) else high
+
     def _at(self, number: IntArray) -> IntArray:
         """The places of keys that count, by their number among those."""
         whole = number // len(self.places)

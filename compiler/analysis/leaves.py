@@ -104,9 +104,12 @@ def read_table(table: Array, indices: list[Array]) -> Array:
     if 0 in table.shape:
         return np.zeros((), table.dtype)
     inside: Any = True
-    clipped = []
+    places = []
     for index, size in zip(indices, table.shape, strict=True):
         index = np.asarray(index)
-        inside = inside & (index >= 0) & (index < size)
-        clipped.append(np.clip(index, 0, max(size - 1, 0)))
-    return np.where(inside, table[tuple(clipped)], np.zeros((), table.dtype))
+        if index.size and (index.min() < 0 or index.max() >= size):
+            inside = inside & (index >= 0) & (index < size)
+            index = np.minimum(np.maximum(index, 0), size - 1)
+        places.append(index)
+    found = table[tuple(places)]
+    return found if inside is True else np.where(inside, found, np.zeros((), table.dtype))

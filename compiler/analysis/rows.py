@@ -16,7 +16,7 @@ from attnlang.compiler.analysis.key_intervals import (
     ClauseBounds,
     clause_bounds,
     edges,
-    row_edges,
+    sliced_edges,
 )
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses, complement
@@ -33,10 +33,12 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """table: every tile that may be live, full only where proved. exact: is it the truth?"""
+    """table: every tile that may be live, full only where proved. exact: is it the truth?
+    partial: runs of those of its tiles that are proved to be partial; all such if it is exact."""
 
     table: RunTable
     exact: bool
+    partial: Runs
 
 
 def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Rows | None:
@@ -48,9 +50,15 @@ def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Know
     if not (q.axes[0].contiguous and k.axes[0].contiguous):
         return None
     predicate = by_coordinate(predicate, q, k)
-    live, live_exact = _union(clauses(predicate), q, k, known)
-    broken, broken_exact = _union(clauses(complement(predicate)), q, k, known)
-    return Rows(from_runs(live, broken, q.tiles, k.tiles), live_exact and broken_exact)
+    live = _union(clauses(predicate), q, k, known)
+    broken = _union(clauses(complement(predicate)), q, k, known)
+    table = from_runs([r for r, _ in live], [r for r, _ in broken], q.tiles, k.tiles)
+    if all(sure for _, sure in (*live, *broken)):
+        return Rows(table, True, table.runs(~table.full))
+    # Where a clause that is solved in full has a run, it holds somewhere on every tile of it.
+    holds, fails = ([r for r, sure in runs if sure] for runs in (live, broken))
+    both = from_runs(holds, fails, q.tiles, k.tiles)
+    return Rows(table, False, both.runs(~both.full))
 
 
 def by_coordinate(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> Expr:
@@ -68,18 +76,20 @@ def by_coordinate(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> Expr:
 
 def _union(
     found: tuple[Clause, ...] | None, q: ExtentTiling, k: ExtentTiling, known: Known
-) -> tuple[list[Runs], bool]:
-    """Runs of key tiles on which some clause may hold, and whether all of them do."""
-    exact = found is not None
+) -> list[tuple[Runs, bool]]:
+    """Runs of key tiles on which each clause may hold, and whether it holds on all of them."""
+    if found is None:
+        return [(_tile_runs(ClauseBounds(corners=True), q, k, known), False)]
     runs = []
-    for clause in ((),) if found is None else unwrapped(found, q, k):
+    for clause in unwrapped(found, q, k):
         bounds = clause_bounds(clause, q, k, known)
+        exact = bounds is not None
         if bounds is None:
             solvable = tuple(x for x in clause if clause_bounds((x,), q, k, known) is not None)
-            exact, bounds = False, clause_bounds(solvable, q, k, known)
+            bounds = clause_bounds(solvable, q, k, known)
         assert bounds is not None
-        runs.append(_tile_runs(bounds, q, k, known))
-    return runs, exact
+        runs.append((_tile_runs(bounds, q, k, known), exact))
+    return runs
 
 
 def _tile_runs(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Runs:
@@ -90,24 +100,40 @@ def _tile_runs(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Kn
         low, high = edges(bounds, q, k, known, begin, begin + axis.counts - 1)
         if bounds.keys is not None:
             low, high = bounds.keys.shrink(low, high)
-        rows = np.arange(axis.strips, dtype=np.int64)
+        found = _runs(np.arange(axis.strips, dtype=np.int64), low, high, size)
     else:
-        low, high = row_edges(bounds, q, k, known)
-        rows = np.arange(q.extent.size, dtype=np.int64) // axis.size
-    solid = high > low
-    found = rows[solid], low[solid] // size, -(-high[solid] // size)
-    if not bounds.corners:
-        found = _distinct(*found)
+        found = _of_queries(bounds, q, k, known)
     # A shrunken interval begins and ends in tiles with a key that counts: the others are asked.
     return found if bounds.keys is None else _cut(found, bounds.keys.tiles(size))
+
+
+def _runs(rows: IntArray, low: IntArray, high: IntArray, size: int) -> Runs:
+    """Intervals of keys as runs of tiles, without empty ones."""
+    solid = high > low
+    if not solid.all():
+        rows, low, high = rows[solid], low[solid], high[solid]
+    return rows, low // size, -(-high // size)
+
+
+def _of_queries(bounds: ClauseBounds, q: ExtentTiling, k: ExtentTiling, known: Known) -> Runs:
+    """The runs of every query, without those that neighbours have too."""
+    none = np.zeros(0, dtype=np.int64)
+    parts: list[Runs] = [(none, none, none)]
+    for part, low, high in sliced_edges(bounds, q, k, known):
+        rows = np.arange(part.start, part.stop, dtype=np.int64) // q.axes[0].size
+        parts.append(_distinct(*_runs(rows, low, high, k.axes[0].size)))
+    rows, starts, stops = (np.concatenate(x) for x in zip(*parts, strict=True))
+    return rows, starts, stops
 
 
 def _distinct(rows: IntArray, starts: IntArray, stops: IntArray) -> Runs:
     """Without runs that repeat the one before, as those of neighbouring queries do."""
     if not len(rows):
         return rows, starts, stops
-    new = np.ones(len(rows), dtype=bool)
-    new[1:] = (np.diff(rows) != 0) | (np.diff(starts) != 0) | (np.diff(stops) != 0)
+    new = np.zeros(len(rows), dtype=bool)
+    new[0] = True
+    for x in (rows, starts, stops):
+        new[1:] |= x[1:] != x[:-1]
     return rows[new], starts[new], stops[new]
 
 

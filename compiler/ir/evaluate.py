@@ -37,9 +37,23 @@ class ArrayOps:
     to_float: Callable[[Array], Array]
 
 
+def _minimum(a: Array, b: Array) -> Array:
+    # Of integers both give the same, and this one has vector instructions.
+    return np.where(a < b, a, b) if _floats(a, b) else np.minimum(a, b)
+
+
+def _maximum(a: Array, b: Array) -> Array:
+    return np.where(a > b, a, b) if _floats(a, b) else np.maximum(a, b)
+
+
+def _floats(a: Array, b: Array) -> bool:
+    return np.result_type(a, b).kind == "f"
+
+
 def _ilog2(x: Array) -> Array:
     x = np.maximum(np.asarray(x, dtype=np.int64), 1)
-    found = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
+    # The exponent of a double, which is faster to read than to ask for.
+    found = (np.asarray(x, dtype=np.float64).view(np.int64) >> 52) - 1023
     # Beyond 2**53 the float may have been rounded up to the next power.
     return found - (np.left_shift(np.int64(1), found) > x)
 
@@ -80,8 +94,8 @@ def _sqrt(x: Array) -> Array:
 
 
 NUMPY = ArrayOps(
-    minimum=lambda a, b: np.where(a < b, a, b),
-    maximum=lambda a, b: np.where(a > b, a, b),
+    minimum=_minimum,
+    maximum=_maximum,
     where=np.where,
     functions={
         "abs": np.abs,
@@ -198,9 +212,17 @@ def _arith(op: str, a: Array, b: Array) -> Array:
         case "//":
             return a // b
         case "%":
-            return a % b
+            return remainder(a, b)
         case _:
             return _divide(a, b)
+
+
+def remainder(a: Array, b: Array) -> Array:
+    """``a % b`` of integers. numpy divides an array by one number with vector instructions, but
+    takes remainders one by one, five times slower."""
+    if isinstance(a, np.ndarray) and isinstance(b, int):
+        return a - a // b * b
+    return a % b
 
 
 def _divide(a: Array, b: Array) -> Array:

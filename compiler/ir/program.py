@@ -186,10 +186,12 @@ class Ties(StrEnum):
 
 
 class Search(StrEnum):
-    """All candidates are scored, or their runs are halved again and again by their first keys."""
+    """All candidates are scored, or their runs are halved again and again, by the first candidate
+    of a run or by the one in its middle."""
 
     ALL = "all"
     HALVING = "halving"
+    CENTRES = "centres"
 
 
 class Normalise(StrEnum):

@@ -95,7 +95,7 @@ class Slice:
 class Project:
     """The products of a token's features with every row of an input ``[..., rows, features]``.
 
-    by_head: the input's first dimension is the head.
+    by_head: the input's first dimension is the head, of queries or of keys.
     """
 
     operand: Vector
@@ -139,7 +139,9 @@ PINV = "pinv"
 ACROSS_HEADS = ("join_heads", "split_heads")
 """join_heads(x): the features of all heads one behind the other, in every head. split_heads(x): of
 these, each head its own share."""
-FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV, *ACROSS_HEADS)
+GROUP_MEAN = "group_mean"
+"""group_mean(x): the mean over the query heads of a key head, in each of them."""
+FUNCTIONS = (*ELEMENTWISE, *FEATURES, *JOINS, ROTATE, ONE_HOT, PINV, *ACROSS_HEADS, GROUP_MEAN)
 CHANNEL = "channel"
 """A feature, where a number beside a tensor varies with it; the axis of features as tokens."""
 

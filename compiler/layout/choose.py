@@ -72,11 +72,11 @@ def default_layout(problem: Problem) -> Layout:
     Grids of several axes whose tile pairs would be too many to hold get larger tiles.
     """
     tile = DEFAULT_TILE
-    layout = box_layout(problem, _cubic(problem.q, tile), _cubic(problem.k, tile))
+    layout = box_layout(problem, cubic(_grid(problem.q), tile), cubic(_grid(problem.k), tile))
     flat = len(problem.pattern.q_axes) == len(problem.pattern.k_axes) == 1
     while not flat and layout.q.tiles * layout.k.tiles > MOST_PAIRS:
         tile *= 2
-        layout = box_layout(problem, _cubic(problem.q, tile), _cubic(problem.k, tile))
+        layout = box_layout(problem, cubic(_grid(problem.q), tile), cubic(_grid(problem.k), tile))
     return layout
 
 
@@ -386,11 +386,15 @@ def _side(extents: tuple[Extent, ...], tile: TileShape) -> SideTiling:
     return SideTiling(tuple(made))
 
 
-def _cubic(extents: tuple[Extent, ...], size: int) -> TileShape:
-    grid = next(x for x in extents if x.segment.is_grid)
-    tile = [1] * len(grid.lengths)
+def _grid(extents: tuple[Extent, ...]) -> tuple[int, ...]:
+    return next(x for x in extents if x.segment.is_grid).lengths
+
+
+def cubic(lengths: tuple[int, ...], size: int) -> TileShape:
+    """Extents of tiles, nearly alike, with ``size`` slots or up to twice as many."""
+    tile = [1] * len(lengths)
     while math.prod(tile) < size:
-        open_axes = [i for i, n in enumerate(grid.lengths) if tile[i] < n]
+        open_axes = [i for i, n in enumerate(lengths) if tile[i] < n]
         if not open_axes:
             break
         smallest = min(open_axes, key=lambda i: (tile[i], -i))

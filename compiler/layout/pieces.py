@@ -105,9 +105,11 @@ def joined(strip: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, In
     """Intervals of one strip that overlap or touch as one; strips and places ascend."""
     if (strip[1:] > strip[:-1]).all():
         return strip, low, high
-    order = np.lexsort((low, strip))
-    strip, low, high = strip[order], low[order], high[order]
     offset = strip * (int(high.max()) + 1)
+    begin = low + offset
+    if (begin[1:] < begin[:-1]).any():
+        order = np.argsort(begin, kind="stable")
+        strip, low, high, offset = strip[order], low[order], high[order], offset[order]
     reach = np.maximum.accumulate(high + offset)
     new = np.ones(len(strip), dtype=bool)
     new[1:] = low[1:] + offset[1:] > reach[:-1]

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlang.compiler.ir.evaluate import remainder
 from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
@@ -193,7 +194,14 @@ class SideTiling:
 
 def coordinates(extent: Extent, tokens: IntArray, axis: str) -> IntArray:
     """The coordinate of tokens (places in the sequence) on one axis; of padding, any."""
+    return coordinate(extent, axis, np.maximum(tokens - extent.start, 0))
+
+
+def coordinate(extent: Extent, axis: str, places: IntArray) -> IntArray:
+    """The coordinate on one axis of the tokens at these places of a segment."""
     i = extent.axes.index(axis)
     inner = math.prod(extent.lengths[i + 1 :])
-    flat = np.maximum(tokens - extent.start, 0)
-    return flat // inner % extent.lengths[i] + extent.origin[i]
+    found = places // inner if inner > 1 else places
+    if i:  # along the first axis there is nothing further out
+        found = remainder(found, extent.lengths[i])
+    return found + extent.origin[i]

@@ -12,12 +12,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlang.compiler.analysis.alike import to_ask
+from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.shift import shift_invariant
 from attnlang.compiler.analysis.token_pairs import on_tokens
 from attnlang.compiler.plan.boxes import Box, BoxTable, Everything, Part
 from attnlang.compiler.plan.finding import PROVED, UNKNOWN, Finding
 from attnlang.compiler.plan.plan import HeadPlan, Plan
-from attnlang.compiler.plan.visit import masks_of
+from attnlang.compiler.plan.visit import Block, blocks_of
 
 IntArray = NDArray[np.int64]
 LOOKED_AT = 1 << 28
@@ -39,14 +41,34 @@ def first_tile_live(plan: Plan, group: HeadPlan) -> Finding:
     if not visited.all():
         return _dead(plan, int((~visited).argmax()), np.zeros(q.capacity, dtype=bool))
     rows = np.flatnonzero(~table.full[first])
-    if len(rows) * plan.layout.area > LOOKED_AT:
-        return UNKNOWN
-    for r, _, mask in masks_of(plan, group, rows, table.starts[first[rows]]):
-        live = mask.any(axis=2) | (q.tokens[r] < 0)
-        if not live.all():
-            row = int((~live.all(axis=1)).argmax())
-            return _dead(plan, int(r[row]), live[row])
+    for block in blocks_of(plan, group, rows, table.starts[first[rows]]):
+        found = _of_block(plan, block)
+        if found.holds is not True:
+            return found
     return PROVED
+
+
+def _of_block(plan: Plan, block: Block) -> Finding:
+    """Of tile pairs of two segments: every query has a key if every kind of query has one."""
+    where, known = block.predicate, plan.known
+    asked = to_ask(where, block.q, block.k, known, block.rows, block.columns)
+    if asked.elements > LOOKED_AT:
+        return UNKNOWN
+    elements = Elements(asked.q, asked.k, known)
+    for part, value, real in elements.masks(where, asked.rows, asked.columns):
+        dead = ((value & real).any(axis=2) < real.any(axis=2)).any(axis=1)
+        if dead.any():
+            return _of_pair(plan, block, asked.copies == part.start + int(dead.argmax()))
+    return PROVED
+
+
+def _of_pair(plan: Plan, block: Block, among: NDArray[np.bool_]) -> Finding:
+    """A query without a key in the first of some tile pairs, which has one."""
+    pair = [int(among.argmax())]
+    elements = Elements(block.q, block.k, plan.known)
+    ((_, value, real),) = elements.masks(block.predicate, block.rows[pair], block.columns[pair])
+    live = np.any(value & real, axis=(0, 2))
+    return _dead(plan, block.top + int(block.rows[pair[0]]), live)
 
 
 def _of_boxes(plan: Plan, group: HeadPlan, table: BoxTable) -> Finding:

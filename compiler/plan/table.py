@@ -62,6 +62,10 @@ class RunTable:
         run = np.repeat(runs, lengths)
         return self.row_of_run[run], self.starts[run] + within, self.full[run]
 
+    def runs(self, which: NDArray[np.bool_]) -> Runs:
+        """Rows, starts and stops of some of its runs."""
+        return self.row_of_run[which], self.starts[which], self.stops[which]
+
     def dense(self) -> NDArray[np.uint8]:
         """``[rows, columns]`` of 0 empty, 1 partial, 2 full; for pictures and tests."""
         table = np.zeros((self.rows, self.columns), dtype=np.uint8)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from attnlang.compiler.report.keys import rows_of
+from attnlang.compiler.report.keys import last_of
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.scaling import Counted
+
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,18 @@ def live_keys(relation: Relation) -> int | None:
 
     None when the last query of each key cannot be counted.
     """
-    by_key = rows_of(relation.transposed())
-    if by_key is None or not by_key.exact:
+    found = last_of(relation.transposed())
+    if found is None:
         return None
-    places = np.arange(relation.k_len, dtype=np.int64)
+    last, exact = found
+    return alive(last) if exact else None
+
+
+def alive(last: IntArray) -> int:
+    """The most keys that stand between their own place and their last query. last: of each key, -1
+    where there is none."""
     # Between step t and step t + 1, key j is needed when j <= t < last query of j.
-    needed = by_key.last > places
-    change = np.zeros(relation.k_len + 1, dtype=np.int64)
-    np.add.at(change, places[needed], 1)
-    np.add.at(change, by_key.last[needed], -1)
-    return int(np.cumsum(change).max(initial=0))
+    needed = last > np.arange(len(last), dtype=np.int64)
+    # One key comes with each step, and those go that it was the last to need.
+    dropped = np.bincount(last[needed], minlength=len(last))
+    return int(np.cumsum(needed.astype(np.int64) - dropped).max(initial=0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.alike import census
+from attnlang.compiler.analysis.boxes import elsewhere, extremes, truth
 from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.intervals import Range
+from attnlang.compiler.layout.choose import cubic
+from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinate
 from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.sema.segments import specialise
@@ -21,6 +24,8 @@ from attnlang.compiler.sema.segments import specialise
 IntArray = NDArray[np.int64]
 CHUNK = 1 << 18
 """Pairs evaluated at once."""
+KEY_TILE = 128
+"""Keys that are told together by their bounds."""
 
 
 def mask(relation: Relation) -> NDArray[np.bool_]:
@@ -38,7 +43,10 @@ def mask_rows(relation: Relation) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
         wheres = [(specialise(relation.where, q.segment, k.segment), k) for k in relation.k]
         for start in range(0, q.size, step):
             places = np.arange(start, min(start + step, q.size), dtype=np.int64)
-            parts = [_values(where, q, k, places, relation.known, None) for where, k in wheres]
+            parts = [
+                _values(where, q, k, places[:, None], np.arange(k.size)[None, :], relation.known)
+                for where, k in wheres
+            ]
             whole = np.concatenate([p.astype(bool) for p in parts], axis=1)
             yield slice(q.start + start, q.start + start + len(places)), whole
 
@@ -50,11 +58,55 @@ def keys_at(relation: Relation, places: IntArray) -> IntArray:
     for k in relation.k:
         where = specialise(relation.where, q.segment, k.segment)
         keys, alike = census(where, k, Side.K, relation.known)
+        if len(keys) == k.size:
+            counts += _keys_by_tile(where, q, k, places, relation.known)
+            continue
         step = max(1, CHUNK // max(len(keys), 1))
         for start in range(0, len(places), step):
-            part = slice(start, start + step)
-            attends = _values(where, q, k, places[part], relation.known, None, keys)
-            counts[part] += attends.astype(bool) @ alike
+            some = places[start : start + step]
+            attends = _values(where, q, k, some[:, None], keys[None, :], relation.known)
+            counts[start : start + step] += attends.astype(bool) @ alike
+    return counts
+
+
+def _keys_by_tile(where: Expr, q: Extent, k: Extent, places: IntArray, known: Known) -> IntArray:
+    """The same over a segment of keys that all differ. Tiles of keys of which a query attends all,
+    or none, are told by their bounds; the keys of the others are looked at one by one."""
+    tiling = ExtentTiling(k, tuple(map(contiguous, k.lengths, cubic(k.lengths, KEY_TILE))))
+    strips = np.unravel_index(np.arange(tiling.tiles), tuple(a.strips for a in tiling.axes))
+
+    def leaf(x: Expr) -> Range:
+        match x:
+            case e.Coord(side=Side.Q, axis=axis):
+                here = coordinate(q, axis, places)[:, None]
+                return here, here
+            case e.Coord(axis=axis):
+                i = k.axes.index(axis)
+                first = tiling.axes[i].starts[strips[i]] + k.origin[i]
+                return first, first + tiling.axes[i].counts[strips[i]] - 1
+            case e.Index(side=Side.Q):
+                return places[:, None] + q.start, places[:, None] + q.start
+            case e.Index():
+                first = np.where(tiling.tokens >= 0, tiling.tokens, k.stop).min(axis=1)
+                return first, tiling.tokens.max(axis=1)
+            case e.TokenInput(side=Side.Q, name=name) if (name, Side.Q) in known.tokens:
+                value = known.tokens[name, Side.Q][places][:, None]
+                return value, value
+            case e.TokenInput(side=Side.K, name=name) if (name, Side.K) in known.tokens:
+                return extremes(known.tokens[name, Side.K], tiling)
+            case _:
+                return elsewhere(x, known)
+
+    may, must = truth(where, leaf, (len(places), tiling.tiles))
+    counts: IntArray = must @ tiling.counts
+    rows, tiles = np.nonzero(may & ~must)
+    step = max(1, CHUNK // tiling.capacity)
+    for start in range(0, len(rows), step):
+        row, keys = rows[start : start + step], tiling.tokens[tiles[start : start + step]]
+        at = np.maximum(keys - k.start, 0)
+        attends = _values(where, q, k, places[row][:, None], at, known).astype(bool)
+        inside = np.count_nonzero(attends & (keys >= 0), axis=1)
+        counts += np.bincount(row, inside, len(counts)).astype(np.int64)
     return counts
 
 
@@ -65,10 +117,10 @@ def values(
     full = np.zeros((problem.q_len, problem.k_len))
     for q in problem.q:
         for k in problem.k:
-            places = np.arange(q.size, dtype=np.int64)
+            queries, keys = np.arange(q.size)[:, None], np.arange(k.size)[None, :]
             here = score[q.start : q.stop, k.start : k.stop]
             special = specialise(root, q.segment, k.segment)
-            part = _values(special, q, k, places, known, here)
+            part = _values(special, q, k, queries, keys, known, here)
             full[q.start : q.stop, k.start : k.stop] = part
     return full
 
@@ -77,15 +129,14 @@ def _values(
     root: Expr,
     q: Extent,
     k: Extent,
-    places: IntArray,
+    queries: IntArray,
+    keys: IntArray,
     known: Known,
-    score: NDArray[np.float64] | None,
-    keys: IntArray | None = None,
+    score: NDArray[np.float64] | None = None,
 ) -> NDArray[Any]:
-    """On the queries at ``places`` of one segment and keys of another ``[rows, keys]``: all keys,
-    or those at the places given. ``root`` is specialised for the two."""
-    keys = np.arange(k.size, dtype=np.int64) if keys is None else keys
-    at = {Side.Q: places[:, None], Side.K: keys[None, :]}
+    """On places of queries of one segment and of keys of another, which broadcast against each
+    other. ``root`` is specialised for the two."""
+    at = {Side.Q: queries, Side.K: keys}
     extents = {Side.Q: q, Side.K: k}
 
     def leaf(x: Expr) -> Any:
@@ -104,13 +155,4 @@ def _values(
                 raise AssertionError(f"{x} has no value here")
 
     found = np.asarray(evaluate(root, leaf))
-    return np.broadcast_to(found, (len(places), len(keys)))
-
-
-def coordinate(extent: Extent, axis: str, places: IntArray) -> IntArray:
-    """The coordinate on one axis of the tokens at these places of a segment."""
-    i = extent.axes.index(axis)
-    if len(extent.axes) == 1:
-        return places + extent.origin[0]
-    inner = math.prod(extent.lengths[i + 1 :])
-    return places // inner % extent.lengths[i] + extent.origin[i]
+    return np.broadcast_to(found, np.broadcast_shapes(queries.shape, keys.shape))

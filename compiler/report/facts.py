@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from attnlang.compiler.layout.tiling import coordinate
 from attnlang.compiler.plan import facts as planned
 from attnlang.compiler.plan.crossing import segment_inputs, stays_within
 from attnlang.compiler.plan.finding import Finding
 from attnlang.compiler.plan.first_tile import first_tile_live
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.problem.problem import Extent
-from attnlang.compiler.report.dense import coordinate
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.rows import Rows
 from attnlang.compiler.sema.rows import attends_itself

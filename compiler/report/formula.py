@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir import expr as e
@@ -23,7 +24,7 @@ LONGEST = 40_000
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """pairs: in N, as sympy prints it. step: N is taken a multiple of it. checked: the lengths at
+    """pairs: in N, such as ``N**2/2 + N/2``. step: N is taken a multiple of it. checked: lengths at
     which the formula was compared with exact counts; the first of them is the least it is for."""
 
     pairs: str
@@ -42,12 +43,9 @@ def pairs_formula(pattern: PatternIR, count: Callable[[int], int], at: int) -> F
     fits; a formula is taken only if it also gives the count at ``at`` (or at the longest length
     that is counted).
     """
-    import sympy
-
     step = _period(pattern)
     if step is None:
         return None
-    symbol = sympy.Symbol("N")
     at = min(at, LONGEST) // step * step
     if at <= 0:
         return None
@@ -59,12 +57,33 @@ def pairs_formula(pattern: PatternIR, count: Callable[[int], int], at: int) -> F
         except PatternError:  # a requirement that only longer sequences meet
             base *= 2
             continue
-        polynomial = sympy.interpolate(list(zip(lengths[:3], counts[:3], strict=True)), symbol)
+        found = _through(lengths[:3], counts[:3])
         again = [*zip(lengths[3:], counts[3:], strict=True), (at, count(at))]
-        if all(polynomial.subs(symbol, n) == c for n, c in again):
-            return Formula(str(sympy.expand(polynomial)), step, tuple(sorted({*lengths, at})))
+        if all((found[0] * n + found[1]) * n + found[2] == c for n, c in again):
+            return Formula(_text(found), step, tuple(sorted({*lengths, at})))
         base *= 2
     return None
+
+
+def _through(at: list[int], values: list[int]) -> tuple[Fraction, Fraction, Fraction]:
+    """The coefficients of N**2, N and 1 of the parabola through three points (Newton's form)."""
+    (x, y, z), (a, b, c) = at, values
+    slope = Fraction(b - a, y - x)
+    square = (Fraction(c - b, z - y) - slope) / (z - x)
+    return square, slope - square * (x + y), a - slope * x + square * x * y
+
+
+def _text(coefficients: tuple[Fraction, Fraction, Fraction]) -> str:
+    terms = [_term(c, power) for c, power in zip(coefficients, ("N**2", "N", ""), strict=True) if c]
+    return " + ".join(terms).replace("+ -", "- ") or "0"
+
+
+def _term(c: Fraction, power: str) -> str:
+    """``3*N/2``, ``-N**2``, ``7``."""
+    if not power:
+        return str(c)
+    whole = {1: power, -1: f"-{power}"}.get(c.numerator, f"{c.numerator}*{power}")
+    return whole if c.denominator == 1 else f"{whole}/{c.denominator}"
 
 
 def _period(pattern: PatternIR) -> int | None:

@@ -13,7 +13,7 @@ from attnlang.compiler.report.cache import cache_bound
 from attnlang.compiler.report.facts import facts
 from attnlang.compiler.report.formula import Formula, pairs_formula
 from attnlang.compiler.report.growth import growth
-from attnlang.compiler.report.keys import rows_of, solved_rows_of, tiled_rows
+from attnlang.compiler.report.keys import rows_of, solved_pairs_of, tiled_rows
 from attnlang.compiler.report.reach import reach
 from attnlang.compiler.report.relation import Relation, relations
 from attnlang.compiler.report.report import Cost, Keys, Memory, Pairs, Report, Shape, Tiles
@@ -144,10 +144,10 @@ def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula 
     def count(length: int) -> int:
         sizes = {problem.pattern.q_axes[0]: length}
         scaled = rebind(problem, sizes, head_dim)
-        found = solved_rows_of(relations(scaled)[0])
+        found = solved_pairs_of(relations(scaled)[0])
         if found is None:
             raise PatternError(())
-        return found.pairs
+        return found
 
     try:
         return pairs_formula(problem.pattern, count, problem.q_len)

@@ -56,7 +56,8 @@ def reach(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]
         return _walk(np.logical_or.reduce([mask(x) for x in relations]), None)
     only = rows[0]
     if len(relations) == 1 and only is not None and _runs(only):
-        return Reach(_hops(only), _islands_of_runs(only), None)
+        layers = max(_hops(only.first), _hops(only.last))
+        return Reach(layers, _islands_of_runs(only), None)
     pooled = _pooled(plan)
     if pooled is not None:
         return pooled
@@ -139,35 +140,26 @@ def _runs(rows: Rows) -> bool:
     )
 
 
-def _hops(rows: Rows) -> int:
-    """Layers until the ends of all runs stand still, by the same doubling as :func:`_walk`."""
-    powers = [(rows.first, rows.last)]
-    while True:
-        low, high = powers[-1]
-        twice = (low[low], high[high])
-        if _same(twice, powers[-1]):
-            break
+def _hops(ends: IntArray) -> int:
+    """Layers until the ends of all runs on one side stand still, by the same doubling as
+    :func:`_walk`."""
+    powers = [ends]
+    while not np.array_equal(twice := powers[-1][powers[-1]], powers[-1]):
         powers.append(twice)
     closure = powers.pop()
-    here = np.arange(len(rows.keys), dtype=np.int64)
-    layers, at = 0, (here, here)
+    layers, at = 0, np.arange(len(ends), dtype=np.int64)
     for step in reversed(range(len(powers))):
-        low, high = powers[step]
-        following = (low[at[0]], high[at[1]])
-        if not _same(following, closure):
+        following = powers[step][at]
+        if not np.array_equal(following, closure):
             layers, at = layers + (1 << step), following
     return layers + 1
-
-
-def _same(a: tuple[IntArray, IntArray], b: tuple[IntArray, IntArray]) -> bool:
-    return bool((a[0] == b[0]).all() and (a[1] == b[1]).all())
 
 
 def _islands_of_runs(rows: Rows) -> int:
     """Stretches of the sequence whose borders no run crosses."""
     change = np.zeros(len(rows.keys) + 1, dtype=np.int64)
-    np.add.at(change, rows.first, 1)
-    np.add.at(change, rows.last, -1)
+    change += np.bincount(rows.first, minlength=len(change))
+    change -= np.bincount(rows.last, minlength=len(change))
     crossed = np.cumsum(change)[: len(rows.keys) - 1]
     return 1 + int((crossed == 0).sum())
 

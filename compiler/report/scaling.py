@@ -15,7 +15,7 @@ from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.steps import rebind, whole_of
 from attnlang.compiler.report.dense import keys_at
-from attnlang.compiler.report.keys import rows_of
+from attnlang.compiler.report.keys import pairs_of
 from attnlang.compiler.report.relation import Relation, relations
 
 SOLVED_TOKENS = 1 << 18
@@ -146,10 +146,10 @@ def _mean(classes: tuple[Relation, ...], problem: Problem) -> tuple[float, int |
     """Keys per query over all heads and queries."""
     pairs = 0
     for relation in classes:
-        rows = rows_of(relation)
-        if rows is None:
+        found = pairs_of(relation)
+        if found is None:
             return None
-        pairs += rows.pairs * len(relation.heads)
+        pairs += found * len(relation.heads)
     return pairs / (problem.heads * max(problem.q_len, 1)), None
 
 

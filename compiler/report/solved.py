@@ -25,9 +25,8 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.layout.tiling import ExtentTiling
+from attnlang.compiler.layout.tiling import ExtentTiling, coordinate
 from attnlang.compiler.problem.problem import Extent
-from attnlang.compiler.report.dense import coordinate
 from attnlang.compiler.report.progressions import Progression
 from attnlang.compiler.report.rows import Rows
 
@@ -81,19 +80,25 @@ class _Counter:
         alive = total if box.alive is None else np.where(box.alive, total, 0)
         return np.broadcast_to(alive, queries)
 
-    def ends(self, box: _Box) -> tuple[Any, Any]:
-        """The places of the first and last key, where there are any: arrays, or one for all."""
-        low = high = self.k.start
-        stride = 1
-        for i in reversed(range(len(box.axes))):
-            axis, origin = box.axes[i], self.k.origin[i]
-            first, last = axis.first() - origin, axis.last() - origin
-            if box.on_keys:
-                first, stop = self._set(box.on_keys).shrink(first, last + 1)
-                last = stop - 1
-            low, high = low + stride * first, high + stride * last
-            stride *= self.k.lengths[i]
-        return low, high
+    def first(self, box: _Box) -> Any:
+        """The place of the first key, where there is one: of every query, or one for all."""
+        if box.on_keys:
+            (axis,), origin = box.axes, self.k.origin[0]
+            return self.k.start + self._set(box.on_keys).first(axis.start - origin)
+        return self._place([axis.first() for axis in box.axes])
+
+    def last(self, box: _Box) -> Any:
+        """The place of the last key, where there is one."""
+        if box.on_keys:
+            (axis,), origin = box.axes, self.k.origin[0]
+            return self.k.start + self._set(box.on_keys).last(axis.stop - origin)
+        return self._place([axis.last() for axis in box.axes])
+
+    def _place(self, coordinates: Sequence[Any]) -> Any:
+        place: Any = 0
+        for x, origin, length in zip(coordinates, self.k.origin, self.k.lengths, strict=True):
+            place = place * length + (x - origin)
+        return place + self.k.start
 
     def _set(self, literals: _Literals) -> KeySet:
         if literals not in self._sets:
@@ -101,8 +106,60 @@ class _Counter:
         return self._sets[literals]
 
 
-def solved_rows(predicate: Expr, q: Extent, k: Extent, known: Known) -> Rows | None:
-    """The rows of a segment of queries over a segment of keys; None when a literal resists.
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """The keys of every query of a segment ``q`` among those of a segment ``k``: the union of what
+    some clauses give. exact: False where what they read of unknown tensors was taken for true."""
+
+    q: Extent
+    k: Extent
+    known: Known
+    clauses: tuple[_Solved, ...]
+    exact: bool
+
+    def rows(self) -> Rows:
+        keys, first, last = (np.empty(self.q.size, dtype=np.int64) for _ in range(3))
+        counter = _Counter(self.k, self.known)
+        for part, boxes, counts in self._slices(counter):
+            keys[part] = sum(sign * count for sign, count in _terms(boxes, counts, counter))
+            first[part], last[part] = self.k.stop, -1
+            for box, count in zip(boxes, counts, strict=True):
+                some = count > 0
+                np.minimum(first[part], counter.first(box), out=first[part], where=some)
+                np.maximum(last[part], counter.last(box), out=last[part], where=some)
+        return Rows(keys, first, last, self.exact)
+
+    def pairs(self) -> int:
+        """How many there are in all, without the rows."""
+        counter = _Counter(self.k, self.known)
+        return sum(
+            sign * int(count.sum())
+            for _, boxes, counts in self._slices(counter)
+            for sign, count in _terms(boxes, counts, counter)
+        )
+
+    def last(self) -> IntArray:
+        """The last key of every query, -1 where it has none, without the rows."""
+        last: IntArray = np.full(self.q.size, -1, dtype=np.int64)
+        counter = _Counter(self.k, self.known)
+        for part, boxes, counts in self._slices(counter):
+            for box, count in zip(boxes, counts, strict=True):
+                np.maximum(last[part], counter.last(box), out=last[part], where=count > 0)
+        return last
+
+    def _slices(
+        self, counter: _Counter
+    ) -> Iterator[tuple[slice, Sequence[_Box], Sequence[IntArray]]]:
+        """Queries that follow one another, the box of keys of each clause, and how many keys."""
+        for start in range(0, self.q.size, SLICE):
+            part = slice(start, min(start + SLICE, self.q.size))
+            places = np.arange(part.start, part.stop, dtype=np.int64)
+            boxes = [_box(x, self.q, self.k, places, self.known) for x in self.clauses]
+            yield part, boxes, [counter.count(box, len(places)) for box in boxes]
+
+
+def solved(predicate: Expr, q: Extent, k: Extent, known: Known) -> Solved | None:
+    """A predicate solved for the keys of every query; None when a literal resists.
 
     Literals that read unknown tensors are taken for true: the rows are then not exact.
     """
@@ -111,29 +168,15 @@ def solved_rows(predicate: Expr, q: Extent, k: Extent, known: Known) -> Rows | N
         return None
     kept = [tuple(x for x in clause if known.covers(x)) for clause in found]
     exact = all(len(a) == len(b) for a, b in zip(kept, found, strict=True))
-    solved = []
+    made = []
     for clause in dict.fromkeys(kept):
         facts = _solved(clause, q, k, known)
         if facts is None:
             return None
-        solved.append(facts)
-    if any(x.on_keys for x in solved) and not all(_bounds(x.facts) for x in solved):
+        made.append(facts)
+    if any(x.on_keys for x in made) and not all(_bounds(x.facts) for x in made):
         return None  # a set of keys and a lattice that moves with the query
-    counter = _Counter(k, known)
-    keys, first, last = (np.empty(q.size, dtype=np.int64) for _ in range(3))
-    for start in range(0, q.size, SLICE):
-        part = slice(start, min(start + SLICE, q.size))
-        places = np.arange(part.start, part.stop, dtype=np.int64)
-        boxes = [_box(x, q, k, places, known) for x in solved]
-        counts = [counter.count(box, len(places)) for box in boxes]
-        keys[part] = sum(sign * count for sign, count in _terms(boxes, counts, counter))
-        low, high = np.full(len(places), k.stop), np.full(len(places), -1)
-        for box, count in zip(boxes, counts, strict=True):
-            begin, end = counter.ends(box)
-            low = np.minimum(low, np.where(count > 0, begin, k.stop))
-            high = np.maximum(high, np.where(count > 0, end, -1))
-        first[part], last[part] = low, high
-    return Rows(keys, first, last, exact)
+    return Solved(q, k, known, tuple(made), exact)
 
 
 def _terms(

@@ -43,6 +43,10 @@ class Draft:
     values: tuple[tuple[str, ParameterValue], ...] = ()
     pattern_axes: tuple[str, ...] = ()
     """The axes that a parameter's values per axis are for."""
+    copies: dict[str, str] = field(default_factory=dict)
+    """Inside a ``for``: what is defined there, and the names of this copy of it."""
+    lost: set[str] = field(default_factory=set)
+    """Defined in a ``for`` with a mistake: reading a copy of it is none."""
     # What the statements of a program have said:
     parts: dict[str, Part] = field(default_factory=dict)
     spaces: dict[str, Space] = field(default_factory=dict)

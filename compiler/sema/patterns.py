@@ -40,6 +40,7 @@ from attnlang.compiler.sema.programs import (
     result,
     unnamed,
 )
+from attnlang.compiler.sema.repeats import named, repeat
 from attnlang.compiler.sema.rows import check_empty_rule
 from attnlang.compiler.sema.scope import (
     RESERVED,
@@ -212,10 +213,11 @@ def _parameter_names(
     draft.ctx = draft.ctx.with_names(**names)
 
 
-def _statement(node: t.Statement, draft: Draft) -> None:
+def _statement(written: t.Statement, draft: Draft) -> None:
+    node = named(written, draft)
     match node:
-        case t.Over():
-            pass  # read first, by _axes
+        case None | t.Over():
+            pass  # a mistake, or read first, by _axes
         case t.Paper():
             _paper(node, draft)
         case t.Fidelity():
@@ -265,6 +267,8 @@ def _statement(node: t.Statement, draft: Draft) -> None:
             assign(node, draft)
         case t.Result():
             result(node, draft)
+        case t.Repeat():
+            repeat(node, draft, _statement)
         case t.Attend():
             if draft.attended is not None:
                 _attend_again(node.span, draft)

@@ -44,7 +44,7 @@ OWN = ("q", "k", "v")
 def is_program(pattern: t.Pattern) -> bool:
     """Does any statement need more than one attention of q, k and v?"""
     for node in pattern.body:
-        inner = node.body if isinstance(node, t.Heads) else (node,)
+        inner = node.body if isinstance(node, t.Heads | t.Repeat) else (node,)
         for s in inner:
             if isinstance(s, t.Part | t.Pool | t.Select | t.Assign | t.Result):
                 return True

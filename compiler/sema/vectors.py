@@ -85,7 +85,7 @@ def vector(node: t.Expression, draft: Draft, name: str = "x") -> tuple[Vector, S
     if made is None:
         return None
     by_head = any(_varies_by_head(x, draft) for x in scalars(made))
-    by_head = by_head or any(t.by_head for t in projections(made))
+    by_head = by_head or any("head" in draft.table(t.table).dims for t in projections(made))
     return made, replace(space, heads=Side.Q) if by_head else space
 
 
@@ -263,9 +263,9 @@ def _projected(operand: Vector | None, node: t.Expression, draft: Draft) -> Vect
         draft.ctx.error("AL104", node.span, name="project", reason=reason)
         return None
     dims = [d for d in draft.table(table.name).dims if d != "batch"]
-    by_head = dims[0] == "head"
-    if table.kind is not Kind.FLOAT or len(dims) - by_head != 2 or "head" in dims[1:]:
-        expected = "`float[rows, features]`, or with `head` first"
+    by_head = len(dims) == 3 and dims[0] in ("head", e.Symbol(SymbolName.KV_HEADS))
+    if table.kind is not Kind.FLOAT or len(dims) - by_head != 2 or "head" in dims[by_head:]:
+        expected = "`float[rows, features]`, or with `head` or `kv_heads` first"
         draft.ctx.error("AL205", node.span, name=table.name, expected=expected, found="others")
         return None
     return None if operand is None else Project(operand, table.name, by_head)

@@ -27,6 +27,7 @@ STATEMENTS = (
     "pool",
     "select",
     "return",
+    "for",
 )
 OPTIONS = ("score", "softcap", "scale", "sink", "empty", "normalise", "gain", "decay", "delta")
 CHOICES = (
@@ -52,6 +53,7 @@ _READABLE = {
     "ADD": "`+` or `-`",
     "MUL": "`*`, `/`, `//` or `%`",
     "DOT": "`.`",
+    "AT": "`@`",
     "VBAR": "`|`",
     "$END": "the end of the text",
 }
@@ -76,7 +78,7 @@ def explain_unexpected(token: Token, accepts: set[str], source: Source) -> Diagn
     if text == "*" and source.text[span.start - 1 : span.start] == "*":
         span, text = Span(source, span.start - 1, span.end), "**"
     first = re.search(r"^([ \t]*)(\w+)[ \t]*\Z", _line_before(source, span.start))
-    if accepts == {"EQUAL"} and first and first[2] not in ("part", "let"):
+    if "EQUAL" in accepts <= {"EQUAL", "AT"} and first and first[2] not in ("part", "let"):
         # `overs n`: a word that starts no statement may have been meant for a tensor's name.
         at = span.start - len(_line_before(source, span.start)) + len(first[1])
         span, text = Span(source, at, at + len(first[2])), first[2]

@@ -31,6 +31,14 @@ def format_expression(node: t.Expression) -> str:
     return one_line(_doc(node, top=True))
 
 
+def name_text(node: t.Name) -> str:
+    """A name, and which copy of it: ``near@0``, ``near@(level - 1)``."""
+    if node.copy is None:
+        return node.id
+    text = format_expression(node.copy)
+    return f"{node.id}@{text}" if text.isalnum() or text.isidentifier() else f"{node.id}@({text})"
+
+
 def statement_value(node: t.Expression) -> Doc:
     """An expression at the end of a statement: parentheses appear where it must break."""
     body = _doc(node, top=True)
@@ -88,9 +96,9 @@ def _doc(node: t.Expression, *, top: bool) -> Doc:
         case t.Number():
             return repr(node.value)
         case t.Name():
-            return node.id
+            return name_text(node)
         case t.Attribute():
-            return (_base(node.base), ".", node.name.id)
+            return (_base(node.base), ".", name_text(node.name))
         case t.Subscript():
             return (_base(node.base), bracketed("[", map(bracket_item, node.indices), "]"))
         case t.Call():
@@ -106,7 +114,7 @@ def _doc(node: t.Expression, *, top: bool) -> Doc:
         case t.Not():
             return ("not ", _operand(node.operand, _NOT))
         case t.Member():
-            return (_operand(node.element, _SUM), " in ", node.collection.id)
+            return (_operand(node.element, _SUM), " in ", name_text(node.collection))
         case t.Boolean():
             level = _level(node) + 1
             return _chain(

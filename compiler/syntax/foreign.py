@@ -1,13 +1,16 @@
 """Words and characters of other languages, and what attnlang writes instead."""
 
 _LOOP = "the language has no loops: say which pairs attend with one expression over q and k"
+_REPEAT = (
+    "`for` stands at the start of a line and repeats statements: `for level in range(levels):`"
+)
 _CHOICE = "choose with an expression: `a if condition else b`"
 _LOGIC = "boolean operators are words: `and`, `or`, `not`"
 _QUOTES = 'strings are written with straight double quotes: "text"'
 _INDENTED = "blocks are made by indentation, tables are indexed with `[ ]`"
 
 WORDS = {
-    "for": _LOOP,
+    "for": _REPEAT,
     "while": _LOOP,
     "if": _CHOICE,
     "elif": _CHOICE,

@@ -20,3 +20,6 @@ MAX_STEPS = 200_000
 
 MAX_LEVELS = 150
 """Expressions inside expressions as they are read, called functions included (AL007)."""
+
+MAX_COPIES = 64
+"""How often a ``for`` repeats its statements (AL316)."""

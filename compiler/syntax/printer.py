@@ -16,6 +16,7 @@ from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.expression_text import (
     bracket_item,
     format_expression,
+    name_text,
     statement_value,
 )
 from attnlang.compiler.syntax.layout import (
@@ -125,6 +126,13 @@ def _statement(node: t.Statement, depth: int, commented: frozenset[int]) -> Iter
             )
             for inner in node.body:
                 yield from _statement(inner, depth + 1, commented)
+        case t.Repeat():
+            opening = (f"for {node.name.id} in ", statement_value(node.values), ":")
+            yield _row(
+                depth, opening, Role.STATEMENT, node.span, last=_last_line(node.span), opens=True
+            )
+            for inner in node.body:
+                yield from _statement(inner, depth + 1, commented)
         case _:
             yield _row(depth, _simple(node), Role.STATEMENT, node.span)
 
@@ -168,21 +176,21 @@ def _simple(
             message = "" if node.message is None else f", {_quoted(node.message)}"
             return ("require ", statement_value(node.condition), message)
         case t.Let():
-            return (f"let {node.name.id} = ", statement_value(node.value))
+            return (f"let {name_text(node.name)} = ", statement_value(node.value))
         case t.Part():
-            return (f"part {node.name.id} = ", statement_value(node.value))
+            return (f"part {name_text(node.name)} = ", statement_value(node.value))
         case t.Pool():
-            axes = ", ".join(a.id for a in node.axes)
+            axes = ", ".join(map(name_text, node.axes))
             value: Doc = statement_value(node.value)
             where: Doc = ""
             if node.where is not None:
                 flat = format_expression(node.value)
                 value = flat if len(flat) <= WIDTH // 2 else value  # the condition breaks first
                 where = (" where ", statement_value(node.where))
-            return (f"pool {node.name.id}[{axes}] = ", value, where)
+            return (f"pool {name_text(node.name)}[{axes}] = ", value, where)
         case t.Assign():
             assert not isinstance(node.value, t.Attend)
-            return (f"{node.name.id} = ", statement_value(node.value))
+            return (f"{name_text(node.name)} = ", statement_value(node.value))
         case t.Result():
             return ("return ", statement_value(node.value))
         case t.Paper():
@@ -206,7 +214,7 @@ def _clause(
     assert isinstance(clause, t.Attend | t.Select)
     head = _opening(clause)
     if isinstance(node, t.Assign):
-        head = f"{node.name.id} = {head}"
+        head = f"{name_text(node.name)} = {head}"
     last = _closed(clause.where.span)
     rule = clause.options[0] if len(clause.options) == 1 else None
     if isinstance(rule, t.Rule) and rule.when is None:
@@ -225,7 +233,8 @@ def _clause(
 def _opening(node: t.Attend | t.Select) -> str:
     sources = ", ".join(format_expression(x) for x in node.sources)
     if isinstance(node, t.Select):
-        return f"select {node.name.id}[{', '.join(d.id for d in node.dims)}] from {sources}"
+        dims = ", ".join(map(name_text, node.dims))
+        return f"select {name_text(node.name)}[{dims}] from {sources}"
     words = ["attend", "linear" if node.linear else "", sources]
     return " ".join(w for w in words if w)
 
@@ -246,7 +255,7 @@ def _unguarded(node: t.Option | t.Rule | t.Gather) -> Doc:
         times = () if node.weight is None else ("weight ", statement_value(node.weight), " ")
         rows = "rows " if node.rows else ""
         return (f"gather {rows}{node.rule.id} ", *times, "where ", statement_value(node.where))
-    per = f" per {', '.join(n.id for n in node.per)}" if node.per else ""
+    per = f" per {', '.join(map(name_text, node.per))}" if node.per else ""
     return (f"{node.kind} ", statement_value(node.value), per)
 
 

@@ -3,7 +3,7 @@
 Expression  = Number | Name | Attribute | Subscript | Call | Negative | Not | Binary
             | Compare | Boolean | Member | Conditional | Tuple
 Statement   = Over | Extra | Input | Require | Let | Heads | Attend | Paper | Fidelity
-            | Part | Pool | Select | Assign | Result
+            | Part | Pool | Select | Assign | Result | Repeat
 Declaration = Function | Pattern
 """
 
@@ -28,7 +28,10 @@ class Number(Node):
 
 @dataclass(frozen=True, slots=True)
 class Name(Node):
+    """A name. copy: of what a ``for`` repeats, which copy: ``near@level``."""
+
     id: str
+    copy: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +291,15 @@ class Heads(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat(Node):
+    """``for level in range(levels):`` and what stands there once for each value."""
+
+    name: Name
+    values: Expression
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Paper(Node):
     title: str
     fields: tuple[tuple[str, str], ...]
@@ -313,6 +325,7 @@ Statement: TypeAlias = (
     | Select
     | Assign
     | Result
+    | Repeat
 )
 
 

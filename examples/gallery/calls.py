@@ -326,6 +326,7 @@ SHOWN: dict[str, Shown] = {
     "vstar_tar": Shown(small={"t": 64}, large={"t": 64}),
     "pam": Shown(tile=(2, 4)),
     "agent_attention": Shown({"agents": 9}),
+    "agent_attention_sd": Shown({"agents": 9}),
     "davit_channel": Shown({"group": 64}),
     "shvit_shsa": Shown({"attended": 32, "channels": 64}),
     # Latents and single queries.

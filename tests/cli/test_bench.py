@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from attnlang import stdlib
+from attnlang.bench import explain
 from attnlang.bench.suite import run as suite
 from attnlang.bench.suite.contender import Contender
 from attnlang.bench.suite.measure import Patience
@@ -30,6 +32,18 @@ def test_the_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     (written,) = (tmp_path / "results").glob("*.json")
     assert json.loads(written.read_text(encoding="utf-8")) == done.json
     assert len(list((tmp_path / "results").glob("*.svg"))) == 2
+
+
+def test_reports_of_patterns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "LENGTHS", {1: ((256,),)})
+    done = run("bench", "explain", "--only", "lca_causal", "--json")
+    assert done.code == 0
+    rows = done.json["rows"]
+    names = [n for n in stdlib.names() if n.startswith("lca_causal")]
+    assert [r["pattern"] for r in rows if not r["inputs"]] == names
+    assert done.json["unsized"] == []
+    assert done.json["under"] == sum(r["seconds"] < done.json["target_s"] for r in rows)
+    assert f"of {len(rows)} reports" in explain.table(done.json)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlang
-from attnlang.compiler.analysis.alike import cells, census, distinct
+from attnlang.compiler.analysis.alike import cells, census, distinct, numbered, numbered_together
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir.expr import Side
@@ -58,7 +58,7 @@ def test_a_tile_of_one_block_is_one_element() -> None:
     where = problem.groups[0].attend.where
     q = cells(where, layout.q.extents[0], Side.Q, Known())
     k = cells(where, layout.k.extents[0], Side.K, Known())
-    assert q.width == k.width == 1
+    assert q.capacity == k.capacity == 1
     rows, columns = (x.ravel() for x in np.indices((128, 64)))
     assert len(distinct(q, k, rows, columns)[0]) == 64 * 64
 
@@ -95,3 +95,21 @@ def test_coordinates_keep_their_axes() -> None:
     pattern = attnlang.parse(FRAMES.replace("k.index // 8", "k.s"))
     problem = flat(pattern.problem({"t": 6, "s": 12}))
     assert [x.axes for x in (*problem.q, *problem.k)] == [("index",), ("t", "s")]
+
+
+@given(
+    st.lists(st.integers(-(2**62), 2**62) | st.integers(-3, 9), max_size=30),
+    st.sampled_from([np.int64, np.int32, np.float64, np.bool_]),
+)
+def test_values_are_numbered_in_ascending_order(given_: list[int], dtype: type) -> None:
+    values = np.array([x % 2**31 if dtype is np.int32 else x for x in given_]).astype(dtype)
+    distinct_values = sorted(set(values.tolist()))
+    assert numbered(values).tolist() == [distinct_values.index(x) for x in values.tolist()]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(-9, 9)), max_size=20))
+def test_combinations_are_numbered_apart(rows: list[tuple[int, bool, int]]) -> None:
+    parts = [np.array([r[i] for r in rows]) for i in range(3)]
+    found = numbered_together(parts, (len(rows),)).tolist()
+    assert sorted(set(found)) == list(range(len(set(rows))))
+    assert len(set(zip(found, rows, strict=True))) == len(set(rows))

@@ -72,6 +72,23 @@ def agent_attention(call: Call) -> Floats:
     return out
 
 
+def agent_attention_sd(call: Call) -> Floats:
+    """softmax(s' Q A^T) softmax(s A K^T) V + c V, s' = s to a power; with 2 A >= N softmax(s Q K^T) V."""
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    p = call.params
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        agents = call.inputs["agent"][b, h]
+        for i in range(len(q)):
+            if 2 * len(agents) >= len(q):
+                out[b, h, i] = attended(q[i], list(k), list(v), call.scale)
+                continue
+            gathered = [attended(agent, list(k), list(v), call.scale) for agent in agents]
+            found = attended(q[i], list(agents), gathered, call.scale ** p["k_scale2"])
+            out[b, h, i] = found + p["k_shortcut"] * v[i]
+    return out
+
+
 def bin_of(number: int, bins: int, length: int) -> range:
     """Adaptive pooling: floor of the first edge, ceiling of the last."""
     return range(number * length // bins, math.ceil((number + 1) * length / bins))
@@ -97,6 +114,7 @@ def combiner_rowmajor(call: Call) -> Floats:
 ORACLES: dict[str, Oracle] = {
     "lquery": lquery,
     "agent_attention": agent_attention,
+    "agent_attention_sd": agent_attention_sd,
     "combiner_rowmajor": combiner_rowmajor,
 }
 

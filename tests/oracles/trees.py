@@ -54,21 +54,29 @@ class Scores:
             self.spread(a, mass * math.exp(self.inside(a) - total), out)
 
 
-def tree_of(parents: npt.NDArray[np.integer], tokens: int) -> list[Node]:
-    """Outer groups of groups of tokens, from the group of each token and the outer of each group."""
-    nested: dict[int, dict[int, list[Node]]] = {}
-    for i in range(tokens):
-        group = int(parents[i])
-        nested.setdefault(int(parents[tokens + group]), {}).setdefault(group, []).append(i)
-    return [list(groups.values()) for groups in nested.values()]
+def tree_of(parents: npt.NDArray[np.integer], slots: list[int]) -> list[Node]:
+    """Groups of groups of tokens. parents: of every token, then of every group of each level.
+
+    slots: how many tokens there are, and how many groups of each level but the last.
+    """
+    level: dict[int, Node] = {i: i for i in range(slots[0])}
+    for count in slots:
+        above: dict[int, list[Node]] = {}
+        for i, node in level.items():
+            above.setdefault(int(parents[i]), []).append(node)
+        level, parents = dict(above), parents[count:]
+    return list(level.values())
 
 
 def hsa_tree(call: Call) -> Floats:
     out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    p = call.params
+    levels = [call.q.shape[2], p["groups"], *[p["outers"]] * (p["depth"] - 1)]
     for b, h in call.rows():
         q, k, v = call.sequence(b, h)
         weights = np.zeros((len(q), len(k)))
-        Scores(q, k, call.scale).spread(tree_of(call.inputs["tree"][b], len(q)), 1.0, weights)
+        tree = tree_of(call.inputs["tree"][b], levels[:-1])
+        Scores(q, k, call.scale).spread(tree, 1.0, weights)
         out[b, h] = weights @ v
     return out
 

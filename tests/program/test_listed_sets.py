@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attnlang
-from attnlang.backends.listed import Listed, listed
+from attnlang.backends.listed import Listed, listed, listed_within
 from attnlang.backends.program import fill
 from attnlang.stdlib import names
 from tests.program.test_programs import parse, qkv
@@ -129,6 +129,8 @@ def test_members_in_order() -> None:
     assert index.shape[3] == int(table.sum(-1).max())
     for row, kept in zip(index.flatten(0, 2), table.flatten(0, 2), strict=True):
         assert row[row >= 0].tolist() == kept.nonzero()[:, 0].tolist()
+    assert torch.equal(listed_within(table, index.shape[3]), index)
+    assert torch.equal(listed_within(table, 11)[..., : index.shape[3]], index)
     made = Listed(index, (7,), (11,), True)
     assert torch.equal(made.table(), table)
     assert torch.equal(made.counts(), table.sum(-1))

@@ -119,8 +119,13 @@ def test_ties(count: int) -> None:
             assert found[b, 0].nonzero()[:, 0].tolist() == sorted(chosen)
 
 
-def refined(scores: dict[int, float], m: int) -> list[int]:
+def refined(scores: dict[int, float], m: int, search: str) -> list[int]:
     """HiP's search over candidates in order, node by node."""
+
+    def asked(node: tuple[int, int]) -> float:
+        start, stop = node
+        return scores[keys[start + (stop - start) // 2 if search == "centres" else start]]
+
     keys = sorted(scores)
     n = len(keys)
     if n <= m:
@@ -133,17 +138,18 @@ def refined(scores: dict[int, float], m: int) -> list[int]:
             middle = start + (stop - start) // 2
             children += [(start, middle), (middle, stop)]
         alive = [c for c in children if c[0] < c[1]]
-        best = sorted(alive, key=lambda c: (-scores[keys[c[0]]], c))[:m]
+        best = sorted(alive, key=lambda c: (-asked(c), c))[:m]
         nodes, size = sorted(best), size / 2
     return [keys[start] for start, _ in nodes]
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 5, 7, 16])
 @pytest.mark.parametrize("n", [1, 6, 17, 40])
-def test_halving(n: int, m: int) -> None:
+@pytest.mark.parametrize("search", ["halving", "centres"])
+def test_halving(n: int, m: int, search: str) -> None:
     p = parse(
         "    over n\n    select r[head, n, n] from q, k where k.n <= q.n and k.n % 3 != 1\n"
-        f"        scale 1.0\n        top {m}\n        search halving\n    attend where r[head, q.n, k.n] empty zero\n"
+        f"        scale 1.0\n        top {m}\n        search {search}\n    attend where r[head, q.n, k.n] empty zero\n"
     )
     q, k, v = (x.detach() for x in qkv(n, n))
     q, k = q.mul(2).round(), k.round()  # many equal scores
@@ -151,7 +157,7 @@ def test_halving(n: int, m: int) -> None:
     s = q @ k.repeat_interleave(2, 1).mT
     for b, h, i in itertools.product(range(2), range(4), range(n)):
         scores = {j: float(s[b, h, i, j]) for j in range(i + 1) if j % 3 != 1}
-        assert found[b, h, i].nonzero()[:, 0].tolist() == refined(scores, m)
+        assert found[b, h, i].nonzero()[:, 0].tolist() == refined(scores, m, search)
 
 
 def test_scores_of_runs_of_queries_and_keys() -> None:
@@ -309,6 +315,7 @@ def test_what_a_set_is_read_of_changes_the_hash() -> None:
         ("most(a)", ""),
         ("2", "ties all"),
         ("2", "search halving"),
+        ("2", "search centres"),
     ]
     found = {parse(body.format(amount=x, more=y)).hash for x, y in forms}
     assert len(found) == len(forms)

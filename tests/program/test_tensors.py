@@ -62,17 +62,32 @@ def test_rotary_positions(backend: str) -> None:
 
 
 @each_backend
-@pytest.mark.parametrize("by_head", [False, True])
-def test_projections(backend: str, by_head: bool) -> None:
-    dims = "head, 3, head_dim" if by_head else "3, head_dim"
+@pytest.mark.parametrize(("dims", "own"), [("", ()), ("head, ", (4,)), ("kv_heads, ", (2,))])
+def test_projections(backend: str, dims: str, own: tuple[int, ...]) -> None:
     p = parse(
-        f"    over n\n    input w: float[{dims}]\n    a = project(q, w)\n    b = project(k, w)\n"
+        f"    over n\n    input w: float[{dims}3, head_dim]\n"
+        "    a = project(q, w)\n    b = project(k, w)\n"
         "    attend a, b, v where causal(n)\n        scale 0.5\n"
     )
     q, k, v = qkv(11, 11)
-    w = torch.randn((4, 3, 8) if by_head else (3, 8), dtype=torch.float64, requires_grad=True)
+    w = torch.randn((*own, 3, 8), dtype=torch.float64, requires_grad=True)
+    every = w.repeat_interleave(4 // own[0], 0) if own else w
     wide = k.repeat_interleave(2, 1)
-    grads_agree(p.compile(backend)(q, k, v, w=w), causal(q @ w.mT, wide @ w.mT, v, 0.5), q, k, v, w)
+    expected = causal(q @ every.mT, wide @ every.mT, v, 0.5)
+    grads_agree(p.compile(backend)(q, k, v, w=w), expected, q, k, v, w)
+
+
+@each_backend
+def test_means_over_the_heads_of_a_key_head(backend: str) -> None:
+    """Queries of one group ask alike; keys have one head for each group as they are."""
+    p = parse(
+        "    over n\n    a = group_mean(q)\n    b = group_mean(k)\n"
+        "    attend a, b, v where causal(n)\n"
+    )
+    q, k, v = qkv(11, 11)
+    means = (q[:, ::2] + q[:, 1::2]) / 2
+    found = p.compile(backend)(q, k, v)
+    grads_agree(found, causal(means.repeat_interleave(2, 1), k, v), q, k, v)
 
 
 @each_backend
@@ -198,8 +213,9 @@ def test_what_tensors_cannot_do_is_said() -> None:
         parse("    over n\n    a = slice(q, 0)\n    attend a, k, v where true\n")
     with pytest.raises(PatternError, match="AL104"):
         parse("    over n\n    a = project(q, 3)\n    attend a, k, v where true\n")
-    with pytest.raises(PatternError, match="AL205"):
-        parse("    over n\n    input w: float[3]\n    a = project(q, w)\n    return a\n")
+    for dims in ("3", "head, 3", "3, head", "3, 3, 3"):
+        with pytest.raises(PatternError, match="AL205"):
+            parse(f"    over n\n    input w: float[{dims}]\n    a = project(q, w)\n    return a\n")
     with pytest.raises(PatternError, match="AL310"):
         parse("    over n\n    a = tokens(q)\n    return a\n")
     with pytest.raises(PatternError, match="AL312"):

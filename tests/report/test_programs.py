@@ -108,7 +108,8 @@ def test_plain_attentions_are_counted() -> None:
     assert coarse == 8 * 64 * (0 + 1 + 2 + 3)
     assert near == 8 * (16 * 256 - 16 * 15 // 2)
     data = explained(GATED).to_dict()
-    assert data["forward"] == 4 * 32 * (coarse + near)
+    pools, sums = 2 * 256 * 8 * 32, 2 * 256 * 8 * 32
+    assert data["forward"] == 4 * 32 * (coarse + near) + pools + sums
     assert data["dense_forward"] == 4 * 32 * 8 * 256 * 256
     assert data["data_dependent"] == []  # gates weigh what attends, and decide nothing
     # 15 tokens of the window; of the means, those of the three blocks that are ever seen.
@@ -288,6 +289,17 @@ def test_halving_asks_few() -> None:
     assert chosen["forward"] == 2 * 64 * (2 * 16) * 8 * 512 * 4096 * 2
     short = attnlang.load("stdlib:hip_attention", mask_k=512).explain({"n": 512}, 2, 64).to_dict()
     assert next(s for s in short["steps"] if s["name"] == "found")["asked"] == 0
+
+
+def test_halving_to_a_number_that_the_data_decide_may_ask_all() -> None:
+    found = attnlang.parse(
+        "pattern p():\n    over n\n"
+        "    select a[n, n] from q, k where k.n <= q.n\n        above 0.5\n"
+        "    select r[n, n] from q, k where k.n <= q.n\n        search halving\n        top count(a)\n"
+        "    attend where r[q.n, k.n] empty zero\n"
+    ).explain({"n": 64})
+    steps = found.to_dict()["steps"]
+    assert next(s for s in steps if s["name"] == "r")["asked"] == 64
 
 
 def test_what_the_scores_decide_has_two_bounds() -> None:

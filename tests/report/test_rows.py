@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import HealthCheck, given, settings
 
 from attnlang.compiler.report.dense import mask
-from attnlang.compiler.report.keys import rows_of, solved_rows_of, tiled_rows
+from attnlang.compiler.report.keys import last_of, pairs_of, rows_of, solved_rows_of, tiled_rows
 from attnlang.compiler.report.relation import relations
 from attnlang.compiler.report.rows import Rows
 from attnlang.planning import known
@@ -39,6 +39,13 @@ def check(program: Program) -> None:
         for found in (rows_of(relation), tiled_rows(plan, group)):
             assert found is not None
             agrees(found, here)
+        assert pairs_of(relation) == here.sum()
+        found_last = last_of(relation)
+        assert found_last is not None
+        assert found_last[1]
+        assert np.array_equal(
+            found_last[0], [max(np.flatnonzero(line), default=-1) for line in here]
+        )
         turned = rows_of(relation.transposed())
         assert turned is not None
         agrees(turned, here.T)

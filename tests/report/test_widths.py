@@ -59,7 +59,8 @@ def test_work_counts_features_as_they_are() -> None:
     assert index["forward"] == 2 * 16 * 3 * past
     mla = attnlang.load("stdlib:mla", latent=32, rope=8)
     found = mla.explain({"n": n}, heads=heads, kv_heads=1, head_dim=40).to_dict()
-    assert found["forward"] == 2 * (40 + 32) * heads * past
+    normed = 3 * 32 * n  # square, sum and division of the latent
+    assert found["forward"] == 2 * (40 + 32) * heads * past + normed
     cos = attnlang.load("stdlib:cosformer").explain({"n": n}, heads=heads, head_dim=8).to_dict()
     assert cos["state"] == 4 * heads * 16 * (8 + 1)
 

@@ -152,6 +152,22 @@ CASES: list[Case] = [
         )
     ),
     *(
+        Case(
+            "hsa_tree",
+            {"n": n},
+            {"groups": groups, "outers": outers, "depth": depth},
+            heads=2,
+            inputs={"tree": [[*tree], [*tree[:n][::-1], *tree[n:]]]},
+        )
+        for n, groups, outers, depth, tree in (
+            (7, 3, 1, 1, (0, 2, 2, 0, 1, 1, 1)),
+            (9, 5, 3, 3, (0, 0, 1, 2, 2, 3, 4, 4, 4, 0, 0, 1, 1, 2, 0, 0, 1)),
+            (8, 4, 3, 3, (3, 1, 1, 0, 0, 0, 2, 3, 2, 2, 0, 0, 1, 1, 1)),
+            (6, 6, 4, 4, (*range(6), 0, 0, 1, 1, 2, 3, 0, 0, 1, 2, 0, 1, 1, 3)),
+            (5, 2, 2, 4, (0, 1, 1, 0, 1, 0, 1, 1, 0, 0, 0)),
+        )
+    ),
+    *(
         Case("davit_channel", {"y": y, "x": x}, {"group": 4}, heads, heads, widths=(4, 4))
         for y, x, heads in ((3, 4, 2), (1, 2, 1))
     ),
@@ -221,6 +237,22 @@ CASES: list[Case] = [
         for y, x, a in ((4, 4, 4), (5, 3, 4), (8, 3, 9))
     ),
     Case("agent_attention", {"y": 3, "x": 5}, {"agents": 4}),
+    *(
+        Case(
+            "agent_attention_sd",
+            {"n": n},
+            {"agents": a, "k_scale2": power, "k_shortcut": shortcut},
+            4,
+            kv,
+            learned={"agent": (2, 4, a, 4)},
+        )
+        for n, a, power, shortcut, kv in (
+            (9, 4, 0.3, 0.075, 4),
+            (9, 1, 1.0, 0.5, 2),
+            (8, 4, 0.3, 0.075, 4),
+            (3, 5, 0.3, 0.5, 1),
+        )
+    ),
     *(
         Case(
             "abc",

@@ -233,13 +233,25 @@ def test_tokens_of_siblings_have_equal_weights() -> None:
     assert not torch.allclose(weights[:2, :2], weights[:1, :1].expand(2, 2))
 
 
+def test_levels_of_single_groups_change_nothing() -> None:
+    """A level above all, or one of the same groups again, is no new sibling for anyone."""
+    q, k, v = qkv(7)
+    ids = (0, 0, 1, 1, 2, 2, 2)
+    flat = load("stdlib:hsa_tree", groups=3, depth=1).compile("reference")
+    expected = flat(q, k, v, tree=tree(*ids))
+    torch.testing.assert_close(hsa(3, 1)(q, k, v, tree=tree(*ids, 0, 0, 0)), expected)
+    for above in ((0, 1, 2, 0, 0, 0), (0, 0, 0, 0, 0, 0), (2, 0, 1, 0, 1, 2)):
+        deep = load("stdlib:hsa_tree", groups=3, outers=3, depth=3).compile("reference")
+        torch.testing.assert_close(deep(q, k, v, tree=tree(*ids, *above)), expected)
+
+
 def test_siblings_meet_once() -> None:
     """Groups ask groups, not tokens: the work beside tokens' own groups is that of the tree."""
     pattern = load("stdlib:hsa_tree", groups=64, outers=8)
     ids = torch.cat([torch.arange(4096) // 64, torch.arange(64) // 8])[None]
-    pairs = {n: pattern.steps[n].plan({"n": 4096}, 1, tree=ids).pairs for n in ("inside", "near")}
-    assert pairs == {"inside": 4096 * 64, "near": 4096}
+    pairs = {n: pattern.steps[n].plan({"n": 4096}, 1, tree=ids).pairs for n in ("inside", "near_1")}
+    assert pairs == {"inside": 4096 * 64, "near_1": 4096}
     found = pattern.explain({"n": 4096}, heads=1, tree=ids).to_dict()
-    beside = next(s for s in found["steps"] if s["name"] == "beside")
+    beside = next(s for s in found["steps"] if s["name"] == "beside_1")
     assert beside["report"]["pairs"]["at_most"] <= 64 * 64
     assert found["forward"] < found["dense_forward"] / 10

@@ -117,6 +117,18 @@ def test_bins_of_agents_overlap_where_they_do_not_fit() -> None:
     assert apart == list(range(10))
 
 
+def test_few_agents_are_fewer_than_half_the_tokens() -> None:
+    """Two agents of four tokens are too many; of five they leave the values a share."""
+    op = load("stdlib:agent_attention_sd", agents=2, k_shortcut=0.5).compile()
+    agent = torch.randn(1, 1, 2, 4).double()
+    for n in (4, 5):
+        q, k, v = qkv(n, 1)
+        out = op(q, k, v, agent=agent)
+        other = op(q, k, v, agent=agent + 1.0)
+        assert torch.equal(out, other) == (n == 4)
+    torch.testing.assert_close(op(0 * q, 0 * k, v, agent=agent), v.mean(2, keepdim=True) + 0.5 * v)
+
+
 def test_rows_are_summarised_in_both_directions() -> None:
     rows = load("stdlib:combiner_rowmajor", segment=3, stage="rows").mask({"n": 6})[0]
     assert rows.int().tolist() == [[1, 1, 1, 0, 0, 0]] * 3 + [[0, 0, 0, 1, 1, 1]] * 3

@@ -218,3 +218,57 @@ def test_rsq_tokens_count_by_what_they_are_given(backend: str, low: float, high:
     for j in range(9):
         expected = low + (high - low) * (given[j] - least) / (most - least)
         assert out[0, :, j].flatten().tolist() == pytest.approx([expected] * 4)
+
+
+@both
+def test_padding_is_all_that_masks_differ_from(backend: str) -> None:
+    """Text after padding attends as it would alone; what is before any text attends nothing."""
+    q, k = tokens(6)
+    pad = torch.tensor([[True, True, False, False, False, False]])
+    for mask in ("causal", "bidirectional"):
+        a = weights("bidir_or_causal", backend, q, k, {"pad": pad}, mask=mask)
+        alone = plain(q[:, :, 2:], k[:, :, 2:], causal=mask == "causal")
+        torch.testing.assert_close(a[:, :, 2:, 2:], alone)
+        assert not a[..., :2].any()
+        assert a[:, :, :2].any() == (mask == "bidirectional")  # padding asks, and may see text
+    torch.testing.assert_close(weights("bidir_or_causal", backend, q, k, {}), plain(q, k))
+
+
+@both
+def test_gtsp_nodes_that_leave_neither_ask_nor_are_seen(backend: str) -> None:
+    """Three of seven are no more than the share, rounded up; importance multiplies what heads give."""
+    q, k = tokens(7)
+    score = torch.tensor([[0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4]]).double().requires_grad_()
+    importance = torch.tensor([0.5, 0.0]).double().requires_grad_()
+    given = {"score_of": score, "importance": importance}
+    a = weights("gtsp", backend, q, k, given, ratio=0.4)
+    kept = [1, 3, 5]
+    among = plain(q[:, :, kept], k[:, :, kept], causal=False)
+    torch.testing.assert_close(a[0, 0][kept][:, kept], 0.5 * among[0, 0])
+    assert int((a != 0).sum()) == 9  # of the first head, between those that stay
+    found = torch.autograd.grad(a[:, :, 3, 5].sum(), (score, importance), allow_unused=True)
+    assert found[0] is None or not found[0].any()
+    torch.testing.assert_close(found[1], among[0, :, 1, 2])  # of the dropped head too
+
+
+@both
+def test_angles_of_space_add_to_those_of_time(backend: str) -> None:
+    """Scores depend on differences of angles; without them positions are plain rotary."""
+    q, k = tokens(5)
+    rate = torch.tensor([1.0, 10000.0**-0.5]).double()
+    psi = torch.randn(1, 5, 2).double()
+    zero = torch.zeros_like(psi)
+
+    def turned(x: Tensor, angle: Tensor) -> Tensor:
+        first, second = x[..., :2], x[..., 2:]
+        real = first * angle.cos() - second * angle.sin()
+        return torch.cat([real, first * angle.sin() + second * angle.cos()], -1)
+
+    def seen(angle: Tensor) -> Tensor:
+        return weights("st_link_se", backend, q, k, {"psi": angle})
+
+    time = torch.arange(5.0).double()[:, None] * rate
+    torch.testing.assert_close(seen(zero), plain(turned(q, time), turned(k, time)))
+    torch.testing.assert_close(seen(psi), plain(turned(q, time + psi), turned(k, time + psi)))
+    torch.testing.assert_close(seen(psi + 1.7), seen(psi))
+    torch.testing.assert_close(seen(-time[None]), plain(q, k))  # one undoes the other

@@ -85,6 +85,7 @@ def test_limits_are_those_of_the_code() -> None:
         "parts of one expression, functions and lets put in place": limits.MAX_NODES,
         "parts read in a whole file": limits.MAX_STEPS,
         "axes on one side": MAX_AXES,
+        "copies of what a `for` repeats": limits.MAX_COPIES,
     }
 
 

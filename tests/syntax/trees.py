@@ -11,9 +11,8 @@ from attnlang.compiler.syntax.explain_syntax import STATEMENTS
 from attnlang.compiler.syntax.printer import format_expression
 
 WORDS = ("n", "x", "window", "head", "score", "empty", "over", "prefix", "on", "where", "if", "_a1")
-names = st.builds(
-    t.Name, st.sampled_from((*WORDS, "a_rather_long_name", "Another_name_of_some_length"))
-)
+words = st.sampled_from((*WORDS, "a_rather_long_name", "Another_name_of_some_length"))
+names = st.builds(t.Name, words)
 axes = st.lists(names, min_size=1, max_size=3).map(tuple)
 
 
@@ -33,8 +32,10 @@ numbers = st.one_of(
 def _larger(inner: st.SearchStrategy[t.Expression]) -> st.SearchStrategy[t.Expression]:
     several = st.lists(inner, min_size=2, max_size=4).map(tuple)
     keywords = st.lists(st.builds(t.Keyword, names, inner), max_size=2).map(tuple)
+    labels = names | _copies(inner)
     return st.one_of(
-        st.builds(t.Attribute, inner, names),
+        _copies(inner),
+        st.builds(t.Attribute, inner, labels),
         st.builds(t.Subscript, inner, st.lists(inner, min_size=1, max_size=3).map(tuple)),
         st.builds(t.Call, names, st.lists(inner, max_size=3).map(tuple), keywords),
         st.builds(t.Negative, inner.filter(lambda x: not isinstance(x, t.Number))),
@@ -42,10 +43,14 @@ def _larger(inner: st.SearchStrategy[t.Expression]) -> st.SearchStrategy[t.Expre
         st.builds(t.Binary, st.sampled_from(["+", "-", "*", "//", "/", "%"]), inner, inner),
         several.flatmap(lambda xs: st.builds(t.Compare, st.just(xs), _comparisons(len(xs) - 1))),
         st.builds(t.Boolean, st.sampled_from(["and", "or"]), several),
-        st.builds(t.Member, inner, names),
+        st.builds(t.Member, inner, labels),
         st.builds(t.Conditional, inner, inner, inner),
         st.builds(t.Tuple, several),
     )
+
+
+def _copies(inner: st.SearchStrategy[t.Expression]) -> st.SearchStrategy[t.Name]:
+    return st.builds(t.Name, words, inner.filter(lambda x: not isinstance(x, t.Tuple)))
 
 
 def _comparisons(count: int) -> st.SearchStrategy[tuple[str, ...]]:
@@ -54,6 +59,8 @@ def _comparisons(count: int) -> st.SearchStrategy[tuple[str, ...]]:
 
 
 expressions = st.recursive(st.one_of(numbers, names), _larger, max_leaves=25)
+labels = names | _copies(expressions)
+several_labels = st.lists(labels, min_size=1, max_size=3).map(tuple)
 types = st.one_of(
     st.builds(t.TypeName, st.tuples(names), st.lists(expressions, max_size=2).map(tuple)),
     st.builds(t.TypeName, st.lists(names, min_size=2, max_size=3).map(tuple)),
@@ -77,7 +84,7 @@ choices = st.one_of(
         t.Option,
         st.sampled_from(["top", "mass"]),
         expressions,
-        st.lists(names, max_size=2).map(tuple),
+        st.lists(labels, max_size=2).map(tuple),
         whens,
     ),
     st.builds(
@@ -95,7 +102,7 @@ sources = st.lists(
 attends = st.builds(
     t.Attend, expressions, st.lists(options, max_size=3).map(tuple), sources, st.booleans()
 )
-lets = st.builds(t.Let, names, expressions)
+lets = st.builds(t.Let, labels, expressions)
 fields = st.lists(
     st.tuples(st.sampled_from(["year", "arxiv"]), strings | st.just("2024")), max_size=2
 )
@@ -112,29 +119,32 @@ simple_statements = st.one_of(
     st.builds(t.Require, expressions, st.none() | strings),
     lets,
     attends,
-    st.builds(t.Part, names, expressions),
-    st.builds(t.Pool, names, axes, expressions, st.none() | expressions),
+    st.builds(t.Part, labels, expressions),
+    st.builds(t.Pool, labels, several_labels, expressions, st.none() | expressions),
     st.builds(
         t.Select,
-        names,
-        axes,
+        labels,
+        several_labels,
         sources.filter(bool),
         expressions,
         st.lists(choices, max_size=3).map(tuple),
     ),
     # A word that begins a statement cannot be the name of a tensor.
-    st.builds(t.Assign, names.filter(lambda n: n.id not in STATEMENTS), expressions | attends),
+    st.builds(t.Assign, labels.filter(lambda n: n.id not in STATEMENTS), expressions | attends),
     st.builds(t.Result, expressions),
     st.builds(t.Paper, strings, fields.map(tuple)),
     st.builds(t.Fidelity, names),
 )
 statements = st.recursive(
     simple_statements,
-    lambda inner: st.builds(
-        t.Heads,
-        st.none() | expressions,
-        st.none() | expressions,
-        st.lists(inner, min_size=1, max_size=3).map(tuple),
+    lambda inner: st.one_of(
+        st.builds(
+            t.Heads,
+            st.none() | expressions,
+            st.none() | expressions,
+            st.lists(inner, min_size=1, max_size=3).map(tuple),
+        ),
+        st.builds(t.Repeat, names, expressions, st.lists(inner, min_size=1, max_size=3).map(tuple)),
     ),
     max_leaves=4,
 )

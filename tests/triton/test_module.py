@@ -43,6 +43,22 @@ def test_the_text_says_what_it_was_made_from() -> None:
     assert names[-5:] == NAMES
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes", "called"),
+    [
+        ("sliding_window", {"n": 64}, set()),
+        ("softcap", {"n": 64}, {"safe_tanh"}),
+        ("neighborhood_1d", {"n": 64}, {"floordiv", "floormod"}),
+    ],
+)
+def test_a_module_holds_the_functions_that_its_kernels_call(
+    name: str, sizes: dict[str, int], called: set[str]
+) -> None:
+    tree = ast.parse(kernels(name, sizes).text)
+    held = {x.name for x in tree.body if isinstance(x, ast.FunctionDef)} - set(NAMES)
+    assert held == called
+
+
 def test_full_tiles_run_without_the_predicate() -> None:
     text = kernels("sliding_window", {"n": 64}).text
     forward = text[text.index("def forward(") : text.index("def split_forward(")]

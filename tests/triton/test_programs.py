@@ -19,10 +19,10 @@ PROGRAMS: dict[str, dict[str, int]] = {
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_outputs_and_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed: list[bool] = []
+    listed: list[object] = []
     form_of = attend.form_of
 
-    def watched(*args: object, **how: bool) -> object:
+    def watched(*args: object, **how: object) -> object:
         listed.append(how["listed"])
         return form_of(*args, **how)  # type: ignore[arg-type]
 
@@ -42,3 +42,19 @@ def test_outputs_and_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
     assert any(listed)
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_steps_read_lengths_of_the_whole_program(n: int) -> None:
+    """Agents are keys of one step and queries of the other; tokens are counted in both."""
+    torch.manual_seed(0)
+    pattern = attnlang.load("stdlib:agent_attention_sd", agents=3, k_shortcut=0.5)
+    leaves = [torch.randn(1, 2, m, 16, device=DEVICE).requires_grad_() for m in (n, n, n, 3)]
+    results: list[tuple[Any, ...]] = []
+    for backend in ("reference", "triton"):
+        q, k, v, agent = leaves
+        out = pattern.compile(backend)(q, k, v, agent=agent)
+        grads = torch.autograd.grad(out.square().sum(), leaves, materialize_grads=True)
+        results.append((out, *grads))
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)

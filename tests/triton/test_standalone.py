@@ -126,10 +126,11 @@ PROGRAM = """pattern program(block: int = 8):
     over n
     input gate: float[batch, n, head]
     input w: float[head, 16, 16]
+    input wide: float[kv_heads, 16, 16]
     part b = blocks(n, block)
     pool kb[b] = mean(k)
     pool vb[b] = max(v)
-    turned = rotate(q, 0.1 * q.n * exp(-1.0 * channel))
+    turned = rotate(group_mean(project(q, wide)), 0.1 * q.n * exp(-1.0 * channel))
     select chosen[kv_head, n, b] from q, kb where (k.b + 1) * block <= q.n
         top 2
         force k.b == q.n // block
@@ -142,6 +143,20 @@ PROGRAM = """pattern program(block: int = 8):
         decay -exp2(-3.0 - float(head))
     both = merge(near, far)
     return q.gate * coarse + 0.5 * both - project(past, w) / float(q.n + 1)
+"""
+REPEATED = """pattern repeated(levels: int = 2):
+    over n
+    part b = blocks(n, 4)
+    pool kb[b] = mean(k)
+    sum@0 = attend where band(n, 5)
+    for level in range(1, levels + 1):
+        select found[head, n, b] from q, kb where k.b < q.n // 4
+            top 2 * level
+            search centres
+        size = count(found)
+        far = attend where found[head, q.n, k.n // 4] and causal(n) empty zero
+        sum = sum@(level - 1) + far * float(q.size) / float(level + 1)
+    return sum@levels
 """
 GATED = """pattern gated:
     over n
@@ -203,8 +218,10 @@ CASES = {
         {
             "gate": torch.linspace(-1, 1, 128).view(1, 64, 2),
             "w": torch.linspace(-1, 1, 512).view(2, 16, 16),
+            "wide": torch.linspace(-1, 1, 256).view(1, 16, 16),
         },
     ),
+    "repeated": Written(REPEATED, ONE, 64, 64, (2, 1)),
     "delta rule": Written(
         GATED, ONE, 80, 80, (2, 1),
         {

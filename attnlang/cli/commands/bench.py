@@ -19,16 +19,17 @@ where installed. All get the same tensors and are compared with the reference be
 
 `plan` measures planning and how much of what is visited is needed, `op` one window beside
 PyTorch's attention with the same mask, `memory` what up to 262144 tokens take, `constant` what a
-token of linear attention costs at every length, `start` how long imports and first calls take."""
+token of linear attention costs at every length, `start` how long imports and first calls take,
+`explain` the report on every pattern of the standard library at about a million tokens."""
 EXAMPLES = (
     "attnlang bench suite --quick",
     "attnlang bench suite --only window --out results",
     "attnlang bench op --json > op.json",
 )
-WHAT = ("suite", "plan", "op", "memory", "constant", "start")
+WHAT = ("suite", "plan", "op", "memory", "constant", "start", "explain")
 TAKES = {
     "quick": ("suite",),
-    "only": ("suite",),
+    "only": ("suite", "explain"),
     "device": ("suite", "constant"),
 }
 """Options that not everything takes."""
@@ -47,7 +48,11 @@ def configure(parser: Parser) -> None:
         "--quick", action="store_true", help="small sizes: some minutes on two cores"
     )
     parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="workloads that begin so"
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what begins so",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="write the result as JSON, and its pictures, there"
@@ -86,7 +91,13 @@ def _one(args: Namespace, console: Console) -> Measured:
 
     module = importlib.import_module(f"attnlang.bench.{args.what}")
     console.say("measuring; this takes a minute or so")
-    result = module.run(_device(args)) if args.what == "constant" else module.run()
+    match args.what:
+        case "constant":
+            result = module.run(_device(args))
+        case "explain":
+            result = module.run(args.only)
+        case _:
+            result = module.run()
     return result, module.table(result), {}
 
 

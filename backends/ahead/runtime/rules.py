@@ -21,7 +21,7 @@ def chosen(
     by_head: bool,
     per: Sequence[int],
     minmax: bool = False,
-    halving: bool = False,
+    search: str = "all",
     ties: bool = False,
     largest: bool = False,
 ) -> torch.Tensor:
@@ -30,8 +30,8 @@ def chosen(
     forced: members whatever their score, counted first. kind: "top", "above" or "mass". amount: how
     many, how much; or the set that says how many, by its ``largest`` choice or each by its own.
     lengths: of the queries' and keys' axes. per: the dimensions that each choice is made for.
-    minmax: are scores moved to 0 to 1 first? halving: does a search leave candidates unasked?
-    ties: does what equals the last chosen come along?
+    minmax: are scores moved to 0 to 1 first? search: "all", or by
+    halving runs ("halving", "centres"). ties: does what equals the last chosen come along?
     """
     shape = (*scores.shape[: 1 + by_head], *lengths)
     if 0 in shape:
@@ -43,7 +43,7 @@ def chosen(
         rows = minmaxed(rows, candidates if always is None else candidates | always)
     if isinstance(amount, torch.Tensor):
         amount = Choices(tuple(amount.shape), tuple(per)).counts(amount, largest=largest)
-    return choices.table(pick(rows, candidates, always, kind, amount, halving=halving, ties=ties))
+    return choices.table(pick(rows, candidates, always, kind, amount, search=search, ties=ties))
 
 
 def head_products(q: torch.Tensor, k: torch.Tensor, heads: torch.Tensor) -> torch.Tensor:

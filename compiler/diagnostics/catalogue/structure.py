@@ -1,4 +1,4 @@
-"""AL301-AL315: what a pattern must and must not say."""
+"""AL301-AL316: what a pattern must and must not say."""
 
 from attnlang.compiler.diagnostics.catalogue.entry import Entry
 
@@ -117,5 +117,15 @@ ENTRIES = (
         "polynomials of s, and are not normalised or divided by their sum.",
         "pattern p:\n    over n\n    attend linear where q.n - k.n < 4\n",
         "pattern p:\n    over n\n    attend linear where k.n <= q.n\n        decay -0.5\n",
+    ),
+    Entry(
+        "AL316", "repetition", "this is not repeated: {why}",
+        "`for level in range(levels):` repeats the `let`s and named tensors below it. How often is "
+        "known when a pattern is loaded: it is computed from numbers and parameters. What is "
+        "defined there has a copy for each value: `near@level`, `near@0`.",
+        "pattern p:\n    over n\n    let near@0 = q.n == k.n\n    for i in range(1, len(n)):\n"
+        "        let near = near@(i - 1) or q.n - k.n == pow2(i)\n    attend where near@0\n",
+        "pattern p:\n    over n\n    let near@0 = q.n == k.n\n    for i in range(1, 9):\n"
+        "        let near = near@(i - 1) or q.n - k.n == pow2(i)\n    attend where near@8\n",
     ),
 )  # fmt: skip

@@ -18,9 +18,10 @@ from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.program import Rule, SizeOf
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.layout.tiling import coordinate
 from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.problem.program import BoundProgram
-from attnlang.compiler.report.dense import coordinate, keys_at
+from attnlang.compiler.report.dense import keys_at
 from attnlang.compiler.report.keys import rows_of
 from attnlang.compiler.report.relation import Relation, relations
 from attnlang.compiler.report.steps.model import Amount

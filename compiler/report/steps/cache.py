@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlang.compiler.report.keys import rows_of
+from attnlang.compiler.report.cache import alive
+from attnlang.compiler.report.keys import last_of
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.steps.model import CachedTensor
 
@@ -37,24 +38,14 @@ def cached(readings: Iterable[Reading], sequence: Mapping[str, bool]) -> tuple[C
             there = last.get(reading.tensor)
             last[reading.tensor] = here if there is None else np.maximum(here, there)
     return tuple(
-        CachedTensor(name, _alive(queries) if sequence[name] else int((queries >= 0).sum()))
+        CachedTensor(name, alive(queries) if sequence[name] else int((queries >= 0).sum()))
         for name, queries in last.items()
     )
 
 
 def _last_queries(relation: Relation) -> IntArray:
     """The last query of every key, -1 where there is none; the last of all where not counted."""
-    rows = rows_of(relation.transposed())
-    if rows is None:
+    found = last_of(relation.transposed())
+    if found is None:
         return np.full(relation.k_len, relation.q_len - 1, dtype=np.int64)
-    return rows.last
-
-
-def _alive(last: IntArray) -> int:
-    """The most keys that stand between their own place and their last query."""
-    places = np.arange(len(last), dtype=np.int64)
-    needed = last > places
-    change = np.zeros(len(last) + 1, dtype=np.int64)
-    np.add.at(change, places[needed], 1)
-    np.add.at(change, last[needed], -1)
-    return int(np.cumsum(change).max(initial=0))
+    return found[0]

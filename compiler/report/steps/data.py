@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, assert_never
 
 from attnlang.compiler.report.data import to_dict
+from attnlang.compiler.report.steps.cost import Cost, Term
 from attnlang.compiler.report.steps.model import (
     AttentionStep,
     LinearStep,
@@ -16,7 +17,7 @@ from attnlang.compiler.report.steps.model import (
     TensorStep,
 )
 
-SCHEMA = "attnlang.explain.program/1"
+SCHEMA = "attnlang.explain.program/2"
 
 
 def program_dict(report: ProgramReport) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def program_dict(report: ProgramReport) -> dict[str, Any]:
         "head_dim": report.head_dim,
         "steps": [_step(s) for s in report.steps],
         "forward": report.forward,
+        "bytes": report.traffic,
         "dense_forward": report.dense,
         "data_dependent": report.depends,
         "cache": None if cache is None else {c.name: c.tokens for c in cache},
@@ -46,20 +48,35 @@ def program_dict(report: ProgramReport) -> dict[str, Any]:
 
 
 def _step(step: StepReport) -> dict[str, Any]:
+    own = {**asdict(step), "cost": _cost(step.cost)}
     match step:
         case PoolStep():
-            return {"step": "pool", **asdict(step)}
+            return {"step": "pool", **own}
         case TensorStep():
-            return {"step": "tensor", **asdict(step)}
+            return {"step": "tensor", **own}
         case SelectStep():
-            return {"step": "select", **asdict(step)}
+            return {"step": "select", **own}
         case AttentionStep():
-            own = {k: v for k, v in asdict(step).items() if k != "report"}
             return {"step": "attention", **own, "report": to_dict(step.report)}
         case LinearStep():
-            return {"step": "linear", **asdict(step)}
+            return {"step": "linear", **own}
         case _:
             assert_never(step)
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    work = None if cost.operations is None else [_term(x) for x in cost.operations]
+    return {
+        "operations": cost.amount,
+        "bytes": cost.bytes,
+        "at_most": cost.at_most,
+        "work": work,
+        "traffic": [_term(x) for x in cost.traffic],
+    }
+
+
+def _term(x: Term) -> dict[str, Any]:
+    return {"of": x.of, "amount": x.amount, "formula": x.formula()}
 
 
 def _plain(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What ``search halving`` asks: runs that are halved again and again by their first candidates."""
+"""What ``search halving`` and ``search centres`` ask: runs that are halved again and again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.problem.steps import BoundStep
 from attnlang.compiler.report.keys import rows_of
 from attnlang.compiler.report.relation import relations
+from attnlang.compiler.report.steps.amounts import top
 from attnlang.compiler.report.steps.sets import Chosen
 
 
@@ -17,11 +18,11 @@ def asked(found: Chosen, made: BoundProgram) -> int:
     """Candidates whose scores one choice looks at, at most.
 
     Two halves of each of ``top`` runs in every round; there are as many rounds as it takes to halve
-    all the candidates to no more than ``top``.
+    all the candidates to no more than ``top``. All, where the data decide how many are chosen.
     """
-    amount = found.select.rule.amount
-    count, left = int(made.number(amount)), found.k.size  # type: ignore[arg-type]
-    rounds = 0
+    count, left, rounds = top(found.select.rule, made), found.k.size, 0
+    if count is None:
+        return left
     while count > 0 and left > count:
         rounds, left = rounds + 1, (left + 1) // 2
     return min(2 * count * rounds, found.k.size)
@@ -46,6 +47,16 @@ def scored_each(found: Chosen, step: BoundStep, made: BoundProgram) -> int | Non
             return None
         queries = most
     return keys * queries
+
+
+def runs_of_key(found: Chosen, step: BoundStep, made: BoundProgram) -> int:
+    """Runs that gather a key's score, at most; as many as there are where they were not counted."""
+    gather = found.select.gather
+    assert gather is not None
+    (key,) = step.keys.values()
+    runs = Space(found.k.axes, key.side, False, key.heads)
+    most = _most(gather.pattern, runs, {"keys": key}, made, of_keys=True)
+    return found.k.size if most is None else most
 
 
 def _most(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side, SymbolName
@@ -14,23 +14,23 @@ from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.ir.vector import CHANNEL
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.problem.steps import BoundStep
+from attnlang.compiler.report.steps.costs import Costs
 from attnlang.compiler.report.steps.model import DecayKind, Horizon, LinearStep
 
 STATE_BYTES = 4
 """Of an entry of a state: float32."""
 
 
-def linear(
-    step: BoundStep, owner: Recurrence, made: BoundProgram, wide: Mapping[str, int]
-) -> LinearStep:
-    """A state is ``[features of the key, features of the value]``. wide: features by tensor."""
+def linear(step: BoundStep, owner: Recurrence, made: BoundProgram, costs: Costs) -> LinearStep:
+    """A state is ``[features of the key, features of the value]``."""
+    wide = costs.widths
     features = _features(owner, made, wide[owner.key])
     by_sum = owner.pattern.groups[0].attend.normaliser is Normaliser.SUM
     by_sum = by_sum or owner.logit is not None
     entries = features * (wide[owner.value] + by_sum)
     # A token is written and read, 2 operations an entry each; the delta rule reads once more.
     each = 2 * entries * (3 if owner.delta is not None else 2)
-    tokens = made.tokens(step.query)
+    cost = costs.linear(owner, step, each, STATE_BYTES * entries)
     return LinearStep(
         name=step.name,
         query=owner.query,
@@ -41,8 +41,9 @@ def linear(
         causal=owner.causal,
         reads=tuple(sorted(_inputs(owner))),
         state=STATE_BYTES * entries,
-        forward=each * tokens * step.heads,
+        forward=sum(x.amount for x in cost.operations or ()),
         horizons=tuple(_horizons(step, owner, made)) if owner.causal else (),
+        cost=cost,
     )
 
 

@@ -28,7 +28,7 @@ from attnlang.compiler.ir.program import (
 )
 from attnlang.compiler.ir.reads import read_names
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.ir.vector import ONE, READOUTS, Map, tensors
+from attnlang.compiler.ir.vector import ONE, READOUTS, Map, Tensor, tensors
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.inputs import input_shape
 from attnlang.compiler.problem.problem import Problem
@@ -46,6 +46,8 @@ from attnlang.compiler.report.steps.amounts import (
     members,
 )
 from attnlang.compiler.report.steps.cache import Reading, cached
+from attnlang.compiler.report.steps.cost import FREE
+from attnlang.compiler.report.steps.costs import Attended, Costs
 from attnlang.compiler.report.steps.fed import fed
 from attnlang.compiler.report.steps.halving import asked, scored_each
 from attnlang.compiler.report.steps.linear import linear
@@ -65,25 +67,32 @@ from attnlang.compiler.report.steps.sets import (
     reads_sets,
     with_where,
 )
-from attnlang.compiler.report.steps.widths import heads_of, widths
+from attnlang.compiler.report.steps.widths import widths
 
 Knows: TypeAlias = Callable[[Problem], Known]
 """The run-time tensors of one step that are known."""
+RESULT = "return"
+"""The name of what a program returns, where that is an expression: no pattern can write it."""
 
 
 @dataclass(slots=True)
 class _Made:
-    """What the steps before have made. widths: the features of every tensor."""
+    """What the steps before have made."""
 
     bound: BoundProgram
     knows: Knows
     sizes: Mapping[str, int]
-    widths: Mapping[str, int]
+    costs: Costs
     sets: dict[str, Chosen] = field(default_factory=dict)
     readings: list[Reading] = field(default_factory=list)
     causal: bool = True
     depends: dict[str, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """The features of every tensor."""
+        return self.costs.widths
 
 
 def measure_program(
@@ -91,10 +100,10 @@ def measure_program(
 ) -> ProgramReport:
     """Count what every step costs. sizes: as the user names them. knows: of every step's problem,
     which of its run-time tensors are known; selections never are."""
-    state = _Made(made, knows, sizes, widths(made))
+    state = _Made(made, knows, sizes, Costs(made, widths(made)))
     frame = made.frame
     steps = tuple(_steps(state))
-    costs = [c for s in steps for c in _cost(s)]
+    costs = [s.cost.amount for s in steps]
     lying = made.spaces
     sequence = frame.pattern.self_attention and len(frame.pattern.q_axes) == 1
     found = None
@@ -114,6 +123,7 @@ def measure_program(
         head_dim=frame.head_dim,
         steps=steps,
         forward=None if None in costs else sum(c for c in costs if c is not None),
+        traffic=sum(s.cost.bytes for s in steps),
         dense=4 * frame.head_dim * frame.heads * frame.q_len * frame.k_len,
         depends=tuple(state.depends),
         cache=found,
@@ -127,7 +137,6 @@ def of_step(report: ProgramReport, name: str) -> ProgramReport:
     """What the report says of one attention or selection. name: as of its pattern, whole."""
     own = name.partition(".")[2]
     step = next(s for s in report.steps if s.name == own)
-    costs = list(_cost(step))
     match step:
         case AttentionStep(sets=sets):
             depends = sets
@@ -141,7 +150,8 @@ def of_step(report: ProgramReport, name: str) -> ProgramReport:
         report,
         pattern=name,
         steps=(step,),
-        forward=costs[0] if costs else None,
+        forward=step.cost.amount,
+        traffic=step.cost.bytes,
         depends=depends,
         cache=None,
         state=step.state * (step.heads[1] - step.heads[0]) if isinstance(step, LinearStep) else 0,
@@ -156,7 +166,8 @@ def _steps(state: _Made) -> Iterator[StepReport]:
         match step:
             case Pool(name=name, source=source, space=space):
                 tokens = made.tokens(lying[source]), made.tokens(space)
-                yield PoolStep(name, source, space.axes, str(step.reduction), tokens)
+                cost = state.costs.pool(step)
+                yield PoolStep(name, source, space.axes, str(step.reduction), tokens, cost)
             case (
                 Assign(name=name, value=value, space=space)
                 | Turn(name=name, value=value, space=space)
@@ -164,21 +175,27 @@ def _steps(state: _Made) -> Iterator[StepReport]:
                 reads = tuple(dict.fromkeys(tensors(value)))
                 reader = value.function if isinstance(value, Map) else None
                 readout = reader if reader in READOUTS else None
-                yield TensorStep(name, reads, readout, made.tokens(space))
+                cost = state.costs.tensor(step)
+                yield TensorStep(name, reads, readout, made.tokens(space), cost)
             case Select():
                 yield _select(step, bound[_name(step.pattern)], state)
             case Attention(branches=branches):
+                told = step.name in made.program.told
                 for branch in branches:
                     here = bound[_name(branch.pattern)]
                     if here.problem is None:
                         state.notes.append(f"`{here.name}` has no tokens or heads at this size")
                     elif isinstance(branch, Recurrence):
-                        found = linear(here, branch, made, state.widths)
+                        found = linear(here, branch, made, state.costs)
                         state.depends |= dict.fromkeys(found.reads)
                         state.causal &= branch.causal
                         yield found
                     else:
-                        yield _attention(branch, here, here.problem, state)
+                        yield _attention(branch, here, here.problem, state, told)
+    result = made.program.result
+    if not isinstance(result, Tensor):
+        reads, cost = tuple(dict.fromkeys(tensors(result))), state.costs.result(result)
+        yield TensorStep(RESULT, reads, None, made.tokens(lying["q"]), cost)
 
 
 def _name(pattern: PatternIR) -> str:
@@ -200,12 +217,13 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
     state.sets[step.name] = found
     read = read_names(made.program.steps, made.program.result)
     looked, scored = None, None if pairs is None else pairs.total
-    if step.search is Search.HALVING:
+    if step.search is not Search.ALL:
         looked, each = asked(found, made), scored_each(found, here, made)
         if scored is not None and each is not None:
             most = choices(found, made) * looked * each * (frame.heads // sets)
             scored = min(scored, most)
     state.depends[step.name] = None
+    cost = state.costs.select(step, found, here, scored)
     return SelectStep(
         name=step.name,
         query=None if here.query.axes == (ONE,) else step.query,
@@ -217,21 +235,12 @@ def _select(step: Select, here: BoundStep, state: _Made) -> SelectStep:
         candidates=pairs,
         members=members(found, made, sets),
         of=found.k.size * (found.q.size if found.k.axes == (ONE,) else 1),
-        forward=None if scored is None else _scoring(step, scored, state),
+        forward=cost.named("scores"),
         asked=looked,
         least=least(found, made, sets),
         gradient=str(step.gradient) if weights_of(step.name) in read else None,
+        cost=cost,
     )
-
-
-def _scoring(step: Select, pairs: int, state: _Made) -> int:
-    """FLOPs for so many candidates of all query heads: none where the score is no product."""
-    score = step.pattern.groups[0].attend.score
-    product = e.Symbol(e.SymbolName.SCORE)
-    if score is not None and not any(x == product for x in walk(score)):
-        return 0
-    heads = heads_of(step.query, state.bound)
-    return 2 * state.widths[step.query] * pairs * heads // state.bound.frame.heads
 
 
 def _rule(rule: Rule, made: BoundProgram) -> str:
@@ -242,7 +251,9 @@ def _rule(rule: Rule, made: BoundProgram) -> str:
     return f"{rule.kind} {int(amount) if rule.kind == 'top' else f'{float(amount):g}'}"
 
 
-def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) -> AttentionStep:
+def _attention(
+    branch: Branch, here: BoundStep, problem: Problem, state: _Made, told: bool
+) -> AttentionStep:
     sets = tuple(n for n in state.sets if any(_reads(g.attend.where, n) for g in problem.groups))
     known = state.knows(problem)
     state.depends |= dict.fromkeys(_unknown(problem, known, state))
@@ -262,10 +273,14 @@ def _attention(branch: Branch, here: BoundStep, problem: Problem, state: _Made) 
     else:
         state.causal = False
     products = sum(_products(x, branch, here, state) for x in branch.products)
-    heads = here.start, here.stop
+    pairs = report.pairs.at_most if by_rule is None else by_rule.total
+    attended = Attended(
+        branch, here.heads, pairs, products, bool(sets) or report.pairs.count is None
+    )
+    state.costs.attended[here.name] = attended
     return AttentionStep(
-        here.name, branch.query, branch.keys, heads, sets, report, by_rule,
-        state.widths[branch.keys[0]] + state.widths[branch.values[0]], products,
+        here.name, branch.query, branch.keys, (here.start, here.stop), sets, report, by_rule,
+        products, told, FREE if told else state.costs.attention(attended, here),
     )  # fmt: skip
 
 
@@ -311,11 +326,3 @@ def _unknown(problem: Problem, known: Known, state: _Made) -> Iterator[str]:
                 and not reads_sets(x, state.sets)
             ):
                 yield x.name
-
-
-def _cost(step: StepReport) -> Iterator[int | None]:
-    match step:
-        case AttentionStep() | SelectStep() | LinearStep():
-            yield step.forward
-        case _:
-            pass

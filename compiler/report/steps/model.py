@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from attnlang.compiler.ir.pattern import ParameterValue
 from attnlang.compiler.report.report import Report
+from attnlang.compiler.report.steps.cost import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +23,19 @@ class PoolStep:
     axes: tuple[str, ...]
     reduction: str
     tokens: tuple[int, int]
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
 class TensorStep:
-    """A tensor made of others, feature by feature. reads: the tensors. readout: the function that
-    reads numbers of an attention."""
+    """A tensor made of others, feature by feature; ``return`` is what the program returns. reads:
+    the tensors. readout: the function that reads numbers of an attention."""
 
     name: str
     reads: tuple[str, ...]
     readout: str | None
     tokens: int
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,11 @@ class SelectStep:
     dimensions. candidates: pairs that are scored, over the query heads; None where they were not
     counted. members: pairs that are chosen at most, over the sets. of: among how many.
 
-    forward: FLOPs of the scores that are asked for. asked: how many of the candidates a choice asks
-    at most, where it does not ask all. least: members of a query for sure, on average; None where
-    the rule says how many there are. gradient: what the members' weights give the scores, where
-    they are read. query or key: None where a set is of the other alone; then of is how many of
-    these there are.
+    forward: FLOPs of the scores that are asked for, a part of the cost. asked: how many of the
+    candidates a choice asks at most, where it does not ask all. least: members of a query for sure,
+    on average; None where the rule says how many there are. gradient: what the members' weights
+    give the scores, where they are read. query or key: None where a set is of the other alone; then
+    of is how many of these there are.
     """
 
     name: str
@@ -75,6 +78,7 @@ class SelectStep:
     asked: int | None
     least: float | None
     gradient: str | None
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,9 @@ class AttentionStep:
     """A softmax attention. heads: first and last but one. sets: the selections it reads.
 
     report: of its step; where it reads sets, of every pair that the selections may allow.
-    by_rule: how many of these attend at most, given how many are chosen. width: features of a key
-    and of a value. products: FLOPs of products with tables, made before.
+    by_rule: how many of these attend at most, given how many are chosen. products: FLOPs of
+    products with tables, made before. told: it does not run itself, sums and counts alone are read
+    of it.
     """
 
     name: str
@@ -93,14 +98,9 @@ class AttentionStep:
     sets: tuple[str, ...]
     report: Report
     by_rule: Amount | None
-    width: int
     products: int
-
-    @property
-    def forward(self) -> int:
-        """FLOPs at most."""
-        pairs = self.report.pairs.at_most if self.by_rule is None else self.by_rule.total
-        return 2 * self.width * pairs + self.products
+    told: bool
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,7 @@ class LinearStep:
     state: int
     forward: int
     horizons: tuple[Horizon, ...]
+    cost: Cost
 
 
 StepReport: TypeAlias = PoolStep | TensorStep | SelectStep | AttentionStep | LinearStep
@@ -151,9 +152,10 @@ class CachedTensor:
 
 @dataclass(frozen=True, slots=True)
 class ProgramReport:
-    """forward: FLOPs at most of all steps; None where one was not counted. dense: of attention of
-    every query to every key. depends: what is known only when it runs: the selections, and inputs
-    that decide which pairs attend, or how states decay.
+    """forward: operations at most of all steps; None where one was not counted. traffic: bytes that
+    they read and write. dense: FLOPs of attention of every query to every key. depends: what is
+    known only when it runs: the selections, and inputs that decide which pairs attend, or how
+    states decay.
 
     cache: what a decoding step needs of earlier tokens, for causal programs over one axis. state:
     bytes of the states of all linear attentions and heads.
@@ -169,6 +171,7 @@ class ProgramReport:
     head_dim: int
     steps: tuple[StepReport, ...]
     forward: int | None
+    traffic: int
     dense: int
     depends: tuple[str, ...]
     cache: tuple[CachedTensor, ...] | None

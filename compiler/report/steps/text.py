@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
+from attnlang.compiler.report.steps.cost import Cost
 from attnlang.compiler.report.steps.model import (
     Amount,
     AttentionStep,
@@ -53,10 +54,14 @@ def _section(step: StepReport, report: ProgramReport) -> tuple[str, *tuple[Line,
         case PoolStep(name=name, source=source):
             axes = f" over {', '.join(step.axes)}" if step.axes else ""
             tokens = f"{count(step.tokens[1])} from {count(step.tokens[0])}"
-            return (f"{name}: {step.reduction} of {source}{axes}", ("tokens", tokens))
+            title = f"{name}: {step.reduction} of {source}{axes}"
+            pooled: tuple[Line, ...] = (("tokens", tokens), *_cost(step.cost))
+            return (title, *pooled)
         case TensorStep(name=name, reads=reads, readout=readout):
             how = "made" if readout is None else readout.replace("_", " ")
-            return (f"{name}: {how} of {' and '.join(reads)}", ("tokens", count(step.tokens)))
+            title = f"{name}: {how} of {' and '.join(reads)}" if reads else f"{name}: {how}"
+            made: tuple[Line, ...] = (("tokens", count(step.tokens)), *_cost(step.cost))
+            return (title, *made)
         case SelectStep(query=query, key=key):
             of = " for ".join(x for x in (key, query) if x is not None)
             return (f"{step.name}: selection of {of}", *_select(step))
@@ -97,8 +102,7 @@ def _select(step: SelectStep) -> Iterator[Line]:
     elif members is not None:
         most = members.total / max(step.sets, 1)
         yield "chosen", f"at most {three(most)} of {count(step.of)}"
-    if step.forward:
-        yield "forward", f"{scaled(step.forward, 'FLOP')} of scores"
+    yield from _cost(step.cost)
     if step.gradient is not None:
         yield "gradient", f"{step.gradient.replace('_', ' ')}, by the members' weights"
 
@@ -119,10 +123,10 @@ def _attention(step: AttentionStep) -> Iterator[Line]:
         else:
             yield "pairs", f"at most {what}: the rule of {sets} bounds nothing"
             yield "keys per query", f"at most {count(found.most)}, on average {three(found.mean)}"
-    word = "" if report.pairs.count is not None and not step.sets else "at most "
-    yield "forward", f"{word}{scaled(step.forward - step.products, 'FLOP')}"
-    if step.products:
-        yield "products", f"{scaled(step.products, 'FLOP')} of tokens with vectors of tables"
+    if step.told:
+        yield "forward", "none: numbers alone are read of it"
+    else:
+        yield from _cost(step.cost)
     if not step.sets:
         yield from tile_lines(report.tiles)
     yield fact_line(report.fact("rows_nonempty"), report.shape)
@@ -136,7 +140,7 @@ def _linear(step: LinearStep) -> Iterator[Line]:
     yield "decay", _DECAYS[step.decay] + (", written by the delta rule" if step.delta else "")
     heads = step.heads[1] - step.heads[0]
     yield "state", f"{scaled(step.state, 'B')} for each of {plural(heads, 'head')}, at any length"
-    yield "forward", f"{scaled(step.forward, 'FLOP')}, linear in the length"
+    yield from _cost(step.cost)
     for x in step.horizons[:4]:
         yield "horizon", _horizon(x)
     if len(step.horizons) > 4:
@@ -151,19 +155,24 @@ def _horizon(x: Horizon) -> str:
     return f"{_ranges(x.heads)} {verb} within {plural(x.tokens, 'token')} (below 2**-24)"
 
 
+def _cost(cost: Cost) -> Iterator[Line]:
+    """Operations and bytes, with the sums of products that they are."""
+    word = "at most " if cost.at_most else ""
+    if cost.amount is None:
+        yield "forward", "not counted"
+    elif cost.operations:
+        several = len(cost.operations) > 1
+        named = (
+            f"{x.formula(count)}{f' of {x.of}' * several}" for x in cost.operations if x.amount
+        )
+        yield "forward", f"{word}{scaled(cost.amount, 'FLOP')} = {' + '.join(named)}"
+    parts = [f"{scaled(x.amount, 'B')} of {x.of}" for x in cost.traffic if x.amount]
+    if parts:
+        yield "traffic", f"{word}{scaled(cost.bytes, 'B')} = {' + '.join(parts)}"
+
+
 def _sampled(amount: Amount) -> str:
     return "" if amount.sample is None else f", estimated from {amount.sample} queries"
-
-
-def _bounded(step: StepReport) -> bool:
-    """Is its cost a bound rather than a count?"""
-    match step:
-        case AttentionStep(report=report, sets=sets):
-            return bool(sets) or report.pairs.count is None
-        case SelectStep():
-            return True
-        case _:
-            return False
 
 
 def _whole(report: ProgramReport) -> Iterator[Line]:
@@ -171,8 +180,9 @@ def _whole(report: ProgramReport) -> Iterator[Line]:
         dense = f"dense attention {scaled(report.dense, 'FLOP')}"
         if report.forward:
             dense += f", {three(report.dense / report.forward)} times as much"
-        word = "at most " if any(map(_bounded, report.steps)) else ""
+        word = "at most " if any(s.cost.at_most for s in report.steps) else ""
         yield "forward", f"{word}{scaled(report.forward, 'FLOP')} ({dense})"
+    yield "traffic", f"{scaled(report.traffic, 'B')} of all steps, each tensor read or written once"
     depends = ", ".join(report.depends)
     yield "data-dependent", depends or "nothing: the same pairs for all inputs"
     if report.cache is not None:

@@ -32,7 +32,7 @@ def widths(made: BoundProgram) -> dict[str, int]:
             case Pool(name=name, source=source):
                 found[name] = found[source]
             case Assign(name=name, value=value):
-                found[name] = _width(value, found, made)
+                found[name] = width_of(value, found, made)
             case Turn(name=name, value=Tensor(name=source)):
                 found[name] = made.tokens(made.spaces[source])
             case Turn(name=name):
@@ -63,11 +63,11 @@ def _shape(name: str, made: BoundProgram) -> list[int]:
     return input_shape(decl, None, made.frame, 1)[decl.dims[:1] == ("batch",) :]
 
 
-def _width(root: Vector, known: Mapping[str, int], made: BoundProgram) -> int:
+def width_of(root: Vector, known: Mapping[str, int], made: BoundProgram) -> int:
     """Features of an expression; a number beside tensors has one, that all share."""
 
     def of(x: Vector) -> int:
-        return _width(x, known, made)
+        return width_of(x, known, made)
 
     if is_number(root):
         return 1

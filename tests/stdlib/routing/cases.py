@@ -101,7 +101,16 @@ def nsa_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 
 def seer_gate(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    size = call.params["block"]
+    size, width = call.params["block"], call.params["gate_dim"]
+    if call.params["given"] == "weights":
+        heads, kv_heads, dim = call.q.shape[1], call.k.shape[1], call.q.shape[3]
+        return {
+            "raw_q": draw(tuple(call.q.shape), generator),
+            "raw_k": draw(tuple(call.k.shape), generator),
+            "wq": draw((heads, width, dim), generator),
+            "wk": draw((kv_heads, width, 3 * dim), generator),
+            "frequency": 10.0 ** -torch.arange(width // 2).double(),
+        }
     rows = size if call.params["stage"] == "prefill" else 1
     counts = (-(-call.q.shape[2] // rows), -(-call.k.shape[2] // size))
     return {"gate": draw((*call.q.shape[:2], *counts), generator)}
@@ -223,6 +232,25 @@ ALL: list[Case] = [
             (22, "top", 0.0, 1, 1),
             (22, "top", 0.0, 3, 6),
             (9, "top", 0.0, 99, None),
+        )
+    ),
+    *(
+        Case(
+            "seer_attention",
+            {"n": n},
+            {"stage": stage, "given": "weights", "gate_dim": 6, "block": 4, "by": by, "dense": 0}
+            | {"threshold": 0.2, "ratio": 0.4, "topk": 2},
+            heads=h,
+            kv_heads=kv,
+            n_q=q,
+        )
+        for stage, n, by, h, kv, q in (
+            ("prefill", 26, "threshold", 4, 2, None),
+            ("prefill", 17, "ratio", 2, 2, None),
+            ("prefill", 3, "threshold", 2, 1, None),
+            ("decode", 22, "threshold", 4, 2, 1),
+            ("decode", 22, "top", 6, 2, 5),
+            ("decode", 9, "top", 2, 2, None),
         )
     ),
     *(

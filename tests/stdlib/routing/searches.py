@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,33 +12,62 @@ from tests.stdlib.routing.oracle import Call, Oracle, Sets, Tensor, best, every_
 
 
 def hip_select(call: Call) -> Sets:
-    """The tree search of one block of queries after the other, as in the first published code."""
+    """The search of one block of queries after the other: which units, or chunks of each stage."""
     p, n = call.params, call.k.shape[2]
     size_q, size_k = p["block_q"], p["block_k"]
     batch, heads = call.q.shape[:2]
-    found = torch.zeros(batch, heads, -(-n // size_q), -(-n // size_k), dtype=torch.bool)
+    chunks = {"found": size_k}
+    if p["by"] == "stages":
+        chunks = {"left_1": p["chunk_1"], "left_2": p["chunk_2"], "left_3": size_k}
+    sets = {
+        name: torch.zeros(batch, heads, -(-n // size_q), -(-n // size), dtype=torch.bool)
+        for name, size in chunks.items()
+    }
     for b in range(batch):
         for h in range(heads):
-            for a in range(found.shape[2]):
+            for a in range(-(-n // size_q)):
                 stop = min((a + 1) * size_q, n)
                 rows = call.q[b, h, a * size_q : stop]
                 keys = call.k[b, h // call.group, :stop]
-                chosen = _searched(rows[1::2] if len(rows) > 1 else rows, keys, p)
-                found[b, h, a, chosen] = True
-    return {"found": found}
+                asking = rows[1::2] if len(rows) > 1 else rows
+                search = _staged if p["by"] == "stages" else _searched
+                for name, chosen in search(asking, keys, p).items():
+                    sets[name][b, h, a, chosen] = True
+    return sets
 
 
-def _searched(rows: Tensor, keys: Tensor, p: dict[str, int]) -> list[int]:
+def _score(rows: Tensor, keys: Tensor, run: tuple[int, int], p: dict[str, Any]) -> float:
+    """What a run of units is worth: its first, or the one at its centre."""
+    start, stop = run
+    unit = start + (stop - start) // 2 if p["representative"] == "centre" else start
+    return float((rows @ keys[unit * p["block_k"] : (unit + 1) * p["block_k"]].T).max())
+
+
+def _staged(rows: Tensor, keys: Tensor, p: dict[str, Any]) -> dict[str, list[int]]:
+    """Chunks of what the stage before has left, in units; the window is taken off the end first."""
+    units = -(-max(len(keys) - p["window"], 0) // p["block_k"])
+    left, found = [(0, units)], {}
+    stages = ((p["chunk_1"], p["keep_1"]), (p["chunk_2"], p["keep_2"]), (p["block_k"], p["mask_k"]))
+    for number, (chunk, keep) in enumerate(stages, 1):
+        size = chunk // p["block_k"]
+        pieces = [
+            (start, min(start + size, stop))
+            for begin, stop in left
+            for start in range(begin, stop, size)
+        ]
+        ranked = sorted(pieces, key=lambda run: (-_score(rows, keys, run, p), run))
+        left = sorted(ranked[: -(-keep // chunk)])
+        found[f"left_{number}"] = [start // size for start, _ in left]
+    return found
+
+
+def _searched(rows: Tensor, keys: Tensor, p: dict[str, Any]) -> dict[str, list[int]]:
     """Units of keys; the window is taken off the end first."""
     size = p["block_k"]
     units = -(-max(len(keys) - p["window"], 0) // size)
     m = -(-p["mask_k"] // size)
     if units <= m:
-        return list(range(units))
-
-    def score(unit: int) -> float:
-        return float((rows @ keys[unit * size : (unit + 1) * size].T).max())
-
+        return {"found": list(range(units))}
     nodes = [(units * t // m, units * (t + 1) // m) for t in range(m)]
     nominal = units / m
     while nominal > 1:
@@ -45,13 +76,13 @@ def _searched(rows: Tensor, keys: Tensor, p: dict[str, int]) -> list[int]:
             middle = start + (stop - start) // 2
             halves += [(start, middle), (middle, stop)]
         alive = [half for half in halves if half[0] < half[1]]  # an empty half is never taken
-        nodes = sorted(sorted(alive, key=lambda half: (-score(half[0]), half))[:m])
+        nodes = sorted(sorted(alive, key=lambda half: (-_score(rows, keys, half, p), half))[:m])
         nominal /= 2
-    return [start for start, _ in nodes]
+    return {"found": [start for start, _ in nodes]}
 
 
 def hip_attend(call: Call, sets: Sets) -> Tensor:
-    p, found = call.params, sets["found"]
+    p, found = call.params, sets["left_3" if call.params["by"] == "stages" else "found"]
 
     def keys(b: int, h: int, i: int) -> list[int]:
         units = found[b, h, i // p["block_q"]]
@@ -103,6 +134,44 @@ def hyper_places(x: Tensor, directions: Tensor) -> list[int]:
     return [ranked.index(i) for i in range(len(x))]
 
 
+@dataclass(frozen=True)
+class Met:
+    """Queries that meet keys by the routine without a mask. level: how often the two were doubled."""
+
+    queries: range
+    keys: range
+    level: int
+
+
+def hyper_recursion(n: int, params: dict[str, int]) -> tuple[list[Met], list[range]]:
+    """What meets by the routine, and the runs of tokens that attend their past exactly.
+
+    A causal sequence that is longer than ``min_seq`` is halved, as if it could be halved evenly all
+    the way; the queries of the second half meet the keys of the first.
+    """
+    if not params.get("causal"):
+        return [Met(range(n), range(n), 0)], []
+    parts = 1
+    while -(-n // parts) > params["min_seq"]:
+        parts *= 2
+    size = -(-n // parts)
+    met: list[Met] = []
+    exact: list[range] = []
+
+    def recurse(start: int, parts: int, level: int) -> None:
+        if parts == 1:
+            exact.append(range(start, min(start + size, n)))
+            return
+        middle, stop = start + parts // 2 * size, start + parts * size
+        recurse(start, parts // 2, level - 1)
+        if middle < n:
+            met.append(Met(range(middle, min(stop, n)), range(start, middle), level - 1))
+            recurse(middle, parts // 2, level - 1)
+
+    recurse(0, parts, parts.bit_length() - 1)
+    return met, exact
+
+
 def hyper_select(call: Call) -> Sets:
     directions, size = call.inputs["R"], call.params["block"]
     n, bits = call.q.shape[2], len(directions)
@@ -116,36 +185,42 @@ def hyper_select(call: Call) -> Sets:
         assert signs.shape[-1] == bits
     for b in range(len(call.q)):
         for h in range(call.q.shape[1]):
-            asking, asked = (hyper_places(x[b, h], directions) for x in (call.q, call.k))
-            for i in range(n):
-                near[b, h, i] = torch.tensor([asking[i] // size == p // size for p in asked])
+            for met in hyper_recursion(n, call.params)[0]:
+                asking = hyper_places(call.q[b, h, list(met.queries)], directions)
+                asked = hyper_places(call.k[b, h, list(met.keys)], directions)
+                for i, place in zip(met.queries, asking, strict=True):
+                    for j, other in zip(met.keys, asked, strict=True):
+                        near[b, h, i, j] = place // size == other // size
     return {**sets, "near": near}
 
 
 def hyper_attend(call: Call, sets: Sets) -> Tensor:
-    """The block's softmax and that of the samples, merged by their log-sum-exps. A key that is drawn
-    twice stands there twice."""
+    """Softmaxes merged by their log-sum-exps: of the past in short runs, and where tokens meet, of
+    the block and of the samples. A key that is drawn twice stands there twice."""
     p, n, out = call.params, call.k.shape[2], []
+    met, exact = hyper_recursion(n, p)
     for b, h, i in call.rows():
         k, v = call.k[b, h], call.v[b, h]
-        own = [j for j in range(n) if sets["near"][b, h, i, j]]
-        more = 0.0
-        if p["sampling"] == "first":
-            others = list(range(min(p["samples"], n)))
-        else:
-            times = call.inputs["drawn"][b, h]
-            others = [j for j in range(n) if j not in own for _ in range(int(times[j]))]
-            more = math.log(n / p["samples"])
-        branches = []
-        for keys, extra in ((own, 0.0), (others, more)):
+        branches = [([j for j in run if j <= i], 0.0) for run in exact if i in run]
+        for here in (x for x in met if i in x.queries):
+            own = [j for j in here.keys if sets["near"][b, h, i, j]]
+            branches.append((own, 0.0))
+            if p["sampling"] == "first":
+                branches.append((list(here.keys[: p["samples"]]), 0.0))
+                continue
+            times = call.inputs["drawn"][b, h, n * here.level : n * here.level + n]
+            others = [j for j in here.keys if j not in own for _ in range(int(times[j]))]
+            branches.append((others, math.log(len(here.keys) / p["samples"])))
+        parts = []
+        for keys, extra in branches:
             if keys:
                 s = k[keys] @ call.q[b, h, i] * call.scale
-                branches.append((torch.logsumexp(s, 0) + extra, torch.softmax(s, 0) @ v[keys]))
-        if not branches:
+                parts.append((torch.logsumexp(s, 0) + extra, torch.softmax(s, 0) @ v[keys]))
+        if not parts:
             out.append(0.0 * v.sum(0))
             continue
-        weights = torch.softmax(torch.stack([lse for lse, _ in branches]), 0)
-        out.append(sum(w * o for w, (_, o) in zip(weights, branches, strict=True)))
+        weights = torch.softmax(torch.stack([lse for lse, _ in parts]), 0)
+        out.append(sum(w * o for w, (_, o) in zip(weights, parts, strict=True)))
     return torch.stack(out).view(*call.q.shape[:3], -1)
 
 

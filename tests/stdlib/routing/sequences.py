@@ -131,9 +131,64 @@ def nsa_attend(call: Call, sets: Sets) -> Tensor:
     return (branches * gate[..., None, :]).sum(-1)
 
 
+def turned(x: Tensor, angles: Tensor) -> Tensor:
+    """Features i and i + D / 2 of ``x [D]`` turned by ``angles[i]``."""
+    half, found = len(angles), x.clone()
+    for i, angle in enumerate(angles.tolist()):
+        a, b = float(x[i]), float(x[i + half])
+        found[i] = a * math.cos(angle) - b * math.sin(angle)
+        found[i + half] = a * math.sin(angle) + b * math.cos(angle)
+    return found
+
+
+def seer_asking(call: Call, b: int, h: int, i: int) -> Tensor:
+    """The gate's query: of block ``i``, or of query ``i`` the sum over the heads of its key head."""
+    raw, w, p = call.inputs["raw_q"][b], call.inputs["wq"], call.params
+    if p["stage"] == "prefill":
+        at = i * p["block"]
+        made = w[h] @ mean_of(raw[h], at, at + p["block"])
+    else:
+        at, first = call.offset + i, h // call.group * call.group
+        made = torch.stack([w[x] @ raw[x, i] for x in range(first, first + call.group)]).sum(0)
+    return turned(made, call.inputs["frequency"] * at)
+
+
+def seer_asked(call: Call, b: int, u: int, c: int) -> Tensor:
+    """The gate's key of block ``c``: its largest, smallest and mean features, projected."""
+    size = call.params["block"]
+    keys = call.inputs["raw_k"][b, u, c * size : (c + 1) * size]
+    pools = torch.tensor(
+        [
+            kind(x.tolist())
+            for kind in (max, min, lambda x: sum(x) / len(x))
+            for x in keys.unbind(1)
+        ],
+        dtype=keys.dtype,
+    )
+    made = call.inputs["wk"][u] @ pools
+    return turned(made, call.inputs["frequency"] * c * size)
+
+
+def seer_logits(call: Call) -> Tensor:
+    """Of the gate: for every row of blocks (or query) and every block of keys."""
+    if call.params["given"] == "logits":
+        return call.inputs["gate"]
+    size = call.params["block"]
+    rows = blocks(call.q.shape[2], size if call.params["stage"] == "prefill" else 1)
+    shape = (*call.q.shape[:2], rows, blocks(call.k.shape[2], size))
+    found = call.q.new_zeros(shape)
+    decoding = call.params["stage"] == "decode"
+    for b, h, i, c in itertools.product(*map(range, shape)):
+        if decoding and (c + 1) * size > call.offset + i + 1:  # not full, or to come
+            continue
+        score = seer_asking(call, b, h, i) @ seer_asked(call, b, h // call.group, c)
+        found[b, h, i, c] = float(score) / math.sqrt(call.params["gate_dim"])
+    return found
+
+
 def seer_select(call: Call) -> Sets:
     """Blocks by blocks in the lower triangle, the last rows whole; or blocks for each query."""
-    gate, p = call.inputs["gate"], call.params
+    gate, p = seer_logits(call), call.params
     rows, count = gate.shape[2:]
     chosen = torch.zeros(gate.shape, dtype=torch.bool)
     for b, h, i in itertools.product(*map(range, gate.shape[:3])):

@@ -158,6 +158,60 @@ def test_seer_ratio_is_of_the_triangle() -> None:
     assert math.floor((1 - math.sqrt(0.5)) * 10) == 2
 
 
+def gate_of_means(
+    raw_q: Tensor, raw_k: Tensor, wq: tuple[float, ...], turn: float
+) -> dict[str, Tensor]:
+    """A gate of two features: the first of a query times ``wq[head]``, the mean of the first of k."""
+    q_table = torch.zeros(len(wq), 2, 4).double()
+    q_table[:, 0, 0] = torch.tensor(wq)
+    k_table = torch.zeros(raw_k.shape[1], 2, 12).double()
+    k_table[:, 0, 8] = 1.0
+    rate = torch.tensor([turn]).double()
+    return {"raw_q": raw_q, "raw_k": raw_k, "wq": q_table, "wk": k_table, "frequency": rate}
+
+
+GATED = {"block": 4, "given": "weights", "gate_dim": 2}
+
+
+def test_seer_blocks_stand_at_their_first_tokens() -> None:
+    """Query 19 and token 8, the first of block 2, are a full turn apart; no other block's first is."""
+    q, k, v = qkv(20)
+    one = torch.ones_like(k)
+    given = gate_of_means(torch.ones_like(q)[:, :, 19:], one, (5.0, 5.0), 2 * math.pi / 11)
+    op = load("seer_attention", **GATED, stage="decode", by="top", topk=2)
+    chosen = op.select(q[:, :, 19:], k, v, q_offset=19, **given)["decoded"]
+    assert members(chosen[0, 0, 0]) == [2, 4]
+
+
+def test_seer_heads_of_a_key_head_are_summed_before_the_softmax() -> None:
+    """Two heads that cancel leave all blocks alike, which neither does."""
+    q, k, v = qkv(20, heads=2, kv_heads=1)
+    raw_k = torch.arange(20.0).double().view(1, 1, 20, 1).expand_as(k)
+    last = torch.ones_like(q)[:, :, 19:]
+    op = load("seer_attention", **GATED, stage="decode", threshold=0.15)
+    for wq, expected in (((1.0, -1.0), [0, 1, 2, 3, 4]), ((1.0, 0.0), [4])):
+        given = gate_of_means(last, raw_k, wq, 0.0)
+        chosen = op.select(q[:, :, 19:], k, v, q_offset=19, **given)["decoded"]
+        assert [members(chosen[0, h, 0]) for h in (0, 1)] == [expected] * 2
+
+
+def test_seer_blocks_that_are_not_full_have_no_summary() -> None:
+    """Their logit is 0, whatever their keys: at the query before its end, block 4 takes no weight."""
+    q, k, v = qkv(20)
+    given = gate_of_means(torch.ones_like(q), torch.ones_like(k) * 9.0, (1.0, 1.0), 0.0)
+    op = load("seer_attention", **GATED, stage="decode", threshold=0.22)
+    chosen = op.select(q, k, v, **given)["decoded"][0, 0]
+    assert members(chosen[18]) == [0, 1, 2, 3, 4]  # the own by force
+    assert members(chosen[19]) == [4]  # 1/5 each
+
+
+def test_seer_short_blocks_are_means_of_what_they_have() -> None:
+    q, k, v = qkv(9)
+    given = gate_of_means(torch.ones_like(q), torch.ones_like(k), (9.0, 9.0), 0.0)
+    op = load("seer_attention", **GATED, threshold=0.3, dense=0)
+    assert members(op.select(q, k, v, **given)["prefilled"][0, 0, 2]) == [0, 1, 2]
+
+
 # -- InfLLM-V2 -------------------------------------------------------------------------------------
 
 SMALL = {"block": 8, "kernel": 4, "stride": 2, "init": 1, "local": 1}

@@ -26,6 +26,32 @@ def test_hip_asks_the_first_unit_of_a_run_and_every_second_query() -> None:
     assert even[3].nonzero().flatten().tolist() == [0]  # products are all 0: the first
 
 
+def test_hip_asks_the_centre_of_a_run() -> None:
+    """Halves of 8 keys ask 2 and 6, then those of 0 to 3 ask 1 and 3: the best at 0 is never asked."""
+    n = 16
+    q, k = torch.ones(1, 1, n, 1).double(), torch.zeros(1, 1, n, 1).double()
+    k[0, 0, :8, 0] = torch.tensor([9.0, 0.0, 2.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+    params = {"mask_k": 1, "block_q": 4, "block_k": 1, "window": 8, "representative": "centre"}
+    found = load("hip_attention", **params).select(q, k, torch.zeros_like(q))["found"][0, 0]
+    assert found[3].nonzero().flatten().tolist() == [2]
+
+
+def test_hip_stages_ask_nothing_of_a_chunk_that_was_left() -> None:
+    """The best key is in a chunk whose first unit is not, and out after one stage."""
+    n = 16
+    q, k = torch.ones(1, 1, n, 1).double(), torch.zeros(1, 1, n, 1).double()
+    k[0, 0, :, 0] = torch.tensor([0.0, 9.0, 9.0, 9.0, 2.0, 0.0, 3.0, 0.0] + [1.0] * 8)
+    stages = {"by": "stages", "chunk_1": 4, "keep_1": 8, "chunk_2": 2, "keep_2": 4}
+    params = {"mask_k": 1, "block_q": 16, "block_k": 1, "window": 0, **stages}
+    sets = load("hip_attention", **params).select(q, k, torch.zeros_like(q))
+    kept = [sets[f"left_{i}"][0, 0, 0].nonzero().flatten().tolist() for i in (1, 2, 3)]
+    assert kept == [[1, 2], [2, 3], [6]]
+    centred = load("hip_attention", **params, representative="centre")
+    sets = centred.select(q, k, torch.zeros_like(q))
+    kept = [sets[f"left_{i}"][0, 0, 0].nonzero().flatten().tolist() for i in (1, 2, 3)]
+    assert kept == [[0, 1], [0, 1], [1]]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_hip_searches_before_the_window_alone(backend: str) -> None:
     """Keys of the window are seen anyway, so `mask_k` others are found beside them."""
@@ -80,6 +106,44 @@ def test_hyper_attention_weighs_samples_for_all_keys(backend: str) -> None:
     torch.testing.assert_close(out[0, 0, 0], weights / weights.sum())
     own_twice = torch.stack((0 * own, own, 0 * own, own))
     torch.testing.assert_close(out[0, 0, 1], own_twice / own_twice.sum())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_causal_hyper_attention_is_exact_where_blocks_hold_all(backend: str) -> None:
+    """Halves that are one block each, or a sequence that is not halved: plain causal attention."""
+    q, k, v = qkv(11)
+    R = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    past = torch.ones(11, 11, dtype=torch.bool).tril()
+    plain = (q @ k.mT / 2).masked_fill(~past, -torch.inf).softmax(-1) @ v
+    for params in ({"block": 8, "min_seq": 2, "levels": 3}, {"block": 1, "min_seq": 11}):
+        op = load("hyper_attention", backend, causal=True, samples=1, projections=3, **params)
+        torch.testing.assert_close(op(q, k, v, R=R), plain)
+
+
+def test_causal_hyper_attention_weighs_samples_for_the_half_they_are_of() -> None:
+    """Halves of 4 and of 2 tokens with nothing in their blocks: weights of 4 / 1 and 2 / 1."""
+    q = torch.zeros(1, 1, 8, 1).double()
+    k, v = torch.zeros_like(q), torch.eye(8)[None, None].double()
+    R = torch.tensor([[1.0]]).double()
+    drawn = torch.zeros(1, 1, 2, 8, dtype=torch.int64)
+    drawn[0, 0, 0, [1, 5]], drawn[0, 0, 1, 2] = 1, 1
+    op = load(
+        "hyper_attention", "reference",
+        block=1, samples=1, projections=1, causal=True, min_seq=2, levels=2,
+    )  # fmt: skip
+    weights = op(q, k, v, R=R, drawn=drawn.flatten(2))[0, 0]
+    near = op.select(q, k, v, R=R, drawn=drawn.flatten(2))["near"][0, 0]
+    assert near[7].nonzero().flatten().tolist() == [3, 5]  # the last of each half are a block
+    expected = torch.tensor([0.0, 0.0, 4.0, 1.0, 0.0, 1.0, 1.0, 1.0]).double()
+    torch.testing.assert_close(weights[7], expected / expected.sum())
+
+
+def test_causal_hyper_attention_needs_levels_for_its_length() -> None:
+    q, k, v = qkv(9)
+    R = torch.zeros(8, 4).double()
+    op = load("hyper_attention", "reference", causal=True, min_seq=2, levels=2)
+    with pytest.raises(attnlang.AttnlangError, match="more tokens need more levels"):
+        op(q, k, v, R=R)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -175,6 +175,29 @@ def test_uoe_fills_lists_with_real_tokens(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_uoe_lists_of_a_batch_are_as_long_as_its_longest(backend: str) -> None:
+    """Two of four tokens choose each head; beside a sample where three do, head 1 gets token 0 too."""
+    q, k, v = qkv(4)
+    route = torch.tensor([[[0.1, 0.9, 0.2, 0.9], [0.9, 0.1, 0.8, 0.1]]]).double()
+    op = load("uoe_smha", backend)
+    for longest, filled in ((2, [[1, 3], [0, 2]]), (3, [[0, 1, 3], [0, 1, 2]])):
+        lists = op.select(q, k, v, route=route, longest=torch.tensor(longest))["lists"][0]
+        assert [x.nonzero().flatten().tolist() for x in lists] == filled
+    together = op.select(q, k, v, route=route)["lists"][0]
+    assert together.sum(-1).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_uoe_padding_is_not_seen_but_routed(backend: str) -> None:
+    q, k, v = qkv(4)
+    route = torch.tensor([[[0.9] * 4, [0.1] * 4]]).double()
+    pad = torch.tensor([[False, True, False, True]])
+    out = load("uoe_smha", backend, causal=False)(q, k, v, route=route, pad=pad)
+    seen = (q @ k.mT / 2).masked_fill(pad, -torch.inf).softmax(-1) @ v
+    torch.testing.assert_close(out, seen)  # the second head's list is filled with all tokens
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_adem_drops_by_sign_and_keeps_ties(backend: str) -> None:
     """A large negative weight goes first; equal keys stay together; the rest is not rescaled."""
     q = torch.tensor([[[[1.0]]]]).double()

@@ -12,6 +12,7 @@ import attnlang
 from tests.stdlib.routing import searches, tokens
 from tests.stdlib.routing.cases import Case, draw
 from tests.stdlib.routing.oracle import Call
+from tests.stdlib.routing.searches import hyper_recursion
 
 ORACLES = {**tokens.ORACLES, **searches.ORACLES}
 
@@ -68,7 +69,15 @@ def keypoints(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]
 
 
 def routes(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    return {"route": draw(call.q.shape[:3], generator).softmax(1)}
+    """With padding where all attend all, and the batch's longest list where ``kept`` is told."""
+    route, kept = draw(call.q.shape[:3], generator).softmax(1), call.params["kept"]
+    made = {"route": route}
+    if kept:
+        best = torch.zeros_like(route).scatter_(1, route.topk(kept, 1).indices, 1.0)
+        made["longest"] = best.sum(-1).max().int()
+    if not call.params["causal"]:
+        made["pad"] = torch.rand(len(route), route.shape[2], generator=generator) < 0.3
+    return made
 
 
 def draws(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -84,13 +93,17 @@ def factors(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 
 def hashing(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Directions, and how often each key was drawn: never, once, or more."""
+    """Directions, and how often each key was drawn: never, once, or more; at each level where the
+    sequence is halved, from the first halves."""
     batch, heads, n = call.q.shape[:3]
     p = call.params
-    drawn = torch.zeros(batch, heads, n, dtype=torch.int64)
-    ids = torch.randint(0, n, (batch, heads, p["samples"]), generator=generator)
-    drawn.scatter_add_(2, ids, torch.ones_like(ids))
-    return {"R": draw((p["projections"], call.q.shape[3]), generator), "drawn": drawn}
+    levels = p["levels"] if p.get("causal") else 1
+    drawn = torch.zeros(batch, heads, levels, n, dtype=torch.int64)
+    for met in hyper_recursion(n, p)[0]:
+        ids = torch.randint(0, len(met.keys), (batch, heads, p["samples"]), generator=generator)
+        drawn[:, :, met.level].scatter_add_(2, ids + met.keys.start, torch.ones_like(ids))
+    directions = draw((p["projections"], call.q.shape[3]), generator)
+    return {"R": directions, "drawn": drawn.flatten(2)}
 
 
 def landmarks(call: Call, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -179,8 +192,17 @@ CASES: list[Case] = [
             )
         ),
         *(
-            TokenCase("uoe_smha", {"n": n}, heads=h, kv_heads=h)
-            for n, h in ((1, 2), (13, 4), (8, 1), (17, 6))
+            TokenCase("uoe_smha", {"n": n}, params, heads=h, kv_heads=h)
+            for n, h, params in (
+                (1, 2, {}),
+                (13, 4, {}),
+                (8, 1, {}),
+                (17, 6, {}),
+                (13, 4, {"kept": 1}),
+                (11, 4, {"kept": 3}),
+                (9, 4, {"causal": False}),
+                (13, 3, {"kept": 1, "causal": False}),
+            )
         ),
         *(
             TokenCase("adem_vl", {"n": n, "m": m}, {"drop": d}, heads=h, between=(n, m))
@@ -234,6 +256,26 @@ CASES: list[Case] = [
         ),
         *(
             TokenCase(
+                "hyper_attention",
+                {"n": n},
+                {
+                    **{"block": b, "samples": m, "projections": r, "sampling": how},
+                    **{"causal": True, "min_seq": least, "levels": levels},
+                },
+                heads=2,
+                kv_heads=2,
+            )
+            for n, least, levels, b, m, r, how in (
+                (1, 4, 1, 4, 2, 2, "uniform"),
+                (16, 4, 2, 3, 2, 3, "uniform"),
+                (23, 3, 3, 2, 3, 3, "uniform"),
+                (19, 2, 5, 4, 2, 2, "first"),
+                (9, 1, 4, 1, 1, 3, "uniform"),
+                (12, 5, 3, 8, 4, 3, "first"),
+            )
+        ),
+        *(
+            TokenCase(
                 "landmark_grouped", {"n": n}, {"block": b, "topk": k, "choice": choice}, heads=h
             )
             for n, b, k, h, choice in (
@@ -255,17 +297,44 @@ CASES: list[Case] = [
             TokenCase(
                 "hip_attention",
                 {"n": n},
-                {"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                {
+                    **{"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                    **{"representative": asked, "by": "halving"},
+                },
                 heads=h,
                 ties=ties,
             )
-            for n, m, a, u, w, s, h, ties in (
-                (1, 4, 4, 2, 1, 0, 2, False),
-                (17, 4, 4, 2, 3, 0, 2, False),
-                (33, 3, 8, 1, 0, 1, 4, False),
-                (40, 6, 4, 3, 5, 2, 2, False),
-                (29, 5, 3, 2, 2, 0, 2, True),
-                (12, 64, 4, 2, 3, 0, 2, False),
+            for n, m, a, u, w, s, h, ties, asked in (
+                (1, 4, 4, 2, 1, 0, 2, False, "first"),
+                (17, 4, 4, 2, 3, 0, 2, False, "first"),
+                (33, 3, 8, 1, 0, 1, 4, False, "first"),
+                (40, 6, 4, 3, 5, 2, 2, False, "first"),
+                (29, 5, 3, 2, 2, 0, 2, True, "first"),
+                (12, 64, 4, 2, 3, 0, 2, False, "first"),
+                (1, 2, 4, 2, 0, 0, 2, False, "centre"),
+                (33, 3, 8, 1, 0, 1, 4, False, "centre"),
+                (41, 6, 4, 3, 5, 2, 2, False, "centre"),
+                (29, 5, 3, 2, 2, 0, 2, True, "centre"),
+            )
+        ),
+        *(
+            TokenCase(
+                "hip_attention",
+                {"n": n},
+                {
+                    **{"mask_k": m, "block_q": a, "block_k": u, "window": w, "sinks": s},
+                    **{"representative": asked, "by": "stages"},
+                    **{"chunk_1": c, "keep_1": kept, "chunk_2": d, "keep_2": fewer},
+                },
+                ties=ties,
+            )
+            for n, m, a, u, w, s, asked, c, kept, d, fewer, ties in (
+                (1, 2, 4, 1, 0, 0, "first", 4, 8, 2, 4, False),
+                (47, 4, 4, 2, 3, 1, "first", 8, 24, 4, 8, False),
+                (53, 3, 8, 1, 5, 0, "centre", 12, 24, 4, 12, False),
+                (61, 9, 5, 3, 2, 2, "centre", 18, 36, 6, 18, False),
+                (38, 4, 3, 2, 0, 0, "centre", 8, 16, 4, 8, True),
+                (26, 64, 4, 2, 3, 0, "first", 4, 64, 2, 64, False),
             )
         ),
     )

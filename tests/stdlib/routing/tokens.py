@@ -217,16 +217,16 @@ def bvr_attend(call: Call, sets: Sets) -> Tensor:
 
 
 def uoe_select(call: Call) -> Sets:
-    """Every token is listed by its better half of the heads; lists are filled to the longest."""
-    route = call.inputs["route"]
+    """Every token is listed by its best heads; lists are filled to the longest, of a sample or told."""
+    route, kept = call.inputs["route"], call.params["kept"]
     batch, heads, n = route.shape
     listed = torch.zeros(route.shape, dtype=torch.bool)
     lists = torch.zeros(route.shape, dtype=torch.bool)
     for b in range(batch):
         for i in range(n):
             scores = {h: float(route[b, h, i]) for h in range(heads)}
-            listed[b, list(best(scores, max(heads // 2, 1))), i] = True
-        longest = int(listed[b].sum(-1).max())
+            listed[b, list(best(scores, kept or max(heads // 2, 1))), i] = True
+        longest = int(call.inputs.get("longest", listed[b].sum(-1).max()))
         for h in range(heads):
             own = [i for i in range(n) if listed[b, h, i]]
             others = [i for i in range(n) if not listed[b, h, i]]
@@ -236,10 +236,13 @@ def uoe_select(call: Call) -> Sets:
 
 def uoe_attend(call: Call, sets: Sets) -> Tensor:
     """Compacted lists keep the order of their tokens, so that causal is causal."""
-    lists = sets["lists"]
-    return attended(
-        call, lambda b, h, i, j: j <= i and bool(lists[b, h, i]) and bool(lists[b, h, j])
-    )
+    lists, causal, pad = sets["lists"], call.params["causal"], call.inputs.get("pad")
+
+    def allow(b: int, h: int, i: int, j: int) -> bool:
+        there = bool(lists[b, h, i]) and bool(lists[b, h, j])
+        return there and (j <= i or not causal) and (pad is None or not pad[b, j])
+
+    return attended(call, allow)
 
 
 def _silu(x: Tensor) -> Tensor:
