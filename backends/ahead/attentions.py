@@ -69,15 +69,16 @@ def write_attention(scope: Scope, shapes: Shapes, one: Branched) -> None:
     start, stop = bound.heads_of(branch)
     query, keys = bound.spaces[branch.query], {k: bound.spaces[k] for k in branch.keys}
     every = (("q", (branch.query,)), ("k", branch.keys), ("v", branch.values))
-    for part, names in every:
+    for tensor, names in every:
         there = joined_heads(bound, shapes, names, start, stop)
-        wanted = stop - start if part == "q" else one.problem.kv_heads
-        scope.write(f"{own}_{part} = {scope.joined(names, start, stop, there, wanted)}")
+        wanted = stop - start if tensor == "q" else one.problem.kv_heads
+        scope.write(f"{own}_{tensor} = {scope.joined(names, start, stop, there, wanted)}")
     for made in branch.products:
         _product(scope, one, made.name, start, stop)
     groups = []
     closed = closed_groups(one.problem.pattern)
-    for group, form, kernels in one.parts:
+    for part in one.parts:
+        group, form, kernels = part.group, part.form, part.kernels
         attend = closed[group.index].attend
         name = own if len(one.parts) == 1 else f"{own}_{group.index}"
         own_scale = form.own_scale and attend.scale is not None

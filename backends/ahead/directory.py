@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -13,16 +14,16 @@ from attnlang.backends.ahead.attentions import Branched, branched
 from attnlang.backends.ahead.bundle import bundled, defined, source
 from attnlang.backends.ahead.emit import as_program, attention_text
 from attnlang.backends.ahead.linears import class_of
-from attnlang.backends.ahead.package import described
+from attnlang.backends.ahead.package import launched, part_of
 from attnlang.backends.ahead.scope import Scope
 from attnlang.backends.ahead.shapes import Shapes
 from attnlang.backends.linear.triton import ahead as linear
 from attnlang.backends.program.run import step_name
-from attnlang.backends.triton.ahead import compile_kernels
+from attnlang.backends.triton.ahead import Compiled, compile_kernel, shape_of
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.boxes import box_walk
 from attnlang.backends.triton.choices import Shape
-from attnlang.backends.triton.module import write
+from attnlang.backends.triton.descriptors import describes
 from attnlang.backends.triton.source.printer import comment_safe
 from attnlang.backends.triton.support import refuses
 from attnlang.backends.triton.tables import in_order, strips
@@ -46,6 +47,14 @@ HELPERS = tuple(
     )
 )  # fmt: skip
 """What `attention.py` may call, in an order in which nothing reads what comes later."""
+LAUNCH = tuple(
+    f"{_OURS}.{name}"
+    for name in (
+        "triton.choices", "triton.descriptors", "triton.fit", "triton.amounts",
+        "ahead.runtime.files", "ahead.runtime.kernels", "ahead.runtime.launch",
+    )
+)  # fmt: skip
+"""What launches the kernels of softmax attention."""
 LINEAR = tuple(
     f"{_OURS}.{name}"
     for name in (
@@ -144,18 +153,20 @@ def _compiled(
             problem, group, gathered, frozenset(), learned, boxed=walk is not None,
             alike=walk is not None and walk.alike, strips=frozenset(made_of),
         )  # fmt: skip
-        kernels = write(problem.pattern, group.index, form)
-        parts.append((group, form, kernels))
-        module = f"{prefix}group{group.index}.py"
-        made.files[module] = kernels.text.encode()
-        for machine in machines:
-            for x in compile_kernels(kernels, machine, shape, walk, made_of):
-                stem = f"{prefix}group{group.index}.{x.kernel}"
-                report = asdict(x)
-                report["dropped"] = [{**asdict(c), "why": why} for c, why in x.dropped]
-                own = {"step": one.name} if step else {}
-                _add(made, stem, machine, {**own, "module": module, **report, **asdict(shape)})
-    launch, files = described(plan, sizes, parts, shape, prefix)
+        parts.append(part_of(problem, group, form, prefix, described=describes(DTYPES[dtype])))
+    for module in (m for part in parts for m in (part.module, part.described) if m is not None):
+        made.files[module.name] = module.text.encode()
+    own = {"step": one.name} if step else {}
+    for part, machine in product(parts, machines):
+        described = part.described if machine.describes else None
+        for module in (m for m in (part.module, described) if m is not None):
+            for kernel in module.kernels:
+                own_shape = shape_of(kernel, shape, walk, made_of)
+                x = compile_kernel(module.text, kernel, machine, own_shape)
+                about = {**asdict(own_shape), "described": list(kernel.described)}
+                stem = f"{module.name.removesuffix('.py')}.{x.kernel}"
+                _add(made, stem, machine, x, {**own, "module": module.name, **about})
+    launch, files = launched(plan, sizes, parts, shape, prefix)
     made.launch[one.name] = launch
     made.files |= files
     return replace(one, parts=parts)
@@ -178,18 +189,26 @@ def _recurrence(
         for x in linear.compile_kernels(machine, of):
             again = times[x.kernel] = times.get(x.kernel, 0) + 1
             stem = f"{name}.{x.kernel}" + (f"{again}" if again > 1 else "")
-            report = asdict(x) | {"target": machine.name}
-            report["dropped"] = [{**asdict(c), "why": why} for c, why in x.dropped]
-            _add(made, stem, machine, {"step": name, "module": "linear.py", **report, **about})
+            _add(made, stem, machine, x, {"step": name, "module": "linear.py", **about})
 
 
-def _add(made: Made, stem: str, machine: Target, entry: dict[str, Any]) -> None:
-    """An entry of the manifest, and its machine code as files."""
+def _add(made: Made, stem: str, machine: Target, x: Compiled, about: dict[str, Any]) -> None:
+    """An entry of the manifest, and its machine code as files. about: what else it says."""
     suffixes = ("ptx", "cubin") if machine.backend == "cuda" else ("amdgcn", "hsaco")
     names = [f"{stem}.{machine.label}.{s}" for s in suffixes]
-    made.files[names[0]] = str(entry.pop("text")).encode()
-    made.files[names[1]] = entry.pop("binary")
-    made.kernels.append({**entry, "files": names})
+    report = asdict(x.built)
+    made.files[names[0]] = report.pop("text").encode()
+    made.files[names[1]] = report.pop("binary")
+    made.kernels.append({
+        **about,
+        "kernel": x.kernel,
+        "target": machine.name,
+        "choice": asdict(x.choice),
+        "constants": dict(x.constants),
+        **report,
+        "dropped": [asdict(d) for d in x.dropped],
+        "files": names,
+    })  # fmt: skip
 
 
 def _python(
@@ -201,7 +220,7 @@ def _python(
     text = head + attention_text(bound, shapes, ready, DOC, steps)
     files = {
         "attention.py": text,
-        "launch.py": source(f"{_OURS}.ahead.runtime.launch"),
+        "launch.py": head + bundled("How kernels are launched.", LAUNCH),
         "tensors.py": head + bundled("What attention.py calls.", list(_helpers(text))),
     }
     if steps:

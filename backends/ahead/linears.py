@@ -71,7 +71,7 @@ def write_linear(scope: Scope, shapes: Shapes, step: Recurrence, name: str) -> N
         options, operands = kept, f"{own}_q, {own}_v"
     scope.write(f"{own}, last = linear.{name_of}(")
     scope.write(f"    {operands}, {', '.join(options)},")
-    scope.write(f"    state=state.get({name!r}), choices=launch.choices({name!r}, q),")
+    scope.write(f"    state=state.get({name!r}), choices=launch.choices_of({name!r}, q),")
     scope.write(")  # fmt: skip")
     if step.causal:
         scope.write(f"left[{name!r}] = last")

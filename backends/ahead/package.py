@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.ahead import shape_of
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import LARGEST_TILE, STEPS, Shape, choices, step_of
+from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.launch import number_of
-from attnlang.backends.triton.module import Kernels
+from attnlang.backends.triton.module import Kernels, write
 from attnlang.backends.triton.tables import Tables, arrays, build
 from attnlang.backends.triton.writer import Form, Kernel
 from attnlang.compiler.diagnostics.model import PatternError
@@ -27,10 +28,45 @@ DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 LONG = (1 << 26, 1 << 22, 1 << 18)
 """Lengths that a kernel without tables is asked to hold for, the longest first."""
 
-Part = tuple[BoundGroup, Form, Kernels]
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A file, and which of its kernels are launched."""
+
+    name: str
+    text: str
+    kernels: tuple[Kernel, ...]
 
 
-def described(
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Heads that share kernels. described: those that read tiles by tensor descriptors, where
+    there are any; `module` has them all, by pointers."""
+
+    group: BoundGroup
+    form: Form
+    kernels: Kernels
+    module: Module
+    described: Module | None
+
+
+def part_of(
+    problem: Problem, group: BoundGroup, form: Form, prefix: str, *, described: bool
+) -> Part:
+    """What is written of a group. form: of kernels that read by pointers. prefix: of its files.
+    described: are those that could read by descriptors written too?"""
+    stem = f"{prefix}group{group.index}"
+    plain = write(problem.pattern, group.index, form)
+    part = Part(group, form, plain, Module(f"{stem}.py", plain.text, plain.all), None)
+    if not described:
+        return part
+    second = write(problem.pattern, group.index, replace(form, described=True))
+    mine = tuple(k for k in second.all if k.described)
+    own = Module(f"{stem}.descriptors.py", second.text, mine) if mine else None
+    return replace(part, described=own)
+
+
+def launched(
     plan: Plan, sizes: Mapping[str, int], parts: Sequence[Part], shape: Shape, prefix: str
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What the manifest says of one attention under "launch", and its plan as a file.
@@ -39,9 +75,8 @@ def described(
     of its files.
     """
     problem = plan.problem
-    used = (x for _, _, made in parts for kernel in made.all for x in kernel.extra)
-    read = {_read(x) for x in used}
-    tabled = any(not k.closed for _, _, made in parts for k in made.all)
+    read = {_read(x) for part in parts for kernel in part.kernels.all for x in kernel.extra}
+    tabled = any(not k.closed for part in parts for k in part.kernels.all)
     tables = build(plan, torch.device("cpu")) if tabled else None
     stored = _stored(tables) if tables is not None else {}
     name = f"{prefix}tables.bin"
@@ -55,7 +90,7 @@ def described(
         "longest": _longest(problem, sizes if tables is None else {}, parts),
         "inputs": [_declared(i) for i in problem.pattern.inputs if i.name in read],
         "values": _values(problem),
-        "groups": [_group(problem, part, tables, prefix, shape) for part in parts],
+        "groups": [_group(problem, part, tables, shape) for part in parts],
         "plan": name if stored else None,
         "tables": {name: x.numel() for name, x in stored.items()},
     }
@@ -84,44 +119,38 @@ def _stored(tables: Tables) -> dict[str, torch.Tensor]:
     return found
 
 
-def _group(
-    problem: Problem, part: Part, tables: Tables | None, prefix: str, shape: Shape
-) -> dict[str, Any]:
-    group, _, made = part
+def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) -> dict[str, Any]:
+    group = part.group
+    modules = [part.module, *([] if part.described is None else [part.described])]
     scale = None if group.attend.scale is None else value_of(group.attend.scale)
-    used = dict.fromkeys(x for kernel in made.all for x in kernel.extra)
+    used = dict.fromkeys(x for m in modules for kernel in m.kernels for x in kernel.extra)
     recipes = {x.name: _recipe(x, problem) for x in used}
+    kernels, *described = (
+        {k.function.name: {"module": m.name, **_kernel(k, tables, shape)} for k in m.kernels}
+        for m in modules
+    )
     return {
-        "module": f"{prefix}group{group.index}.py",
         "heads": [group.start, group.stop],
         "softmax": group.attend.normaliser is Normaliser.SOFTMAX,
-        "row_maxes": len(made.row_maxes),
+        "row_maxes": len(part.kernels.row_maxes),
         "scale": scale if group.attend.scale is None or scale is not None else 1.0,
-        "kernels": {k.function.name: _kernel(k, tables, shape) for k in made.all},
+        "kernels": kernels,
+        "described": described[0] if described else {},
         "arguments": {name: recipe for name, recipe in recipes.items() if recipe is not None},
     }
 
 
 def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, Any]:
-    standing, moving = (Side.K, Side.Q) if kernel.stands_on_keys else (Side.Q, Side.K)
-    known: dict[str, Any] = {"stands_on": str(standing), "packed": kernel.packed, "tables": None}
+    boxed, strips = (None, {}) if tables is None else (tables.boxed, tables.strips)
+    own = shape_of(kernel, shape, boxed, strips)
+    known: dict[str, Any] = {
+        "stands_on": "k" if kernel.stands_on_keys else "q", "packed": kernel.packed,
+        "closed": kernel.closed, "described": list(kernel.described),
+        "shape": asdict(own),
+    }  # fmt: skip
     if not kernel.closed and tables is not None:
-        known["tables"] = f"by_{standing}"
         known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]
-        boxed = tables.boxed if kernel.boxed else None
-        block = tables.blocks[moving] if boxed is None else boxed.block
-        known["blocks"] = [tables.blocks[standing], block]
-        known["whole"] = boxed is not None and boxed.whole
-        tile = tables.tile(kernel.stands_on_keys)
-        known["tile"] = tile
-        known["extents"] = {str(n): step_of(tile, n) for n in STEPS}
-        shape = replace(shape, blocks=(tables.blocks[standing], block))
-        if kernel.stands_on_keys:
-            shape = replace(shape, blocks=(block, tables.blocks[standing]))
-    elif kernel.closed:
-        shape = replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
-    first = next(choices(kernel.function.name, shape, kernel.stands_on_keys))
-    return known | {"choice": asdict(first)}
+    return known
 
 
 def _recipe(argument: a.Argument, problem: Problem) -> int | str | None:
@@ -154,20 +183,13 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
             continue
         forms = (
             form_of(
-                longer,
-                longer.groups[i],
-                form.gathered,
-                form.absent,
-                form.learned,
-                boxed=form.boxed,
-                alike=form.alike,
-                strips=form.strips,
-                listed=form.listed,
+                longer, longer.groups[i], form.gathered, form.absent, form.learned,
+                boxed=form.boxed, alike=form.alike, strips=form.strips, listed=form.listed,
                 together=form.together,
             )
-            for i, (_, form, _) in enumerate(parts)
-        )
-        if all(x == form for x, (_, form, _) in zip(forms, parts, strict=True)):
+            for i, form in enumerate(part.form for part in parts)
+        )  # fmt: skip
+        if all(x == part.form for x, part in zip(forms, parts, strict=True)):
             return max(length, longer.q_len, longer.k_len)
     return compiled
 

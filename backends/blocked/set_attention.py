@@ -50,13 +50,14 @@ class _Work:
 
     def scores(self, x: Chunks, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         """``[chunks, R, T]``, -inf where a pair does not attend. q and k: the chunk's rows."""
-        s = (q @ k.transpose(1, 2)) * self.scale
-        s = s.masked_fill((x.columns < 0)[:, None], -torch.inf)
+        s = torch.baddbmm(q.new_empty(()), q, k.mT, beta=0, alpha=self.scale)
+        if x.padded:
+            s.masked_fill_((x.columns < 0)[:, None], -torch.inf)
         if x.q_tokens is not None and x.k_tokens is not None:
             at = (x.q_tokens.clamp(min=0), x.k_tokens.clamp(min=0))
             places = Places(self.problem, Inputs(), (0,), *at, s.dtype)
             here = torch.as_tensor(places.value(self.rest), device=s.device)
-            s = torch.where(here.reshape(here.shape[-3:]), s, -torch.inf)
+            s.masked_fill_(~here.reshape(here.shape[-3:]), -torch.inf)
         return s
 
 
@@ -77,18 +78,23 @@ class _SetAttention(torch.autograd.Function):
             at = torch.where(x.rows < 0, rows, x.rows).flatten()
             if x.whole:
                 best = s.amax(-1)
-                weights = torch.exp(s - torch.where(best.isinf(), 0.0, best)[..., None])
+                weights = s.sub_(torch.where(best.isinf(), 0.0, best)[..., None]).exp_()
                 top[at], total[at] = best.flatten(), weights.sum(-1).flatten()
                 out[at] = (weights @ v_rows).flatten(0, 1)
                 continue
-            new = top.scatter_reduce(0, at, s.amax(-1).flatten(), "amax")
-            base = torch.where(new.isinf(), 0.0, new)
-            kept = torch.exp(top - base)
-            weights = torch.exp(s - base[at].view(x.rows.shape)[..., None])
-            total = (total * kept).index_add(0, at, weights.sum(-1).flatten())
-            out.mul_(kept[:, None])
+            # Chunks come head by head, so that few rows of others stand between these.
+            span = slice(int(at.min()), int(x.rows.max()) + 1)
+            before = top[span].clone()
+            top.scatter_reduce_(0, at, s.amax(-1).flatten(), "amax")
+            grown = ((top[span] > before) & ~before.isinf()).nonzero()[:, 0]
+            if len(grown):
+                kept = torch.exp(before[grown] - top[span][grown])
+                total[span][grown] *= kept
+                out[span][grown] *= kept[:, None]
+            base = top[at].view(x.rows.shape)[..., None]
+            weights = s.sub_(torch.where(base.isinf(), 0.0, base)).exp_()
+            total.index_add_(0, at, weights.sum(-1).flatten())
             out.index_add_(0, at, (weights @ v_rows).flatten(0, 1))
-            top = new
         top, total, out = top[:rows], total[:rows], out[:rows]
         none = total == 0
         safe = torch.where(none, 1.0, total)
@@ -128,6 +134,8 @@ class _SetAttention(torch.autograd.Function):
 
 def _read(x: Chunks, flat: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
     """Queries ``[chunks, R, D]``, keys and values ``[chunks, T, ...]``; padding reads row 0."""
-    q, k, v = flat
-    rows, columns = x.rows.clamp(min=0), x.columns.clamp(min=0)
-    return [q[rows].to(dtype), k[columns].to(dtype), v[columns].to(dtype)]
+    places = (x.rows, x.columns, x.columns)
+    return [
+        y.index_select(0, at.clamp(min=0).flatten()).view(*at.shape, -1).to(dtype)
+        for y, at in zip(flat, places, strict=True)
+    ]

@@ -21,8 +21,8 @@ ROWS = 64
 """Query rows of a chunk, as far as granules fill it: enough for one product with a key block."""
 FEW = 8
 """Keys of a block that are gathered for every query."""
-BATCH_BYTES = 64 << 20
-"""The largest tensor of one batch of chunks."""
+BATCH_BYTES, CPU_BATCH_BYTES = 64 << 20, 2 << 20
+"""The largest tensor of one batch of chunks; on a CPU it stays in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,15 @@ class Chunks:
     k_tokens: torch.Tensor | None
     whole: bool = False
 
+    @property
+    def padded(self) -> bool:
+        """Is a key none?"""
+        return bool((self.columns < 0).any())
+
     def batches(self, width: int) -> Iterator[Chunks]:
         """So many chunks at a time as fit. width: features."""
-        for cut in _cuts(len(self.rows), self.rows.shape[1], self.columns.shape[1], width):
+        count, rows = self.rows.shape
+        for cut in _cuts(count, rows, self.columns.shape[1], width, self.rows.device):
             q, k = (None if t is None else t[cut] for t in (self.q_tokens, self.k_tokens))
             yield Chunks(self.rows[cut], self.columns[cut], q, k)
 
@@ -65,7 +71,7 @@ class Gathered:
         columns = self.sets.index.shape[3] * k_tokens.shape[1]
         if not columns:
             return
-        for cut in _cuts(math.prod(self.shape), rows, columns, width):
+        for cut in _cuts(math.prod(self.shape), rows, columns, width, self.device):
             at = torch.arange(cut.start, cut.stop, device=self.device)
             b, lane, g = at // math.prod(self.shape[1:]), at // self.shape[2], at % self.shape[2]
             first = lane % self.shape[1] * self.pack
@@ -88,9 +94,10 @@ class Gathered:
             )
 
 
-def _cuts(count: int, rows: int, columns: int, width: int) -> Iterator[slice]:
+def _cuts(count: int, rows: int, columns: int, width: int, device: torch.device) -> Iterator[slice]:
     largest = max(rows * columns, rows * width, columns * width)
-    size = max(1, BATCH_BYTES // (4 * max(largest, 1)))
+    most = CPU_BATCH_BYTES if device.type == "cpu" else BATCH_BYTES
+    size = max(1, most // (4 * max(largest, 1)))
     return (slice(i, min(i + size, count)) for i in range(0, count, size))
 
 

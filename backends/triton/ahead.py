@@ -6,16 +6,17 @@ import re
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.boxes import BoxWalk
 from attnlang.backends.triton.choices import (
     LARGEST_TILE,
+    REGISTERS,
     Choice,
     Shape,
     choices,
@@ -23,13 +24,16 @@ from attnlang.backends.triton.choices import (
     padded,
     step_of,
 )
-from attnlang.backends.triton.module import Kernels, load
+from attnlang.backends.triton.fit import Need
+from attnlang.backends.triton.module import load
 from attnlang.backends.triton.strips import Strips
 from attnlang.backends.triton.target import Target, unfit
 from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
 
-DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
+RESERVED = 1024
+"""Bytes of shared memory that the system takes of every program (CUDA's programming guide)."""
+C = TypeVar("C")
 _FLOAT32 = (
     "lse", "divisor", "delta", "sink", "d_leaf", "part_out", "part_lse", "part_divisor", "part_top",
     "top",
@@ -39,44 +43,47 @@ _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """One kernel for one target.
+class Built:
+    """What the compiler made of a kernel.
 
     shared: bytes. registers: of a thread. spills: registers' worth of loads and stores to local
-    memory. tensor_cores: are matrix instructions in it? dropped: choices that do not fit, and why.
+    memory. tensor_cores: are matrix instructions in it?
     """
 
-    kernel: str
-    target: str
-    choice: Choice
     shared: int
     registers: int
     spills: int
     tensor_cores: bool
-    dropped: tuple[tuple[Choice, str], ...]
     text: str
     binary: bytes
 
 
-def compile_kernels(
-    kernels: Kernels,
-    target: Target,
-    shape: Shape,
-    boxes: BoxWalk | None = None,
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A choice that was compiled and not taken."""
+
+    choice: Any
+    shared: int
+    spills: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One kernel for one target. constants: it was compiled with."""
+
+    kernel: str
+    choice: Any
+    constants: Mapping[str, Any]
+    built: Built
+    dropped: tuple[Dropped, ...]
+
+
+def shape_of(
+    kernel: Kernel, shape: Shape, boxes: BoxWalk | None,
     strips: Mapping[Side, Strips] = MappingProxyType({}),
-) -> list[Compiled]:
-    """The kernels of a module, each with the first choice that fits the target. boxes, strips: what
-    those that walk boxes of keys, and tiles of a side, are given.
-
-    Raises Unsupported when none fits: when all need more shared memory than there is.
-    """
-    shapes = [(k, _shape(k, shape, boxes, strips)) for k in kernels.all]
-    return [_first_that_fits(kernels.text, k, target, own) for k, own in shapes]
-
-
-def _shape(
-    kernel: Kernel, shape: Shape, boxes: BoxWalk | None, strips: Mapping[Side, Strips]
-) -> Shape:
+) -> Shape:  # fmt: skip
+    """The shape of one of a module's kernels. boxes, strips: of the plan, where it has them."""
     shape = replace(shape, described=kernel.walk_described)
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
@@ -87,49 +94,71 @@ def _shape(
     return shape if moving is None else replace(shape, tile=moving.tile)
 
 
-def _first_that_fits(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
-    dropped: list[tuple[Choice, str]] = []
-    spilled: list[Compiled] = []
-    for choice in choices(kernel.function.name, shape, kernel.stands_on_keys):
-        made = _compile(text, kernel, target, shape, choice, tuple(dropped))
-        if made.shared > target.shared:
-            dropped.append((choice, f"{made.shared} bytes of shared memory of {target.shared}"))
-        elif made.spills:
-            dropped.append((choice, f"{made.spills} registers spilled"))
-            spilled.append(made)
+def compile_kernel(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
+    """A kernel of a module's text with the first choice that fits the target and spills nothing,
+    else with the one that spills least. shape: its own, see :func:`shape_of`.
+
+    Raises Unsupported when none fits: when all need more shared memory than there is.
+    """
+    name, on_keys = kernel.function.name, kernel.stands_on_keys
+    function = getattr(load(text), name)
+
+    def fixed(choice: Choice) -> dict[str, int]:
+        every = constants(shape, choice, on_keys, closed=kernel.closed)
+        return {p.name: every[p.name] for p in kernel.function.parameters if p.constant}
+
+    def made(choice: Choice) -> list[Built]:
+        signature, aligned = _signature(kernel, shape, choice)
+        return [built(function, signature, fixed(choice), aligned, choice.options, target)]
+
+    choice, (one,), dropped = best(name, target, choices(name, shape, on_keys), made)
+    cap = cap_for_two(one, choice, target)
+    if cap is not None:
+        capped = replace(choice, maxnreg=cap)
+        (other,) = made(capped)
+        if other.spills:
+            why = f"{other.spills} registers spilled"
+            dropped += (Dropped(capped, other.shared, other.spills, why),)
         else:
-            return made
+            choice, one = capped, other
+    return Compiled(name, choice, fixed(choice), one, dropped)
+
+
+def cap_for_two(made: Built, choice: Choice, target: Target) -> int | None:
+    """Registers of a thread with which two programs stand on a multiprocessor at once, where that
+    is worth compiling again: now one does, and few registers too many are why."""
+    cap = REGISTERS.get(choice.warps)
+    if target.backend != "cuda" or cap is None or choice.warps < 8 or made.spills:
+        return None
+    room = 2 * (made.shared + RESERVED) <= target.shared + RESERVED
+    return cap if room and cap < made.registers <= cap * 5 // 4 else None
+
+
+def best(
+    name: str, target: Target, choices: Iterable[C], compiled: Callable[[C], list[Built]]
+) -> tuple[C, list[Built], tuple[Dropped, ...]]:
+    """The first choice that fits a target and spills nothing, else the one that spills least, with
+    what is compiled for it, and what was dropped.
+
+    compiled: all that one choice is for. Raises Unsupported when none fits.
+    """
+    dropped: list[Dropped] = []
+    spilled: list[tuple[int, C, list[Built]]] = []
+    for choice in choices:
+        made = compiled(choice)
+        shared, spills = max(x.shared for x in made), sum(x.spills for x in made)
+        if shared > target.shared:
+            why = str(Need(shared, target.shared))
+        elif spills:
+            why = f"{spills} registers spilled"
+            spilled.append((spills, choice, made))
+        else:
+            return choice, made, tuple(dropped)
+        dropped.append(Dropped(choice, shared, spills, why))
     if not spilled:
-        raise unfit(kernel.function.name, target, dropped[-1][1])
-    return min(spilled, key=lambda c: c.spills)
-
-
-def _compile(
-    text: str, kernel: Kernel, target: Target, shape: Shape, choice: Choice,
-    dropped: tuple[tuple[Choice, str], ...],
-) -> Compiled:  # fmt: skip
-    signature, aligned = _signature(kernel, shape, choice)
-    fixed = constants(shape, choice, kernel.stands_on_keys, closed=kernel.closed)
-    fixed = {p.name: fixed[p.name] for p in kernel.function.parameters if p.constant}
-    options = {"num_warps": choice.warps, "num_stages": choice.stages, "enable_fp_fusion": True}
-    name = kernel.function.name
-    made = built(getattr(load(text), name), signature, fixed, aligned, options, target)
-    return Compiled(
-        name, target.name, choice, made.shared, made.registers, made.spills, made.tensor_cores,
-        dropped, made.text, made.binary,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What the compiler made of one kernel: `Compiled` says what is what."""
-
-    shared: int
-    registers: int
-    spills: int
-    tensor_cores: bool
-    text: str
-    binary: bytes
+        raise unfit(name, target.name, min(dropped, key=lambda x: x.shared).why)
+    _, choice, made = min(spilled, key=lambda x: x[0])
+    return choice, made, tuple(x for x in dropped if x.choice != choice)
 
 
 def built(
@@ -147,7 +176,7 @@ def built(
     source = ASTSource(kernel, signature, constexprs=dict(fixed), attrs=aligned)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = triton.compile(source, target=machine, options=dict(options))
+        made = triton.compile(source, target=machine, options={**options, "enable_fp_fusion": True})
     kinds = ("ptx", "cubin") if cuda else ("amdgcn", "hsaco")
     assembly, binary = (made.asm[kind] for kind in kinds)
     registers, spills = cuda_resources(binary) if cuda else hip_resources(assembly)
@@ -175,7 +204,7 @@ def _signature(
             tile = [1, 1, choice.rows if stands else choice.step, width]
             if name in kernel.carved:
                 tile = [1, *step_of(shape.tile, choice.step), width]
-            kind = f"tensordesc<{DTYPES[shape.dtype]}{tile}>"
+            kind = f"tensordesc<{shape.dtype}{tile}>"
         elif name.startswith(_FLOAT32) and not name.startswith(_INT32):
             kind = "*fp32"
         elif name in ("met", "part_met"):
@@ -187,7 +216,7 @@ def _signature(
         elif name.startswith(_INT32):
             kind = "*i32"
         else:
-            kind = f"*{DTYPES[shape.dtype]}"
+            kind = f"*{shape.dtype}"
         signature[name] = kind
         if kind.startswith("*") or (kind == "i32" and name not in fixed):
             aligned[i,] = [["tt.divisibility", 16]]

@@ -91,7 +91,8 @@ def _run(
     gathered = frozenset(tables.tokens if tables is not None else ())
     boxed = None if tables is None else tables.boxed
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
-    described = machine_describes(call.q.device) and describable(call.q, call.k, call.v)
+    described = machine_describes(call.q.device, call.q.dtype)
+    described = described and describable(call.q, call.k, call.v)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
         form = form_of(

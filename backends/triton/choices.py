@@ -13,8 +13,6 @@ from functools import lru_cache
 from typing import TypeAlias
 
 LARGEST_TILE = 128
-STEPS = (8, 16, 32, 64, LARGEST_TILE)
-"""That choices have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +41,20 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """rows: slots that a program stands on. step: slots that it walks at a time. Both divide
-    their tiles."""
+    their tiles. maxnreg: registers of a thread at most, of NVIDIA's machines; None for as many as
+    the compiler takes."""
 
     rows: int
     step: int
     warps: int
     stages: int
+    maxnreg: int | None = None
+
+    @property
+    def options(self) -> dict[str, int]:
+        """What Triton is told of it."""
+        cap = {} if self.maxnreg is None else {"maxnreg": self.maxnreg}
+        return {"num_warps": self.warps, "num_stages": self.stages, **cap}
 
 
 Table: TypeAlias = dict[str, dict[int, tuple[Choice, ...]]]
@@ -125,6 +131,34 @@ _SPREAD: Table = {
     },
 }
 """Where coordinates of several axes are held beside four tiles, read by pointers."""
+_EXACT: Table = {
+    "forward": {
+        64: (Choice(64, 32, 8, 2), Choice(32, 32, 4, 2), Choice(32, 16, 4, 1)),
+        128: (Choice(32, 32, 8, 2), Choice(32, 16, 4, 2), Choice(32, 16, 8, 1)),
+        256: (Choice(32, 16, 8, 1), Choice(16, 16, 8, 1), Choice(16, 16, 4, 1)),
+        512: (Choice(32, 16, 16, 1), Choice(16, 8, 8, 1)),
+    },
+    "query_gradient": {
+        64: (Choice(32, 32, 4, 2), Choice(32, 32, 8, 2), Choice(32, 16, 4, 1)),
+        128: (Choice(32, 32, 8, 2), Choice(32, 16, 4, 1), Choice(32, 16, 8, 1)),
+        256: (Choice(32, 16, 8, 1), Choice(16, 16, 4, 1), Choice(8, 8, 4, 1)),
+        512: (Choice(16, 8, 8, 1), Choice(8, 8, 4, 1)),
+    },
+    "key_gradient": {
+        64: (Choice(32, 32, 8, 2), Choice(32, 16, 4, 2), Choice(16, 16, 4, 1)),
+        128: (Choice(32, 16, 8, 2), Choice(32, 16, 4, 1), Choice(16, 16, 4, 1)),
+        256: (Choice(16, 16, 8, 1), Choice(16, 8, 8, 1), Choice(8, 8, 4, 1)),
+        512: (Choice(16, 16, 8, 1), Choice(8, 8, 8, 1), Choice(8, 8, 4, 1)),
+    },
+    "split_forward": {
+        64: (Choice(32, 32, 4, 3), Choice(32, 16, 4, 2), Choice(16, 16, 4, 1)),
+        128: (Choice(32, 16, 4, 2), Choice(16, 16, 4, 1)),
+        256: (Choice(16, 16, 8, 1), Choice(16, 16, 4, 2), Choice(8, 16, 4, 1)),
+        512: (Choice(16, 8, 8, 1), Choice(8, 8, 8, 1)),
+    },
+    "merge": {256: (Choice(8, 8, 4, 1),)},
+}
+"""Of float32, whose products have no matrix instructions: threads hold what they multiply."""
 for _table in (_POINTERS, _DESCRIBED):
     _table["split_forward"] = {
         128: (
@@ -136,6 +170,7 @@ for _table in (_POINTERS, _DESCRIBED):
         256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
     }
     _table["merge"] = {256: (Choice(16, 16, 4, 1),)}
+for _table in (_POINTERS, _DESCRIBED, _EXACT):
     _table["table_gradient"] = _table["row_max_gradient"] = _table["query_gradient"]
     _table["row_max"] = _table["forward"]
 
@@ -144,29 +179,38 @@ def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]
     """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
     name = kernel.rstrip("0123456789")
-    by_width = (_DESCRIBED if shape.described else _POINTERS)[name]
-    if shape.tile and not shape.described:
+    table = _EXACT if shape.dtype == "fp32" else _DESCRIBED if shape.described else _POINTERS
+    by_width = table[name]
+    if shape.tile and table is _POINTERS:
         by_width = by_width | _SPREAD.get(name, {})
-    width = next((w for w in by_width if shape.widest <= w), 256)
-    half = 2 if shape.dtype == "fp32" else 1
+    width = next((w for w in by_width if shape.widest <= w), max(by_width))
     # First those that stand on a whole tile as they are.
-    for c in sorted(by_width[width], key=lambda c: c.rows // half > rows):
-        stands = c.rows // half
+    for c in sorted(by_width[width], key=lambda c: c.rows > rows):
         # Half a tile is for half the warps: matrix instructions of four take 64 rows.
-        warps = c.warps if stands <= rows else max(4, c.warps // 2)
-        yield Choice(min(stands, rows), min(c.step // half, step), warps, c.stages)
+        warps = c.warps if c.rows <= rows else max(4, c.warps // 2)
+        yield replace(c, rows=min(c.rows, rows), step=min(c.step, step), warps=warps)
+
+
+REGISTERS = {4: 168, 8: 128}
+"""Of a thread, for that many warps: three programs at once, and two, of the 65536 that NVIDIA's
+multiprocessors have."""
 
 
 @lru_cache(maxsize=256)
-def candidates(kernel: str, shape: Shape, stands_on_keys: bool) -> tuple[Choice, ...]:
-    """What to measure: those choices, then the same with a stage more and a stage less, and those
-    of narrower heads. The likeliest first, none twice."""
+def candidates(
+    kernel: str, shape: Shape, stands_on_keys: bool, capped: bool = True
+) -> tuple[Choice, ...]:
+    """What to measure: those choices, then the same with a stage more and a stage less, those of
+    narrower heads, and where the machine can be told (capped) those with fewer registers. The
+    likeliest first, none twice."""
     first = list(choices(kernel, shape, stands_on_keys))
     least = 2 if shape.described else 1
     stages = [replace(c, stages=n) for c in first for n in (c.stages + 1, c.stages - 1)]
     narrow = replace(shape, head_dim=min(shape.head_dim, 64), value_dim=min(shape.value_dim, 64))
     more = [c for c in stages if c.stages >= least]
-    return tuple(dict.fromkeys((*first, *more, *choices(kernel, narrow, stands_on_keys))))
+    more += choices(kernel, narrow, stands_on_keys)
+    caps = [replace(c, maxnreg=REGISTERS[c.warps]) for c in first if c.warps in REGISTERS]
+    return tuple(dict.fromkeys((*first, *more, *(caps if capped else ()))))
 
 
 def tile_block(slots: int) -> int:

@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from attnlang.compiler.problem.problem import Extent
-
 ALIGNMENT = 16
 """Bytes that a described tensor's address and strides are multiples of (CUDA's driver interface,
 tensor maps)."""
@@ -20,12 +18,20 @@ WIDEST = 256
 """Entries of a tile along one dimension."""
 
 
-def machine_describes(device: torch.device) -> bool:
-    """Has the machine descriptors, and the shared memory that choices with them count on? The
-    interpreter has."""
+def describes(dtype: torch.dtype) -> bool:
+    """Do kernels of a dtype gain by descriptors? Products of float32 are made without matrix
+    instructions: threads would hold whole tiles in registers, and every choice spills."""
+    return dtype.itemsize == 2
+
+
+def machine_describes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Has the machine descriptors that a dtype gains by, and the shared memory that choices with
+    them count on? The interpreter has them for every dtype."""
     if device.type != "cuda":
         return True
-    return torch.version.hip is None and torch.cuda.get_device_capability(device)[0] in (9, 10)
+    if torch.version.hip is not None or not describes(dtype):
+        return False
+    return torch.cuda.get_device_capability(device)[0] in (9, 10)
 
 
 def describable(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> bool:
@@ -69,18 +75,20 @@ def descriptor(x: torch.Tensor, rows: int, width: int) -> Any:
     return TensorDescriptor(x, list(x.shape), strides, [1, 1, rows, width])
 
 
-def grid_descriptor(x: torch.Tensor, grid: Extent, tile: tuple[int, ...], width: int) -> Any:
-    """Of boxes ``[1, *tile, width]`` of a tensor ``[B, H, tokens, dims]``, whose tokens are of a
-    grid: ``[B H, *lengths, dims]``. Zeros outside it."""
+def grid_descriptor(
+    x: torch.Tensor, lengths: tuple[int, ...], tile: tuple[int, ...], width: int
+) -> Any:
+    """Of boxes ``[1, *tile, width]`` of a tensor ``[B, H, tokens, dims]``, whose tokens are a grid:
+    ``[B H, *lengths, dims]``. Zeros outside it."""
     from triton.tools.tensor_descriptor import TensorDescriptor
 
     batch, heads, _, dims = x.shape
     shape, strides, along = [dims], [1], x.stride(2)
-    for length in reversed(grid.lengths):
+    for length in reversed(lengths):
         shape.insert(0, length)
         strides.insert(0, along)
         along *= length
     if batch * heads > 1:
         along = x.stride(1 if heads > 1 else 0)
     made = [batch * heads, *shape], [along, *strides]
-    return TensorDescriptor(x[:, :, grid.start :], *made, [1, *tile, width])
+    return TensorDescriptor(x, *made, [1, *tile, width])

@@ -12,6 +12,7 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton.amounts import summing_programs, walk_shares
 from attnlang.backends.triton.choices import (
     LARGEST_TILE,
     Choice,
@@ -28,7 +29,7 @@ from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
 from attnlang.backends.triton.shares import SHARES, row_of
 from attnlang.backends.triton.tables import Tables, arrays
-from attnlang.backends.triton.tune import chosen
+from attnlang.backends.triton.tune import launched
 from attnlang.backends.triton.widths import reach
 from attnlang.backends.triton.writer import LOG2_E, READ, Kernel
 from attnlang.compiler.ir import expr as e
@@ -38,16 +39,6 @@ from attnlang.compiler.problem.problem import BoundGroup, Problem
 MADE = a.LeafSums | a.RowTop
 """What a pass makes itself."""
 _DTYPES = {Kind.BOOL: torch.bool, Kind.INT: torch.int64, Kind.FLOAT: torch.float32}
-
-SUMS = 1 << 24
-"""Entries that the programs of a launch may add into, all together: 64 MiB."""
-MOST_PROGRAMS = 256
-"""Of a head: as many as keep a machine busy."""
-FEW_QUERIES = 64
-FEWEST_KEYS = 256
-"""Of a program of a shared walk: fewer are not worth merging."""
-IDLE = 8
-"""Programs that a machine runs at once where it does not say."""
 _SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
@@ -113,16 +104,10 @@ class Launch:
 
     def _splits(self) -> int:
         """How many programs share a walk: several where few queries would leave a machine idle."""
-        problem, device = self.call.problem, self.call.q.device
-        rows = problem.q_len
-        if rows > FEW_QUERIES:
-            return 1
+        problem, q = self.call.problem, self.call.q
         heads = len(self.kv_heads) if self.kernels.split_forward.packed else self.count
-        units = IDLE
-        if device.type == "cuda":
-            units = torch.cuda.get_device_properties(device).multi_processor_count
-        wanted = 2 * units // (self.call.q.shape[0] * heads)
-        return max(1, min(wanted, reach(problem, self.bound) // FEWEST_KEYS))
+        keys = reach(problem, self.bound)
+        return walk_shares(problem.q_len, q.shape[0] * heads, keys, q.device)
 
     def backward(
         self,
@@ -172,8 +157,7 @@ class Launch:
             if x.stands_on is None and isinstance(x.node, e.Table)
         ]
         heads = self.call.q.shape[0] * self.call.problem.heads
-        fit = SUMS // max(1, heads * max(sizes, default=1))
-        return min(max(fit, 1), MOST_PROGRAMS)
+        return summing_programs(heads, max(sizes, default=1))
 
     def _sums(self, leaf: Leaf, programs: int) -> torch.Tensor:
         """Zeros to add a leaf's slopes in: ``[B, H, tokens]`` or ``[programs, B, H, entries]``."""
@@ -254,15 +238,15 @@ class Launch:
                 if name in kernel.carved:
                     (keys,) = (s for s in call.problem.extents(Side.K) if s.segment.is_grid)
                     box = step_of(shape.tile, choice.step)
-                    every[name] = grid_descriptor(x, keys, box, width)
+                    every[name] = grid_descriptor(x[:, :, keys.start :], keys.lengths, box, width)
                 else:
                     every[name] = descriptor(x, rows, width)
             wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
             grid = (every["tiles"] if programs is None else programs, across, shares)
-            return function[grid](**wanted, num_warps=choice.warps, num_stages=choice.stages)
+            return function[grid](**wanted, **choice.options)
 
         lengths = (call.problem.q_len, call.problem.k_len)
-        run(chosen(kernel, self.kernels.text, shape, lengths, call.q.device, run))
+        launched(kernel, self.kernels.text, shape, lengths, call.q.device, run)
 
 
 def number_of(

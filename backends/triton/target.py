@@ -29,6 +29,11 @@ class Target:
         return 32 if self.backend == "cuda" else 64
 
     @property
+    def describes(self) -> bool:
+        """Has it tensor descriptors, and the shared memory that choices with them count on?"""
+        return self.name in ("cuda:90", "cuda:100")
+
+    @property
     def label(self) -> str:
         """The name in a file's name."""
         return re.sub(r"[^a-z0-9]", "", self.name)
@@ -42,7 +47,7 @@ def target(name: str) -> Target:
     return Target(name, backend, arch, _SHARED[name])
 
 
-def unfit(kernel: str, target: Target, why: str) -> Unsupported:
+def unfit(kernel: str, machine: str, why: str) -> Unsupported:
     """For a kernel that no tiles make small enough: features are kept whole."""
-    feature = f"these widths: `{kernel}` does not fit {target.name}, its smallest tiles need {why}"
+    feature = f"these widths: `{kernel}` does not fit {machine}, its smallest tiles need {why}"
     return Unsupported(feature, "triton", "narrower heads, fewer tokens where tokens are features")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
@@ -24,9 +25,12 @@ from typing import Any
 import torch
 
 from attnlang.backends.triton.choices import Choice, Shape, candidates
+from attnlang.backends.triton.fit import first_that_fits, least
 from attnlang.backends.triton.module import cache_directory
+from attnlang.backends.triton.target import unfit
 from attnlang.backends.triton.writer import Kernel
 
+LOG = logging.getLogger(__name__)
 Run = Callable[[Choice], Any]
 """Launches a kernel. Gives what Triton compiled, or None where it interprets."""
 
@@ -78,6 +82,7 @@ class Session:
 
 _session: ContextVar[Session | None] = ContextVar("tuning", default=None)
 _known: dict[Path, Choice | None] = {}
+"""What was read back, or found to be the first that fits."""
 
 
 @contextmanager
@@ -104,26 +109,37 @@ def median_time(launch: Callable[[], Any]) -> float:
     return float(do_bench(launch, warmup=10, rep=50, return_mode="median")) / 1000
 
 
-def chosen(
+def launched(
     kernel: Kernel, text: str, shape: Shape, lengths: tuple[int, int], device: torch.device,
     run: Run,
 ) -> Choice:  # fmt: skip
-    """How to launch a kernel of a module's text: as tuned, else the likeliest."""
-    every = candidates(kernel.function.name, shape, kernel.stands_on_keys)
+    """Launches a kernel of a module's text: as tuned, else with the likeliest choice that the
+    device has room for. Gives the choice. Raises Unsupported when there is none."""
+    name = kernel.function.name
+    capped = torch.version.hip is None
+    every = candidates(name, shape, kernel.stands_on_keys, capped)
     powers = (_up(lengths[0]), _up(lengths[1]))
-    key = key_of(text, kernel.function.name, shape, powers, machine(device))
+    key = key_of(text, name, shape, powers, machine(device))
     session = _session.get()
     path = cache_directory() / "tuned" / f"{key}.json"
     if session is not None and key not in session.found and len(every) > 1:
-        tried = _try(session, kernel.function.name, every, run)
+        tried = _try(session, name, every, run)
         best = fastest(tried)
-        session.found[key] = Result(kernel.function.name, best, tried)
+        session.found[key] = Result(name, best, tried)
         if best is not None:
             _keep(path, kernel, shape, device, tried, best)
     if path not in _known:
         _known[path] = _read(path)
     known = _known[path]
-    return known if known in every else every[0]
+    likely = (known, *(c for c in every if c != known)) if known in every else every
+    found, dropped = first_that_fits(likely, run)
+    if found is None:
+        raise unfit(name, machine(device), str(least(dropped)))
+    for choice, why in dropped:
+        LOG.info("%s: %s does not fit %s: %s", name, _words(choice), machine(device), why)
+    if dropped:
+        _known[path] = found  # what does not fit is not tried again
+    return found
 
 
 @lru_cache(maxsize=1024)
@@ -179,7 +195,8 @@ def fastest(tried: tuple[Tried, ...]) -> Choice | None:
 
 
 def _words(choice: Choice) -> str:
-    return f"{choice.rows} by {choice.step}, {choice.warps} warps, {choice.stages} stages"
+    cap = "" if choice.maxnreg is None else f", at most {choice.maxnreg} registers"
+    return f"{choice.rows} by {choice.step}, {choice.warps} warps, {choice.stages} stages{cap}"
 
 
 def _keep(

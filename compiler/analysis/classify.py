@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from attnlang.compiler.analysis import rows
 from attnlang.compiler.analysis.alike import to_ask
 from attnlang.compiler.analysis.diagonals import along, ends, moving_axis
-from attnlang.compiler.analysis.elements import Elements
+from attnlang.compiler.analysis.elements import USUAL, Elements, operations
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.tile_pairs import EMPTY, FULL, PARTIAL, tile_pairs
 from attnlang.compiler.ir import expr as e
@@ -32,7 +32,7 @@ from attnlang.compiler.plan.table import RunTable, empty, from_kinds, from_runs,
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 ELEMENT_BUDGET = 1 << 28
-"""Elements the last layer may evaluate for one pair of segments."""
+"""Elements the last layer may evaluate for one pair of segments; fewer of large predicates."""
 
 TILE_BUDGET = 1 << 24
 """Tile pairs that may be listed one by one."""
@@ -101,7 +101,7 @@ def _by_element(
     if not known.covers(predicate):
         return None
     asked = to_ask(predicate, q, k, known, rows, columns)
-    if asked.elements > ELEMENT_BUDGET:
+    if asked.elements > ELEMENT_BUDGET // max(operations(predicate) // USUAL, 1):
         return None
     some, every = Elements(asked.q, asked.k, known).any_and_all(
         predicate, asked.rows, asked.columns

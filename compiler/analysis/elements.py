@@ -12,12 +12,24 @@ from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.remember import remembered
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.layout.tiling import ExtentTiling, coordinates
 from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
 CHUNK = 1 << 18
 """Elements evaluated at once: every part of a predicate is held for so many."""
+
+
+USUAL = 64
+"""Parts of a predicate up to which a chunk is so long: of a larger one less is held at once."""
+
+
+@remembered
+def operations(root: Expr) -> int:
+    """Of how many different parts an expression is made: what one element costs."""
+    return sum(1 for _ in walk(root))
 
 
 class Tokens(Protocol):
@@ -85,7 +97,7 @@ class Elements:
     ) -> Iterator[tuple[slice, NDArray[np.bool_], NDArray[np.bool_]]]:
         """Chunk by chunk: which pairs of tiles, the predicate on them, and what is real."""
         area = self.q.tokens.shape[1] * self.k.tokens.shape[1]
-        step = max(1, CHUNK // area)
+        step = max(1, CHUNK * USUAL // max(operations(root), USUAL) // area)
         for i in range(0, len(rows), step):
             part = slice(i, i + step)
             r, c = rows[part], columns[part]

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import torch
 
 import attnlang
-from attnlang.backends.triton.ahead import compile_kernels
+from attnlang.backends.triton.ahead import compile_kernel, shape_of
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import Shape
+from attnlang.backends.triton.choices import Shape, choices
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.tables import build
 from attnlang.backends.triton.target import target
@@ -26,7 +27,7 @@ SIZES = {
 
 def compiled(name: str, width: int, machine: str, *, described: bool) -> dict[str, object]:
     """By kernel: registers' worth of spills, whether matrix instructions and tensor copies are in
-    it, and the choices before it that did not fit."""
+    it, and whether it is the first choice."""
     problem = attnlang.load(f"stdlib:{name}").problem(SIZES[name], 1, head_dim=width)
     tables = build(make(problem), torch.device("cpu"))
     assert tables.boxed is not None
@@ -38,17 +39,19 @@ def compiled(name: str, width: int, machine: str, *, described: bool) -> dict[st
     )  # fmt: skip
     shape = Shape("bf16", width, width, (tables.blocks[Side.Q], tables.blocks[Side.K]))
     kernels = write(problem.pattern, 0, form)
-    made = compile_kernels(kernels, target(machine), shape, tables.boxed, tables.strips)
-    return {
-        x.kernel: {
-            "spills": x.spills,
-            "matrix": x.tensor_cores,
-            "copies": "cp.async.bulk.tensor.5d" in x.text or "cp.async.bulk.tensor.4d" in x.text,
-            "dropped": len(x.dropped),
+    found: dict[str, object] = {}
+    for kernel in (x for x in kernels.all if x is not kernels.merge):
+        own = shape_of(kernel, shape, tables.boxed, tables.strips)
+        made = compile_kernel(kernels.text, kernel, target(machine), own)
+        first = next(choices(kernel.function.name, own, kernel.stands_on_keys))
+        text = made.built.text
+        found[made.kernel] = {
+            "spills": made.built.spills,
+            "matrix": made.built.tensor_cores,
+            "copies": any(f"cp.async.bulk.tensor.{n}d" in text for n in (4, 5)),
+            "first": replace(made.choice, maxnreg=None) == first,
         }
-        for x in made
-        if x.kernel != "merge"
-    }
+    return found
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ import attnlang
 from attnlang.backends.ahead.bundle import bundled
 from attnlang.backends.ahead.directory import HELPERS, LINEAR, compile_pattern
 from attnlang.backends.triton import ahead
-from attnlang.backends.triton.ahead import Compiled, compile_kernels
+from attnlang.backends.triton.ahead import Built, cap_for_two, compile_kernel
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.choices import Choice, Shape
 from attnlang.backends.triton.module import write
@@ -58,14 +59,50 @@ def test_bundles_need_nothing_of_ours(modules: tuple[str, ...]) -> None:
 
 
 def test_what_fits_no_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = Choice(16, 16, 4, 1)
-    large = Compiled("forward", "cuda:90", choice, 1 << 20, 64, 0, True, (), "", b"")
-    monkeypatch.setattr(ahead, "_compile", lambda *args: large)
+    large = Built(1 << 20, 64, 0, True, "", b"")
+    monkeypatch.setattr(ahead, "built", lambda *args: large)
     problem = attnlang.load("stdlib:causal").problem({"n": 64})
     form = form_of(problem, problem.groups[0], frozenset(), frozenset())
     kernels = write(problem.pattern, 0, form)
     with pytest.raises(attnlang.Unsupported, match=r"does not fit cuda:90.* 1048576 bytes"):
-        compile_kernels(kernels, target("cuda:90"), Shape("bf16", 64, 64, (64, 64)))
+        compile_kernel(
+            kernels.text, kernels.forward, target("cuda:90"), Shape("bf16", 64, 64, (64, 64))
+        )
+
+
+@pytest.mark.parametrize(("spills", "cap"), [(0, 128), (3, None)])
+def test_registers_are_capped_for_a_second_program(
+    spills: int, cap: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 158 registers for each of 256 threads one program has room, with 128 two; unless the
+    rest of what it holds then spills."""
+
+    def built(*args: Any) -> Built:
+        capped = args[4].get("maxnreg") == 128
+        return Built(48 << 10, *((128, spills) if capped else (158, 0)), True, "", b"")
+
+    monkeypatch.setattr(ahead, "built", built)
+    problem = attnlang.load("stdlib:causal").problem({"n": 64})
+    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    kernels = write(problem.pattern, 0, form)
+    shape = Shape("bf16", 64, 64, (128, 128))
+    made = compile_kernel(kernels.text, kernels.forward, target("cuda:90"), shape)
+    assert made.choice.maxnreg == cap
+    assert [x.choice.maxnreg for x in made.dropped] == ([] if cap else [128])
+    assert made.built.spills == 0
+    other = compile_kernel(kernels.text, kernels.forward, target("hip:gfx942"), shape)
+    assert other.choice.maxnreg is None
+
+
+@pytest.mark.parametrize(
+    ("registers", "shared", "spills", "warps"),
+    [(120, 0, 0, 8), (200, 0, 0, 8), (158, 120 << 10, 0, 8), (158, 0, 1, 8), (180, 0, 0, 4)],
+)
+def test_no_cap_where_it_gains_nothing(
+    registers: int, shared: int, spills: int, warps: int
+) -> None:
+    made = Built(shared, registers, spills, True, "", b"")
+    assert cap_for_two(made, Choice(128, 64, warps, 2), target("cuda:90")) is None
 
 
 def test_a_bundle_with_a_hole_is_refused() -> None:
@@ -73,7 +110,8 @@ def test_a_bundle_with_a_hole_is_refused() -> None:
         bundled("Words.", LINEAR[1:])
 
 
-def check_compiled(name: str, target: str, folder: Path) -> None:
+def check_compiled(name: str, target: str, folder: Path, *more: str) -> list[dict[str, Any]]:
+    """The manifest's kernels."""
     pattern = attnlang.load(f"stdlib:{name}")
     sizes, (heads, kv_heads, head_dim) = fitting(pattern)
     words = [word for n, s in sizes.items() for word in ("--size", f"{n}={s}")]
@@ -82,7 +120,7 @@ def check_compiled(name: str, target: str, folder: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "attnlang", "compile", f"stdlib:{name}", "--target", target,
-            "--out", str(folder / "out"), *words,
+            "--out", str(folder / "out"), *words, *more,
         ],
         capture_output=True, text=True, cwd=ROOT, env=env, check=False,
     )  # fmt: skip
@@ -94,6 +132,8 @@ def check_compiled(name: str, target: str, folder: Path) -> None:
     for entry in manifest.get("steps", ()):
         if "attention" in entry["kind"] and "without tokens" not in entry["kind"]:
             assert entry["ahead"], entry
+    kernels: list[dict[str, Any]] = manifest["kernels"]
+    return kernels
 
 
 @pytest.mark.parametrize("name", SAMPLED[:1])
@@ -105,6 +145,15 @@ def test_a_pattern_compiles(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", attnlang.stdlib.names())
 def test_every_pattern_compiles(name: str, tmp_path: Path) -> None:
     check_compiled(name, "cuda:90", tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [64, 128, 256, 512])
+def test_the_first_choice_of_float32_does_not_spill(width: int, tmp_path: Path) -> None:
+    more = ("--dtype", "fp32", "--head-dim", f"{width}")
+    for kernel in check_compiled("sliding_window", "cuda:90", tmp_path, *more):
+        assert kernel["spills"] == 0
+        assert kernel["dropped"] == []
 
 
 @pytest.mark.long

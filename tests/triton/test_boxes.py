@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import attnlang
-from attnlang.backends.triton import attend, launch
+from attnlang.backends.triton import amounts, attend
 from attnlang.backends.triton.boxes import NUMBERS, Boxes, BoxWalk
 from attnlang.backends.triton.tables import kept
 from attnlang.pattern import Pattern
@@ -120,7 +120,7 @@ def test_what_kernels_compute(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         return form_of(*args, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(attend, "form_of", watched)
-    monkeypatch.setattr(launch, "FEWEST_KEYS", 10**9)
+    monkeypatch.setattr(amounts, "FEWEST_KEYS", 10**9)
     text, sizes = CASES[name]
     n = attnlang.parse(text).problem(sizes, 2).q_len
     generator = torch.Generator().manual_seed(0)

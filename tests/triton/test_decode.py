@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attnlang
-from attnlang.backends.triton import launch
+from attnlang.backends.triton import amounts
 from tests.backends.calls import AttentionCall
 from tests.triton.test_attention import DEVICE, check
 
@@ -26,8 +26,8 @@ BODIES = {
 
 @pytest.fixture(autouse=True)
 def short_walks_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "FEWEST_KEYS", 16)
-    monkeypatch.setattr(launch, "IDLE", 64)
+    monkeypatch.setattr(amounts, "FEWEST_KEYS", 16)
+    monkeypatch.setattr(amounts, "IDLE", 64)
 
 
 def call_of(body: str, queries: int, keys: int, heads: int, kv_heads: int) -> AttentionCall:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attnlang
-from attnlang.backends.triton import launch
+from attnlang.backends.triton import amounts
 from tests.backends.calls import AttentionCall
 from tests.triton.test_attention import DEVICE, check
 
@@ -77,7 +77,7 @@ def test_several_tiles(name: str) -> None:
 
 
 def test_programs_share_tiles_where_tables_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "SUMS", 1)
+    monkeypatch.setattr(amounts, "SUMS", 1)
     check(call_of("a bias by distance", 150))
 
 

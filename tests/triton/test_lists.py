@@ -10,7 +10,7 @@ import torch
 import attnlang
 from attnlang.backends.call import Call, Inputs
 from attnlang.backends.listed import Listed, listed
-from attnlang.backends.triton import attend, launch, lists
+from attnlang.backends.triton import amounts, attend, lists
 from attnlang.backends.triton.lists import _lists, _of_members
 from tests.backends.calls import AttentionCall
 from tests.program.test_listed_sets import CASES
@@ -81,8 +81,8 @@ def test_empty_and_whole_sets(density: float, walks_lists: list[bool]) -> None:
 
 
 def test_few_queries_share_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "FEWEST_KEYS", 8)
-    monkeypatch.setattr(launch, "IDLE", 64)
+    monkeypatch.setattr(amounts, "FEWEST_KEYS", 8)
+    monkeypatch.setattr(amounts, "IDLE", 64)
     compare(next(c for c in LINES if c.q_offset), 0.6, 1)
 
 

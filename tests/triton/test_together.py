@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import attnlang
+from attnlang.backends.ahead.directory import compile_pattern
 from attnlang.backends.triton import attend
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.together import stand_together, stands_apart
@@ -141,6 +142,17 @@ def test_a_text_says_what_it_was_asked_for() -> None:
     group, none = problem.groups[0], frozenset[Any]()
     assert not form_of(problem, group, none, none).packs
     assert form_of(problem, group, none, none, together=True).packs
+
+
+def test_directories_have_heads_together_at_other_lengths_too() -> None:
+    pattern = attnlang.load("stdlib:sliding_window", window=40)
+    problem = pattern.problem({"n": 512}, 2, kv_heads=1, head_dim=16)
+    launch = compile_pattern(problem, {"n": 512}, (), "fp32", ()).launch["sliding_window"]
+    kernels = launch["groups"][0]["kernels"]
+    assert {name for name, x in kernels.items() if x["packed"]} == {
+        "forward", "split_forward", "query_gradient"
+    }  # fmt: skip
+    assert launch["longest"] > 1 << 20
 
 
 COMPILE = """

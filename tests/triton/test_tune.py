@@ -15,7 +15,7 @@ from triton.runtime.errors import OutOfResources
 import attnlang
 from attnlang.backends.triton import tune
 from attnlang.backends.triton.choices import Choice, Shape, candidates
-from attnlang.backends.triton.tune import Tried, chosen, fastest, tuning
+from attnlang.backends.triton.tune import Tried, fastest, launched, tuning
 from attnlang.backends.triton.writer import Kernel
 from attnlang.cli.commands.tune import tune as tune_pattern
 from tests.triton.test_module import kernels
@@ -66,7 +66,7 @@ class Machine:
 def choose(machine: Machine, kernel: Kernel, seconds: float = 1e6) -> tuple[Choice, list[str]]:
     said: list[str] = []
     with tuning(seconds, said.append, machine.measure, machine.clock):
-        found = chosen(kernel, "text", SHAPE, LENGTHS, CPU, machine.run)
+        found = launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run)
     return found, said
 
 
@@ -81,12 +81,12 @@ def test_the_fastest_is_kept_and_found_again(best: int, kernel: Kernel, cache: P
     assert found == every()[best]
     assert len(said) == len(every())
     tune._known.clear()
-    runs = machine.runs
-    assert chosen(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == found
-    assert chosen(kernel, "text", SHAPE, (900, 513), CPU, machine.run) == found
-    assert chosen(kernel, "text", SHAPE, (4000, 4000), CPU, machine.run) == every()[0]
-    assert chosen(kernel, "other text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
-    assert machine.runs == runs
+    measured = machine.runs
+    assert launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == found
+    assert launched(kernel, "text", SHAPE, (900, 513), CPU, machine.run) == found
+    assert launched(kernel, "text", SHAPE, (4000, 4000), CPU, machine.run) == every()[0]
+    assert launched(kernel, "other text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
+    assert machine.runs == measured + 4
     (file,) = cache.iterdir()
     assert json.loads(file.read_text())["kernel"] == "forward"
 
@@ -100,6 +100,24 @@ def test_what_does_not_fit_and_what_spills_is_dropped(kernel: Kernel) -> None:
     assert "does not fit" in said[0]
     assert "shared memory" in said[0]
     assert "8 registers spilled" in said[1]
+
+
+def test_the_first_choice_that_fits_is_launched_and_kept_in_mind(kernel: Kernel) -> None:
+    machine = Machine(lambda _: 1.0)
+    machine.unfit = set(every()[:2])
+    for runs in (3, 4):
+        found = launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run)
+        assert found == machine.last == every()[2]
+        assert machine.runs == runs
+
+
+def test_what_a_device_has_no_room_for_is_refused(kernel: Kernel) -> None:
+    machine = Machine(lambda _: 1.0)
+    machine.unfit = set(every())
+    wanted = "`forward` does not fit interpreter.* 300000 bytes of shared memory of 232448"
+    with pytest.raises(attnlang.Unsupported, match=wanted):
+        launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run)
+    assert machine.runs == len(every())
 
 
 def test_where_all_spill_the_fastest_is_taken() -> None:
@@ -129,7 +147,7 @@ def test_files_that_are_none_are_passed_over(text: str, kernel: Kernel, cache: P
     (file,) = cache.iterdir()
     file.write_text(text)
     tune._known.clear()
-    assert chosen(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
+    assert launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
 
 
 def test_a_choice_that_is_no_candidate_is_not_taken(kernel: Kernel, cache: Path) -> None:
@@ -139,7 +157,7 @@ def test_a_choice_that_is_no_candidate_is_not_taken(kernel: Kernel, cache: Path)
     about = json.loads(file.read_text())
     file.write_text(json.dumps({**about, "choice": {**about["choice"], "rows": 48}}))
     tune._known.clear()
-    assert chosen(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
+    assert launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import attnlang
-from attnlang.backends.triton import launch
+from attnlang.backends.triton import amounts
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.pattern import Normaliser
 from attnlang.compiler.ir.program import attentions
@@ -98,8 +98,8 @@ def test_several_tiles(name: str) -> None:
 @pytest.mark.parametrize("name", WALKED)
 def test_shared_walks(name: str, monkeypatch: pytest.MonkeyPatch, launched: list[Any]) -> None:
     """Few queries against many keys."""
-    monkeypatch.setattr(launch, "FEWEST_KEYS", 16)
-    monkeypatch.setattr(launch, "IDLE", 64)
+    monkeypatch.setattr(amounts, "FEWEST_KEYS", 16)
+    monkeypatch.setattr(amounts, "IDLE", 64)
     check(call_of(text_of(CAUSAL, CLAUSES[name]), 5, 90, 4, 2))
     names = [x[0] for x in launched]
     assert {"split_forward", "merge"} <= set(names)

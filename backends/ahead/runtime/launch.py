@@ -2,57 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import json
 import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
+from attnlang.backends.ahead.runtime.files import MANIFEST
+from attnlang.backends.ahead.runtime.kernels import Call, Group, Key, Leaf, run_kernel
+from attnlang.backends.triton.amounts import summing_programs, walk_shares
+from attnlang.backends.triton.descriptors import aligned, describable, machine_describes
+
 Tensor = torch.Tensor
-Key = str | tuple[str, str]
-"""A table by its name, values of tokens by side and name."""
-HERE = Path(__file__).parent
-MANIFEST = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
-LOG2_E = 1.4426950408889634
 DTYPES = {"bool": torch.bool, "int": torch.int64, "float": torch.float32}
-FEW_QUERIES, FEWEST_KEYS = 64, 256
-"""Of so few queries, walks over so many keys for each program are shared."""
-SUMS, MOST_PROGRAMS = 1 << 24, 256
-"""Entries that all programs may add gradients of a table into, and programs of a head."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One way in which a score reads a learned tensor.
-
-    value: what is read: by tokens of the side ``stands_on``, or where both sides choose (None) of
-    each entry that the dimensions ``moving`` have, whose places it is given.
-    """
-
-    number: int
-    key: Key
-    value: Callable[..., Tensor]
-    stands_on: str | None = None
-    moving: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Group:
-    """What a group of heads has beside its kernels.
-
-    sink: ``[B, H, Nq]``, a logit without a value. leaves: in the order of their numbers.
-    """
-
-    sink: Tensor | None = None
-    leaves: tuple[Leaf, ...] = ()
 
 
 def attend(
@@ -68,23 +31,14 @@ def attend(
     check(step, launch, q, k, v, q_offset)
     leaves = [x for g in groups for x in g.leaves]
     keys = tuple(dict.fromkeys(x.key for x in leaves))
-    call = Call(launch, groups, keys, q.shape[3] ** -0.5 if scale is None else scale, {})
+    described = machine_describes(q.device, q.dtype) and describable(q, k, v)
+    scale = q.shape[3] ** -0.5 if scale is None else scale
+    call = Call(launch, groups, keys, scale, described, {})
     call.values.update(_inputs(launch, given, q))
     call.values.update(length_q=q.shape[2], length_k=k.shape[2], q_offset=q_offset)
     extras = (*(g.sink for g in groups), *(given[key] for key in keys))
     out, lse, met = _Attention.apply(call, q, k, v, *extras)  # type: ignore[no-untyped-call]
     return out, lse, met != 0
-
-
-@dataclass(frozen=True)
-class Call:
-    """values: of kernels' parameters, by their names."""
-
-    launch: dict[str, Any]
-    groups: Sequence[Group]
-    keys: tuple[Key, ...]
-    scale: float
-    values: dict[str, Any]
 
 
 def check(
@@ -159,20 +113,21 @@ class _Attention(torch.autograd.Function):
             read: dict[str, Any] = {"q": q, "k": k, "v": v, "sink": sink}
             rows = {"lse": norm, "divisor": norm, "met": met}
             first, last = group["heads"]
-            heads = max(1, (last - first) * q.shape[0])
-            splits = min(264 // heads, k.shape[2] // FEWEST_KEYS)
-            shared = 0 not in (q.shape[2], k.shape[2]) and q.shape[2] <= FEW_QUERIES and splits > 1
+            # Heads that share keys may stand in one tile.
+            packed = group["kernels"]["split_forward"]["packed"]
+            heads = (last - first) // (q.shape[1] // k.shape[1] if packed else 1)
+            splits = walk_shares(q.shape[2], heads * q.shape[0], k.shape[2], q.device)
             tops: dict[str, Tensor] = {}
             for i in range(group["row_maxes"]):
-                part = new((splits if shared else 1, *norm.shape)).fill_(-math.inf)
-                one = {"part_top": part, "splits": len(part)}
-                _run(call, group, f"row_max{i}", {**read, **tops, **one})
+                part = new((splits, *norm.shape)).fill_(-math.inf)
+                one = {"part_top": part, "splits": splits}
+                run_kernel(call, group, f"row_max{i}", {**read, **tops, **one})
                 top = part.amax(0)
                 tops[f"top{i}"] = torch.where(top.isinf(), 0.0, top)
             ctx.tops.append(tops)
             read |= tops
-            if not shared:
-                _run(call, group, "forward", {**read, **rows, "out": out})
+            if splits == 1:
+                run_kernel(call, group, "forward", {**read, **rows, "out": out})
                 continue
             parts: dict[str, Any] = {
                 "part_out": new((splits, *out.shape)),
@@ -180,8 +135,8 @@ class _Attention(torch.autograd.Function):
                 "part_met": met.new_empty((splits, *met.shape)), "splits": splits,
             }  # fmt: skip
             parts["part_divisor"] = parts["part_lse"]
-            _run(call, group, "split_forward", {**read, **parts})
-            _run(call, group, "merge", {**read, **rows, **parts, "out": out})
+            run_kernel(call, group, "split_forward", {**read, **parts})
+            run_kernel(call, group, "merge", {**read, **rows, **parts, "out": out})
         ctx.save_for_backward(q, k, v, out, norm, *sinks)
         ctx.learned = extras[len(sinks) :]
         return out, _softmax_alone(call, norm), met
@@ -193,7 +148,7 @@ class _Attention(torch.autograd.Function):
         d_lse = torch.where(divisor.isinf(), 0.0, _softmax_alone(call, d_lse))
         delta = (out.float() * d_out.float()).sum(-1) - d_lse
         norm = torch.where(divisor.isinf(), math.inf, divisor)
-        d_out = d_out.contiguous()
+        d_out = aligned(d_out.contiguous())
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         given = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "divisor": divisor}
         given["delta"] = delta
@@ -202,21 +157,21 @@ class _Attention(torch.autograd.Function):
         every = zip(call.launch["groups"], call.groups, sinks, ctx.tops, strict=True)
         for group, own, sink, tops in every:
             read = given | tops
-            programs = _programs(call, group, q)
+            programs = _programs(call, own.leaves, q)
             sums = {leaf.number: _sums(call, leaf, programs, q) for leaf in own.leaves}
             read |= {f"d_leaf{i}": x for i, x in sums.items()}
             for i in reversed(range(group["row_maxes"])):
                 read[f"top_share{i}"] = torch.empty_like(norm)
                 for name in ("first", "last"):
                     read[f"top_{name}{i}"] = torch.empty_like(norm, dtype=torch.int32)
-                _run(call, group, f"row_max_gradient{i}", read)
-            _run(call, group, "query_gradient", {**read, "d_q": d_q})
+                run_kernel(call, group, f"row_max_gradient{i}", read)
+            run_kernel(call, group, "query_gradient", {**read, "d_q": d_q})
             mine = {"d_k": torch.zeros_like(k), "d_v": torch.zeros_like(v)}
-            _run(call, group, "key_gradient", {**read, **mine})
+            run_kernel(call, group, "key_gradient", {**read, **mine})
             d_k += mine["d_k"]
             d_v += mine["d_v"]
             if any(x.stands_on is None for x in own.leaves):
-                _run(call, group, "table_gradient", {**read, "programs": programs})
+                run_kernel(call, group, "table_gradient", {**read, "programs": programs})
             for leaf in own.leaves:
                 if ctx.needs_input_grad[_place(call, leaf)]:
                     at = call.keys.index(leaf.key)
@@ -249,12 +204,10 @@ def _entries(call: Call, leaf: Leaf) -> tuple[int, ...]:
     return tuple(call.values[f"table_{leaf.key}_size_{i}"] for i in leaf.moving)
 
 
-def _programs(call: Call, group: dict[str, Any], q: Tensor) -> int:
+def _programs(call: Call, leaves: Sequence[Leaf], q: Tensor) -> int:
     """How many programs of a head share the tiles when they add up by entry."""
-    own = call.groups[call.launch["groups"].index(group)].leaves
-    sizes = [math.prod(_entries(call, x)) for x in own if x.stands_on is None]
-    fit = SUMS // max(1, q.shape[0] * q.shape[1] * max(sizes, default=1))
-    return min(max(fit, 1), MOST_PROGRAMS)
+    sizes = [math.prod(_entries(call, x)) for x in leaves if x.stands_on is None]
+    return summing_programs(q.shape[0] * q.shape[1], max(sizes, default=1))
 
 
 def _sums(call: Call, leaf: Leaf, programs: int, q: Tensor) -> Tensor:
@@ -281,109 +234,6 @@ def _slope(leaf: Leaf, x: Tensor, sums: Tensor) -> Tensor:
         read = found.flatten(2).expand(sums.shape)
     (grad,) = torch.autograd.grad(read, wide, sums.double())
     return grad.to(x.dtype)
-
-
-def _run(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) -> None:
-    """One kernel over all tiles of the group's heads."""
-    launch, values, q, v = call.launch, call.values, given["q"], given["v"]
-    kernel = group["kernels"][name]
-    first, last = group["heads"]
-    shared = launch["heads"] // given["k"].shape[1]
-    choice = _choice(group["module"], name, q) or kernel["choice"]
-    scale = call.scale if group["scale"] is None else group["scale"]
-    rows, step = choice["rows"], choice["step"]
-    numbers = {
-        "scale": scale, "scale_log2": scale * LOG2_E, "group": shared, "first_head": first,
-        "launched_heads": last - first, "num_heads": launch["heads"], "batches": q.shape[0],
-        "launched_kv_heads": (last - 1) // shared - first // shared + 1,
-        "D": q.shape[3], "DV": v.shape[3], "ROWS": rows, "STEP": step,
-        "PADDED_D": _padded(q.shape[3]), "PADDED_DV": _padded(v.shape[3]),
-    }  # fmt: skip
-    if kernel["tables"] is None:
-        length = values["length_k" if kernel["stands_on"] == "k" else "length_q"]
-        tiles = -(-length * (shared if kernel["packed"] else 1) // rows)
-    else:
-        tables = _tables(launch, str(q.device))
-        numbers |= {n: x for n, x in tables.items() if not n.startswith("by_")}
-        own = kernel["tables"] + "."
-        numbers |= {n.removeprefix(own): x for n, x in tables.items() if n.startswith(own)}
-        block = kernel["blocks"]
-        numbers |= {"PARTS": block[0] // rows, "STEPS": block[1] // step, "rows": kernel["rows"]}
-        numbers["WHOLE"] = kernel["whole"]
-        numbers |= {f"TILE_{i}": n for i, n in enumerate(kernel["tile"])}
-        numbers |= {f"EXTENT_{i}": n for i, n in enumerate(kernel["extents"][str(step)])}
-        tiles = kernel["rows"] * numbers["PARTS"]
-    numbers["tiles"] = tiles
-    for tensor, x in given.items():
-        if isinstance(x, Tensor) and x.dim() == 4:
-            for i, dimension in enumerate(("batch", "head", "token")):
-                numbers[f"{tensor}_stride_{dimension}"] = x.stride(i)
-    for argument, value in group["arguments"].items():
-        numbers[argument] = values[value] if isinstance(value, str) else value
-    function = getattr(module(group["module"]), name)
-    wanted = inspect.signature(function.fn).parameters
-    every = {**values, **numbers, **given}
-    over_keys = kernel["packed"] or kernel["stands_on"] == "k"
-    heads = numbers["launched_kv_heads" if over_keys else "launched_heads"]
-    splits = given.get("splits", 1) if name != "merge" else 1
-    grid = (given.get("programs", tiles), q.shape[0] * heads, splits)
-    chosen = {n: every[n] for n in wanted}
-    if all(grid):
-        function[grid](**chosen, num_warps=choice["warps"], num_stages=choice["stages"])
-
-
-def _padded(dims: int) -> int:
-    return max(16, 1 << (dims - 1).bit_length())
-
-
-_modules: dict[str, ModuleType] = {}
-_loaded: dict[tuple[str, str], dict[str, Tensor]] = {}
-
-
-def module(name: str) -> ModuleType:
-    """A file of this directory."""
-    if name not in _modules:
-        own = f"{HERE.name}_{name.removesuffix('.py')}_{id(_modules)}"
-        spec = importlib.util.spec_from_file_location(own, HERE / name)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[own] = _modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(_modules[name])
-    return _modules[name]
-
-
-def machine(q: Tensor) -> str:
-    """The target that a tensor's device is, as the manifest calls it."""
-    if q.device.type == "cuda" and torch.version.hip is None:
-        return "cuda:{}{}".format(*torch.cuda.get_device_capability(q.device))
-    return ""
-
-
-def _choice(module: str, kernel: str, q: Tensor) -> dict[str, int] | None:
-    """How a kernel was compiled for this machine, else for the first of the targets."""
-    mine = [x for x in MANIFEST["kernels"] if (x["module"], x["kernel"]) == (module, kernel)]
-    target = machine(q)
-    mine = [x for x in mine if x["target"] == target] or mine
-    return mine[0]["choice"] if mine else None
-
-
-def _tables(launch: dict[str, Any], device: str) -> dict[str, Tensor]:
-    """The plan: int32 numbers, one table after another."""
-    name = launch["plan"]
-    if (name, device) not in _loaded:
-        content = bytearray((HERE / name).read_bytes())
-        every = torch.frombuffer(content, dtype=torch.int32).to(device)
-        parts = every.split(list(launch["tables"].values()))
-        _loaded[name, device] = dict(zip(launch["tables"], parts, strict=True))
-    return _loaded[name, device]
-
-
-def choices(step: str, q: Tensor) -> dict[str, dict[str, int]]:
-    """Of the kernels of a linear attention, compiled for this machine or the first target."""
-    mine = [x for x in MANIFEST["kernels"] if x.get("step") == step]
-    targets = [x["target"] for x in mine]
-    target = machine(q) if machine(q) in targets else next(iter(targets), "")
-    return {x["kernel"]: x["choice"] for x in mine if x["target"] == target}
 
 
 def check_tokens(name: str, x: Tensor, wanted: int) -> None:

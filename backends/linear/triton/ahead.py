@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ from attnlang.backends.linear.triton.launch import (
 from attnlang.backends.linear.triton.launch import (
     WHOLE as WHOLE,
 )
-from attnlang.backends.triton.ahead import built
-from attnlang.backends.triton.target import Target, unfit
+from attnlang.backends.triton.ahead import Built, Compiled, best, built
+from attnlang.backends.triton.target import Target
 
 Tensor = torch.Tensor
 _TYPES = {
@@ -49,24 +49,6 @@ class Class:
     delta: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """shared: bytes. registers: of a thread. spills: loads and stores of spilled ones.
-    tensor_cores: are matrix instructions in it? constants: those it was compiled with.
-    dropped: choices that do not fit one of the kernel's launches, and why."""
-
-    kernel: str
-    choice: Choice
-    constants: Mapping[str, Any]
-    shared: int
-    registers: int
-    spills: int
-    tensor_cores: bool
-    dropped: tuple[tuple[Choice, str], ...]
-    text: str
-    binary: bytes
-
-
 def compile_kernels(target: Target, of: Class) -> list[Compiled]:
     """Every kernel of one class, forwards and backwards, each launch of it with the first choice
     that fits all its launches; where all spill, with the one that spills least.
@@ -78,24 +60,18 @@ def compile_kernels(target: Target, of: Class) -> list[Compiled]:
 
 
 def _first_that_fits(name: str, target: Target, of: Class) -> list[Compiled]:
-    dropped: list[tuple[Choice, str]] = []
-    spilled: list[list[Compiled]] = []
-    for choice in CHOICES[name]:
-        given = launches(of, FIRST | {name: choice}, target.backend)
-        made = [_compile(x, target, choice) for x in given if x.kernel == name]
-        shared, spills = max(x.shared for x in made), max(x.spills for x in made)
-        if shared > target.shared:
-            dropped.append((choice, f"{shared} bytes of shared memory of {target.shared}"))
-        elif spills:
-            dropped.append((choice, f"{spills} registers spilled"))
-            spilled.append(made)
-        else:
-            return [replace(x, dropped=tuple(dropped)) for x in made]
-    if not spilled:
-        raise unfit(name, target, dropped[-1][1])
-    best = min(spilled, key=lambda found: sum(x.spills for x in found))
-    others = tuple((c, why) for c, why in dropped if c != best[0].choice)
-    return [replace(x, dropped=others) for x in best]
+    def given(choice: Choice) -> list[Launch]:
+        every = launches(of, FIRST | {name: choice}, target.backend)
+        return [x for x in every if x.kernel == name]
+
+    def made(choice: Choice) -> list[Built]:
+        return [_built(x, target) for x in given(choice)]
+
+    choice, found, dropped = best(name, target, CHOICES[name], made)
+    return [
+        Compiled(name, choice, _constants(x), one, dropped)
+        for x, one in zip(given(choice), found, strict=True)
+    ]
 
 
 def launches(of: Class, choices: Mapping[str, Choice], backend: str) -> Iterator[Launch]:
@@ -127,15 +103,19 @@ def launches(of: Class, choices: Mapping[str, Choice], backend: str) -> Iterator
     yield x.gradients(written, states, states, v, values, (w, w, w))
 
 
-def _compile(launch: Launch, target: Target, choice: Choice) -> Compiled:
+def _constants(launch: Launch) -> dict[str, Any]:
+    parameters = KERNELS[launch.kernel].params
+    return {x.name: launch.given[x.name] for x in parameters if x.is_constexpr}
+
+
+def _built(launch: Launch, target: Target) -> Built:
     kernel = KERNELS[launch.kernel]
     signature: dict[str, str] = {}
-    fixed: dict[str, Any] = {}
     aligned: dict[tuple[int], list[list[object]]] = {}
     for i, parameter in enumerate(kernel.params):
         match launch.given[parameter.name]:
-            case x if parameter.is_constexpr:
-                signature[parameter.name], fixed[parameter.name] = "constexpr", x
+            case _ if parameter.is_constexpr:
+                signature[parameter.name] = "constexpr"
             case Tensor() as x:
                 signature[parameter.name] = _TYPES[x.dtype]
                 aligned[i,] = [["tt.divisibility", 16]]
@@ -145,8 +125,4 @@ def _compile(launch: Launch, target: Target, choice: Choice) -> Compiled:
                 signature[parameter.name] = "i32"
                 if x % 16 == 0:
                     aligned[i,] = [["tt.divisibility", 16]]
-    made = built(kernel, signature, fixed, aligned, launch.options, target)
-    return Compiled(
-        launch.kernel, choice, fixed, made.shared, made.registers, made.spills, made.tensor_cores,
-        (), made.text, made.binary,
-    )  # fmt: skip
+    return built(kernel, signature, _constants(launch), aligned, launch.options, target)

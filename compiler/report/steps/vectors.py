@@ -24,6 +24,7 @@ EACH = {
     "rms_norm": 3,
     "layer_norm": 5,  # sum, difference, and those of rms_norm
     "total": 1,
+    "group_mean": 1,
     "rotate": 4,  # two products and a sum, and the cos or the sin of an angle
 }
 """Operations for each feature that is read."""

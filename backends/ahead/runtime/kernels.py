@@ -1,0 +1,137 @@
+"""One kernel of softmax attention launched, as the manifest says under "launch"."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from attnlang.backends.ahead.runtime.files import compiled, module, tables_of
+from attnlang.backends.triton.choices import Choice, Shape, choices, constants, padded
+from attnlang.backends.triton.descriptors import descriptor
+from attnlang.backends.triton.fit import first_that_fits, least
+
+Tensor = torch.Tensor
+Key = str | tuple[str, str]
+"""A table by its name, values of tokens by side and name."""
+LOG2_E = 1.4426950408889634
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One way in which a score reads a learned tensor.
+
+    value: what is read: by tokens of the side ``stands_on``, or where both sides choose (None) of
+    each entry that the dimensions ``moving`` have, whose places it is given.
+    """
+
+    number: int
+    key: Key
+    value: Callable[..., Tensor]
+    stands_on: str | None = None
+    moving: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a group of heads has beside its kernels.
+
+    sink: ``[B, H, Nq]``, a logit without a value. leaves: in the order of their numbers.
+    """
+
+    sink: Tensor | None = None
+    leaves: tuple[Leaf, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """described: can tiles be read by descriptors? values: of kernels' parameters, by their
+    names."""
+
+    launch: dict[str, Any]
+    groups: Sequence[Group]
+    keys: tuple[Key, ...]
+    scale: float
+    described: bool
+    values: dict[str, Any]
+
+
+_fitting: dict[tuple[str, str, Shape, torch.device], Choice] = {}
+"""What was found to be the first that fits."""
+
+
+def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) -> None:
+    """A kernel over all tiles of the group's heads, with the first choice that the device has room
+    for. Raises RuntimeError where there is none."""
+    kernel = (call.described and group["described"].get(name)) or group["kernels"][name]
+    on_keys, q, v = kernel["stands_on"] == "k", given["q"], given["v"]
+    every = {**call.values, **_numbers(call, group, kernel, given), **given}
+    known = {n: tuple(x) if isinstance(x, list) else x for n, x in kernel["shape"].items()}
+    shape = Shape(**{**known, "head_dim": q.shape[3], "value_dim": v.shape[3]})
+    function = getattr(module(kernel["module"]), name)
+    wanted = inspect.signature(function.fn).parameters
+    heads = every["launched_kv_heads" if kernel["packed"] or on_keys else "launched_heads"]
+    splits = given.get("splits", 1) if name != "merge" else 1
+
+    def run(choice: Choice) -> None:
+        own: dict[str, Any] = dict(constants(shape, choice, on_keys, closed=kernel["closed"]))
+        if kernel["closed"]:
+            own["tiles"] = -(-every["standing"] // choice.rows)
+        else:
+            own["tiles"] = kernel["rows"] * own["PARTS"]
+        for tensor in kernel["described"]:
+            x, stands = given[tensor], (tensor in ("k", "v")) == on_keys
+            tile = choice.rows if stands else choice.step
+            own[tensor] = descriptor(x, tile, padded(x.shape[3]))
+        grid = (given.get("programs", own["tiles"]), q.shape[0] * heads, splits)
+        chosen = {n: own[n] if n in own else every[n] for n in wanted}
+        if all(grid):
+            function[grid](**chosen, **choice.options)
+
+    key = (kernel["module"], name, shape, q.device)
+    likely = list(choices(name, shape, on_keys))
+    first = compiled("module", kernel["module"], q).get(name)
+    if first is not None:
+        cap = None if torch.version.hip else first["maxnreg"]
+        likely = [Choice(**{**first, "maxnreg": cap}), *likely]
+    if key in _fitting:
+        likely = [_fitting[key]]
+    found, dropped = first_that_fits(likely, run)
+    if found is None:
+        raise RuntimeError(f"`{name}` does not fit {q.device}: it needs {least(dropped)}")
+    _fitting[key] = found
+
+
+def _numbers(
+    call: Call, group: dict[str, Any], kernel: dict[str, Any], given: dict[str, Any]
+) -> dict[str, Any]:
+    """What does not depend on the choice."""
+    launch, values = call.launch, call.values
+    first, last = group["heads"]
+    shared = launch["heads"] // given["k"].shape[1]
+    scale = call.scale if group["scale"] is None else group["scale"]
+    numbers: dict[str, Any] = {
+        "scale": scale, "scale_log2": scale * LOG2_E, "group": shared, "first_head": first,
+        "launched_heads": last - first, "num_heads": launch["heads"],
+        "batches": given["q"].shape[0],
+        "launched_kv_heads": (last - 1) // shared - first // shared + 1,
+    }  # fmt: skip
+    if kernel["closed"]:
+        length = values[f"length_{kernel['stands_on']}"]
+        numbers["standing"] = length * (shared if kernel["packed"] else 1)
+    else:
+        tables = tables_of(launch, str(given["q"].device))
+        numbers |= {n: x for n, x in tables.items() if not n.startswith("by_")}
+        own = f"by_{kernel['stands_on']}."
+        numbers |= {n.removeprefix(own): x for n, x in tables.items() if n.startswith(own)}
+        numbers["rows"] = kernel["rows"]
+    for tensor, x in given.items():
+        if isinstance(x, Tensor) and x.dim() == 4:
+            for i, dimension in enumerate(("batch", "head", "token")):
+                numbers[f"{tensor}_stride_{dimension}"] = x.stride(i)
+    for argument, value in group["arguments"].items():
+        numbers[argument] = values[value] if isinstance(value, str) else value
+    return numbers
