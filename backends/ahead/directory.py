@@ -26,7 +26,7 @@ from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.descriptors import describes
 from attnlang.backends.triton.source.printer import comment_safe
 from attnlang.backends.triton.support import refuses
-from attnlang.backends.triton.tables import in_order
+from attnlang.backends.triton.tables import in_order, strips
 from attnlang.backends.triton.target import Target, target
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir.expr import Kind, Side
@@ -140,14 +140,19 @@ def _compiled(
         s for s, block in zip(Side, blocks, strict=True) if not in_order(sides[s], block)
     )
     boxes = [g.boxes for g in plan.heads if g.boxes is not None]
-    walk = box_walk(boxes, torch.device("cpu")) if len(boxes) == len(plan.heads) else None
+    axes = len(problem.pattern.axes(Side.K))
+    walk = box_walk(boxes, axes, torch.device("cpu")) if len(boxes) == len(plan.heads) else None
+    made_of = strips(plan, torch.device("cpu"))
     shape = Shape(dtype, one.width, one.value_width, blocks)
     inputs = problem.pattern.inputs
     learned = frozenset(i.name for i in inputs if i.kind is Kind.FLOAT)
     prefix = f"{one.name}." if step else ""
     parts = []
     for group in problem.groups:
-        form = form_of(problem, group, gathered, frozenset(), learned, boxed=walk is not None)
+        form = form_of(
+            problem, group, gathered, frozenset(), learned, boxed=walk is not None,
+            alike=walk is not None and walk.alike, strips=frozenset(made_of),
+        )  # fmt: skip
         parts.append(part_of(problem, group, form, prefix, described=describes(DTYPES[dtype])))
     for module in (m for part in parts for m in (part.module, part.described) if m is not None):
         made.files[module.name] = module.text.encode()
@@ -156,7 +161,7 @@ def _compiled(
         described = part.described if machine.describes else None
         for module in (m for m in (part.module, described) if m is not None):
             for kernel in module.kernels:
-                own_shape = shape_of(kernel, shape, walk)
+                own_shape = shape_of(kernel, shape, walk, made_of)
                 x = compile_kernel(module.text, kernel, machine, own_shape)
                 about = {**asdict(own_shape), "described": list(kernel.described)}
                 stem = f"{module.name.removesuffix('.py')}.{x.kernel}"

@@ -114,7 +114,7 @@ def _stored(tables: Tables) -> dict[str, torch.Tensor]:
     for side in Side:
         for name, x in arrays(tables, side is Side.K).items():
             if isinstance(x, torch.Tensor):
-                shared = name.startswith(("classes", "tokens_"))
+                shared = name.startswith(("classes", "tokens_", "strips_"))
                 found[name if shared else f"by_{side}.{name}"] = x
     return found
 
@@ -141,10 +141,12 @@ def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) ->
 
 
 def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, Any]:
+    boxed, strips = (None, {}) if tables is None else (tables.boxed, tables.strips)
+    own = shape_of(kernel, shape, boxed, strips)
     known: dict[str, Any] = {
         "stands_on": "k" if kernel.stands_on_keys else "q", "packed": kernel.packed,
         "closed": kernel.closed, "described": list(kernel.described),
-        "shape": asdict(shape_of(kernel, shape, None if tables is None else tables.boxed)),
+        "shape": asdict(own),
     }  # fmt: skip
     if not kernel.closed and tables is not None:
         known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]
@@ -182,7 +184,8 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
         forms = (
             form_of(
                 longer, longer.groups[i], form.gathered, form.absent, form.learned,
-                boxed=form.boxed, listed=form.listed, together=form.together,
+                boxed=form.boxed, alike=form.alike, strips=form.strips, listed=form.listed,
+                together=form.together,
             )
             for i, form in enumerate(part.form for part in parts)
         )  # fmt: skip

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from attnlang.backends.triton import arguments as a
@@ -21,9 +22,11 @@ from attnlang.backends.triton.choices import (
     choices,
     constants,
     padded,
+    step_of,
 )
 from attnlang.backends.triton.fit import Need
 from attnlang.backends.triton.module import load
+from attnlang.backends.triton.strips import Strips
 from attnlang.backends.triton.target import Target, unfit
 from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
@@ -35,7 +38,7 @@ _FLOAT32 = (
     "lse", "divisor", "delta", "sink", "d_leaf", "part_out", "part_lse", "part_divisor", "part_top",
     "top",
 )  # fmt: skip
-_INT32 = ("classes", "partial_", "full_", "tokens_", "top_first", "top_last")
+_INT32 = ("classes", "partial_", "full_", "tokens_", "strips_", "top_first", "top_last")
 _POINTERS = {Kind.BOOL: "*i1", Kind.INT: "*i64", Kind.FLOAT: "*fp32"}
 
 
@@ -76,14 +79,19 @@ class Compiled:
     dropped: tuple[Dropped, ...]
 
 
-def shape_of(kernel: Kernel, shape: Shape, boxes: BoxWalk | None) -> Shape:
-    """The shape of one of a module's kernels. boxes: of the plan, where it has them."""
+def shape_of(
+    kernel: Kernel, shape: Shape, boxes: BoxWalk | None,
+    strips: Mapping[Side, Strips] = MappingProxyType({}),
+) -> Shape:  # fmt: skip
+    """The shape of one of a module's kernels. boxes, strips: of the plan, where it has them."""
     shape = replace(shape, described=kernel.walk_described)
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     if kernel.boxed and boxes is not None:
-        return replace(shape, blocks=(shape.blocks[0], boxes.block), whole=boxes.whole)
-    return shape
+        blocks = (shape.blocks[0], boxes.block)
+        return replace(shape, blocks=blocks, whole=boxes.whole, tile=boxes.tile)
+    moving = strips.get(Side.Q if kernel.stands_on_keys else Side.K)
+    return shape if moving is None else replace(shape, tile=moving.tile)
 
 
 def compile_kernel(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
@@ -194,6 +202,8 @@ def _signature(
             stands = (READ[name] is Side.K) == kernel.stands_on_keys
             width = padded(shape.head_dim if name in ("q", "k") else shape.value_dim)
             tile = [1, 1, choice.rows if stands else choice.step, width]
+            if name in kernel.carved:
+                tile = [1, *step_of(shape.tile, choice.step), width]
             kind = f"tensordesc<{shape.dtype}{tile}>"
         elif name.startswith(_FLOAT32) and not name.startswith(_INT32):
             kind = "*fp32"

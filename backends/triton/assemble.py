@@ -36,7 +36,8 @@ def kernel(
         begin.extend(part)
     numbered = ("offsets", "starts", "stops", "boxes", "list")
     runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in numbered]
-    tables = ["classes", *runs, *(f"tokens_{side}" for side in Side), "grain_tokens"]
+    tables = ["classes", *runs, *(f"{x}_{side}" for x in ("tokens", "strips") for side in Side)]
+    tables += ["grain_tokens"]
     strides = [f"{t}_stride_{d}" for t in strided for d in ("batch", "head", "token")]
     extra = tuple(w.used)
     numbers = [
@@ -54,6 +55,7 @@ def kernel(
         "STEPS",
         "WHOLE",
         "GRAIN",
+        *(f"{word}_{i}" for word in ("TILE", "EXTENT") for i in range(w.axes)),
         "TILE",
     ]
     numbers = [x for x in numbers if x not in {y.name for y in extra}]
@@ -73,4 +75,5 @@ def kernel(
     closed = not read & set(tables)
     described = tuple(p for p in pointers if p in read and w.described(p))
     boxed = w.boxed and not closed
-    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, boxed, described)
+    carved = tuple(p for p in described if w.carved(p))
+    return Kernel(function, extra, w.fixed is Side.K, closed, w.packed, boxed, described, carved)

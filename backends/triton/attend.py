@@ -14,7 +14,8 @@ from attnlang.backends.blocked.edit import fill_empty
 from attnlang.backends.blocked.places import Places
 from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
-from attnlang.backends.triton.descriptors import aligned, describable, machine_describes
+from attnlang.backends.triton.boxes import BoxWalk
+from attnlang.backends.triton.descriptors import aligned, describable, has_grid, machine_describes
 from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.lists import prepared
@@ -88,15 +89,17 @@ def _run(
     there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     learned = _learned(call)
     gathered = frozenset(tables.tokens if tables is not None else ())
-    boxed = tables is not None and tables.boxed is not None
+    boxed = None if tables is None else tables.boxed
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     described = machine_describes(call.q.device, call.q.dtype)
     described = described and describable(call.q, call.k, call.v)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
         form = form_of(
-            call.problem, group, gathered, absent, learned, boxed=boxed, listed=listed,
-            described=described,
+            call.problem, group, gathered, absent, learned, boxed=boxed is not None,
+            alike=boxed is not None and boxed.alike,
+            strips=frozenset() if tables is None else frozenset(tables.strips), listed=listed,
+            described=described, carved=described and carves(call, boxed),
         )  # fmt: skip
         kernels = write(call.problem.pattern, group.index, form)
         count = group.stop - group.start
@@ -111,6 +114,12 @@ def _run(
         if group.attend.empty is not EmptyRule.ZERO:
             out, lse = _filled(call, group, out, lse, met == 0)
     return out, lse
+
+
+def carves(call: Call, boxed: BoxWalk | None) -> bool:
+    """Can boxes of keys be read by descriptors of the keys' grid?"""
+    axes = len(call.problem.pattern.axes(Side.K))
+    return boxed is not None and boxed.solid and all(has_grid(x, axes) for x in (call.k, call.v))
 
 
 def _filled(
@@ -142,12 +151,13 @@ def _learned(call: Call) -> frozenset[str]:
 def form_of(
     problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, boxed: bool = False,
-    listed: str | None = None, described: bool = False, together: bool | None = None,
+    alike: bool = False, strips: frozenset[Side] = frozenset(), listed: str | None = None,
+    described: bool = False, carved: bool = False, together: bool | None = None,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
-    those that gradients are asked of. boxed: does the plan come as boxes? listed: the set whose
-    lists walks go over. described: are tiles read by descriptors where they can be? together: do
-    heads that share keys stand together in walks that are worked out? None: where that pays."""
+    those that gradients are asked of. boxed, alike, strips, listed: how the plan comes, see
+    :class:`Form`. described: are tiles read by descriptors where they can be? together: do heads
+    that share keys stand together in walks that are worked out? None: where that pays."""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
@@ -166,8 +176,11 @@ def form_of(
         closed,
         stands_apart(problem, group),
         boxed,
+        alike,
+        strips,
         listed,
         described,
+        carved,
         together,
     )
 

@@ -18,6 +18,9 @@ from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.plan.boxes import Box, BoxTable, Everything
 from attnlang.compiler.plan.table import IntArray
 
+NUMBERS = 5
+"""Of an axis of a box."""
+
 Spans = list[tuple[IntArray, IntArray]]
 """Of every axis, the first tile and the tile after the last, for every row."""
 
@@ -25,8 +28,9 @@ Spans = list[tuple[IntArray, IntArray]]
 @dataclass(frozen=True, slots=True)
 class Boxes:
     """Box ``i`` of row ``r``, ``offsets[r] <= i < offsets[r + 1]``, is ``boxes[i]``: the place of
-    its first key, then for each axis how far its next key is, the keys of a tile, the tiles, and
-    the keys before the box ends, which may cut the last tile short."""
+    its first key, then for each axis the first key's coordinate, how far the next key is in
+    coordinates and in places, the keys of a tile, and those of the box, which may cut the last tile
+    short."""
 
     offsets: torch.Tensor
     boxes: torch.Tensor
@@ -36,7 +40,9 @@ class Boxes:
 class BoxWalk:
     """rows: query tiles, for each class of heads. block: slots of a tile of keys at most.
 
-    whole: has every tile of the full boxes a key in each of its slots?
+    whole: has every tile of the full boxes a key in each of its slots? tile: the extents of every
+    tile, empty where they differ. solid: are all boxes of neighbours in the grid, and extents
+    powers of two?
     """
 
     rows: int
@@ -44,12 +50,18 @@ class BoxWalk:
     full: Boxes
     block: int
     whole: bool
+    tile: tuple[int, ...]
+    solid: bool
+
+    @property
+    def alike(self) -> bool:
+        return bool(self.tile)
 
 
-def box_walk(tables: Sequence[BoxTable], device: torch.device) -> BoxWalk:
-    """The boxes of all classes of heads, the rows of one after those of another."""
+def box_walk(tables: Sequence[BoxTable], axes: int, device: torch.device) -> BoxWalk:
+    """The boxes of all classes of heads, the rows of one after those of another. axes: of the keys'
+    grid, which has more than other segments."""
     every = [box for table in tables for box in table.boxes]
-    axes = max((len(box.k_tile) for box in every), default=1)
     block = max((slots(math.prod(box.k_tile)) for box in every), default=1)
     rows = sum(part.q.tiles for part in tables[0].parts)
     found: dict[bool, list[tuple[IntArray, IntArray]]] = {True: [], False: []}
@@ -66,7 +78,16 @@ def box_walk(tables: Sequence[BoxTable], device: torch.device) -> BoxWalk:
         if box.full
     )
     made = {full: _joined(parts, top, axes, device) for full, parts in found.items()}
-    return BoxWalk(rows, made[False], made[True], block, whole)
+    tiles = {(1,) * (axes - len(box.k_tile)) + box.k_tile for box in every}
+    tile = tiles.pop() if len(tiles) == 1 else ()
+    solid = math.prod(tile) == block and all(
+        isinstance(box, Box)
+        and box.k.segment.is_grid
+        and not any(box.k.origin)
+        and all(r.step == 1 for r in box.reaches)
+        for box in every
+    )
+    return BoxWalk(rows, made[False], made[True], block, whole, tile, solid)
 
 
 def _pieces(box: Box | Everything) -> Iterator[tuple[bool, Spans]]:
@@ -94,25 +115,26 @@ def _records(box: Box | Everything, spans: Spans, top: int, axes: int) -> tuple[
     rows = len(spans[0][0])
     if isinstance(box, Everything):
         firsts, counts = [np.zeros(rows, dtype=np.int64)], [np.full(rows, box.k.size)]
-        steps, lengths = [1], [box.k.size]
+        gaps, lengths = [1], [box.k.size]
     else:
         firsts, counts = box.per_row(lambda r: r.starts), box.per_row(lambda r: r.counts)
-        steps, lengths = [r.step for r in box.reaches], list(box.k.lengths)
+        gaps, lengths = [r.step for r in box.reaches], list(box.k.lengths)
     base = np.full(rows, box.k.start, dtype=np.int64)
     numbers: list[IntArray] = []
     stride = 1
     for i in reversed(range(len(lengths))):
         first, last = spans[i]
-        skipped = first * box.k_tile[i]
-        base = base + (firsts[i] + skipped * steps[i]) * stride
-        pace, tile = (np.full(rows, x, dtype=np.int64) for x in (steps[i] * stride, box.k_tile[i]))
-        numbers = [pace, tile, np.maximum(last - first, 0), counts[i] - skipped, *numbers]
+        tile, gap = box.k_tile[i], gaps[i]
+        at = firsts[i] + first * tile * gap
+        span = np.minimum((last - first) * tile, counts[i] - first * tile)
+        of_all = (np.full(rows, x, dtype=np.int64) for x in (gap, gap * stride, tile))
+        numbers = [at + box.k.origin[i], *of_all, span, *numbers]
+        base = base + at * stride
         stride *= lengths[i]
-    for _ in range(axes - len(lengths)):
-        one = np.ones(rows, dtype=np.int64)
-        numbers = [one, one, one, one, *numbers]
+    one = np.ones(rows, dtype=np.int64)
+    numbers = [0 * one, one, one, one, one] * (axes - len(lengths)) + numbers
     table = np.stack([base, *numbers], axis=1)
-    live = (table[:, 3::4] > 0).all(axis=1)
+    live = (table[:, NUMBERS::NUMBERS] > 0).all(axis=1)
     return top + np.flatnonzero(live), table[live]
 
 
@@ -122,6 +144,6 @@ def _joined(
     at = np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, dtype=np.int64)
     order = np.argsort(at, kind="stable")
     offsets = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=rows))))
-    width = 1 + 4 * axes
+    width = 1 + NUMBERS * axes
     table = np.concatenate([p[1] for p in parts])[order] if len(at) else np.zeros((1, width))
     return Boxes(*(torch.as_tensor(x, dtype=torch.int32, device=device) for x in (offsets, table)))

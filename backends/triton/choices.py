@@ -6,6 +6,7 @@ The order is that of registers and shared memory needed on Hopper for these loop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +20,7 @@ class Shape:
     """What is fixed when a kernel is compiled. blocks: slots of a query tile and of a key tile.
 
     whole: have tiles of keys that every pair attends no empty slots? Of kernels that walk boxes.
+    tile: extents of all tiles of a walk, empty where they differ or are not known.
     described: does a walk read its tiles by tensor descriptors?
     """
 
@@ -27,6 +29,7 @@ class Shape:
     value_dim: int
     blocks: tuple[int, int]
     whole: bool = False
+    tile: tuple[int, ...] = ()
     described: bool = False
 
     @property
@@ -58,13 +61,27 @@ Table: TypeAlias = dict[str, dict[int, tuple[Choice, ...]]]
 
 _POINTERS: Table = {
     "forward": {
-        64: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
-        128: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 1)),
+        128: (
+            Choice(128, 64, 8, 2),
+            Choice(64, 64, 4, 2),
+            Choice(64, 32, 4, 1),
+            Choice(32, 64, 4, 2),
+        ),
         256: (Choice(64, 32, 4, 2), Choice(64, 32, 8, 1), Choice(32, 32, 4, 1)),
     },
     "query_gradient": {
-        64: (Choice(64, 64, 4, 2), Choice(128, 64, 8, 2), Choice(64, 32, 4, 1)),
-        128: (Choice(64, 64, 4, 2), Choice(64, 32, 4, 1), Choice(64, 32, 8, 1)),
+        64: (
+            Choice(64, 64, 4, 2),
+            Choice(128, 64, 8, 2),
+            Choice(64, 32, 4, 1),
+            Choice(32, 32, 4, 2),
+        ),
+        128: (
+            Choice(64, 64, 4, 2),
+            Choice(64, 32, 4, 1),
+            Choice(64, 32, 8, 1),
+            Choice(32, 64, 4, 2),
+        ),
         256: (Choice(64, 32, 8, 1), Choice(32, 32, 4, 1), Choice(16, 16, 4, 1)),
     },
     "key_gradient": {
@@ -97,6 +114,23 @@ _DESCRIBED: Table = {
     },
 }
 """With no addresses to hold, steps are twice as wide. One stage would wait for every tile."""
+_SPREAD: Table = {
+    "key_gradient": {
+        64: (
+            Choice(128, 32, 8, 2),
+            Choice(64, 32, 4, 2),
+            Choice(64, 32, 4, 1),
+            Choice(32, 32, 4, 1),
+        ),
+        128: (
+            Choice(128, 32, 8, 2),
+            Choice(64, 16, 4, 2),
+            Choice(64, 32, 8, 2),
+            Choice(32, 32, 4, 1),
+        ),
+    },
+}
+"""Where coordinates of several axes are held beside four tiles, read by pointers."""
 _EXACT: Table = {
     "forward": {
         64: (Choice(64, 32, 8, 2), Choice(32, 32, 4, 2), Choice(32, 16, 4, 1)),
@@ -127,7 +161,12 @@ _EXACT: Table = {
 """Of float32, whose products have no matrix instructions: threads hold what they multiply."""
 for _table in (_POINTERS, _DESCRIBED):
     _table["split_forward"] = {
-        128: (Choice(64, 64, 4, 3), Choice(64, 32, 4, 2), Choice(32, 32, 4, 1)),
+        128: (
+            Choice(64, 64, 4, 3),
+            Choice(64, 32, 4, 2),
+            Choice(32, 64, 4, 3),
+            Choice(32, 32, 4, 1),
+        ),
         256: (Choice(32, 64, 4, 2), Choice(32, 32, 4, 2), Choice(16, 32, 4, 1)),
     }
     _table["merge"] = {256: (Choice(16, 16, 4, 1),)}
@@ -139,10 +178,14 @@ for _table in (_POINTERS, _DESCRIBED, _EXACT):
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
     """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
+    name = kernel.rstrip("0123456789")
     table = _EXACT if shape.dtype == "fp32" else _DESCRIBED if shape.described else _POINTERS
-    by_width = table[kernel.rstrip("0123456789")]
+    by_width = table[name]
+    if shape.tile and table is _POINTERS:
+        by_width = by_width | _SPREAD.get(name, {})
     width = next((w for w in by_width if shape.widest <= w), max(by_width))
-    for c in by_width[width]:
+    # First those that stand on a whole tile as they are.
+    for c in sorted(by_width[width], key=lambda c: c.rows > rows):
         # Half a tile is for half the warps: matrix instructions of four take 64 rows.
         warps = c.warps if c.rows <= rows else max(4, c.warps // 2)
         yield replace(c, rows=min(c.rows, rows), step=min(c.step, step), warps=warps)
@@ -201,4 +244,15 @@ def constants(
         "ROWS": choice.rows,
         "STEP": choice.step,
         "WHOLE": shape.whole,
+        **{f"TILE_{i}": n for i, n in enumerate(shape.tile)},
+        **{f"EXTENT_{i}": n for i, n in enumerate(step_of(shape.tile, choice.step))},
     }
+
+
+def step_of(tile: tuple[int, ...], step: int) -> tuple[int, ...]:
+    """Extents of what a step visits of a tile: the outermost halved until its slots are enough."""
+    extents = list(tile)
+    for i in range(len(extents)):
+        while math.prod(extents) > step and extents[i] > 1:
+            extents[i] = -(-extents[i] // 2)
+    return tuple(extents)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attnlang.backends.triton.lowering import range_of
+from attnlang.backends.triton.ranges import range_of
 from attnlang.compiler.analysis.monotone import growth
 from attnlang.compiler.analysis.normal import Clause, clauses
 from attnlang.compiler.analysis.swap import swapped

@@ -13,6 +13,7 @@ import torch
 ALIGNMENT = 16
 """Bytes that a described tensor's address and strides are multiples of (CUDA's driver interface,
 tensor maps)."""
+MOST_DIMENSIONS = 5
 WIDEST = 256
 """Entries of a tile along one dimension."""
 
@@ -50,6 +51,14 @@ def describable(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> bool:
     )
 
 
+def has_grid(x: torch.Tensor, axes: int) -> bool:
+    """Has a descriptor dimensions enough for boxes of a grid of tokens: one for each axis, one for
+    channels, and one for batch and heads together?"""
+    batch, heads, _, _ = x.shape
+    together = batch == 1 or heads == 1 or x.stride(0) == heads * x.stride(1)
+    return together and axes + 2 <= MOST_DIMENSIONS
+
+
 def aligned(x: torch.Tensor) -> torch.Tensor:
     """A contiguous tensor at an address that can be described."""
     return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
@@ -64,3 +73,22 @@ def descriptor(x: torch.Tensor, rows: int, width: int) -> Any:
         # The stride of a dimension of one entry says nothing, and need not be a multiple.
         strides.insert(0, x.stride(i) if x.shape[i] > 1 else strides[0] * x.shape[i + 1])
     return TensorDescriptor(x, list(x.shape), strides, [1, 1, rows, width])
+
+
+def grid_descriptor(
+    x: torch.Tensor, lengths: tuple[int, ...], tile: tuple[int, ...], width: int
+) -> Any:
+    """Of boxes ``[1, *tile, width]`` of a tensor ``[B, H, tokens, dims]``, whose tokens are a grid:
+    ``[B H, *lengths, dims]``. Zeros outside it."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    batch, heads, _, dims = x.shape
+    shape, strides, along = [dims], [1], x.stride(2)
+    for length in reversed(lengths):
+        shape.insert(0, length)
+        strides.insert(0, along)
+        along *= length
+    if batch * heads > 1:
+        along = x.stride(1 if heads > 1 else 0)
+    made = [batch * heads, *shape], [along, *strides]
+    return TensorDescriptor(x, *made, [1, *tile, width])

@@ -80,7 +80,7 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
     nothing_seen(w, begin)
-    delayed = w.described("v") and not w.split
+    delayed = w.described("v") and not w.carved("v") and not w.split
     if delayed:
         # Before the first step stand tokens that are not there, whose values read as zeros.
         begin.let("before", -Name("STEP"))

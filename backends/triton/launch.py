@@ -20,9 +20,10 @@ from attnlang.backends.triton.choices import (
     constants,
     open_blocks,
     padded,
+    step_of,
     tile_block,
 )
-from attnlang.backends.triton.descriptors import descriptor
+from attnlang.backends.triton.descriptors import descriptor, grid_descriptor
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
@@ -182,7 +183,7 @@ class Launch:
         call = self.call
         given: dict[str, Any] = {**tensors, **rows}
         queries = call.problem.q_len * (self.group if kernel.packed else 1)
-        whole = False
+        whole, tile = False, tuple[int, ...]()
         if kernel.closed:
             blocks = open_blocks(queries, call.problem.k_len)
         else:
@@ -196,6 +197,7 @@ class Launch:
                 if kernel.stands_on_keys:
                     blocks = (LARGEST_TILE, tile_block(key_block))
             whole = boxed is not None and boxed.whole
+            tile = self.tables.tile(kernel.stands_on_keys)
             given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
@@ -215,7 +217,7 @@ class Launch:
             "splits": splits,
             "batches": call.q.shape[0],
         }
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, kernel.walk_described)
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, tile, kernel.walk_described)
         function = getattr(load(self.kernels.text), kernel.function.name)
         shared = kernel.stands_on_keys or kernel.packed
         across = call.q.shape[0] * (len(self.kv_heads) if shared else self.count)
@@ -232,7 +234,13 @@ class Launch:
             for name in kernel.described:
                 stands = (READ[name] is Side.K) == kernel.stands_on_keys
                 rows, x = choice.rows if stands else choice.step, tensors[name]
-                every[name] = descriptor(x, rows, padded(x.shape[3]))
+                width = padded(x.shape[3])
+                if name in kernel.carved:
+                    (keys,) = (s for s in call.problem.extents(Side.K) if s.segment.is_grid)
+                    box = step_of(shape.tile, choice.step)
+                    every[name] = grid_descriptor(x[:, :, keys.start :], keys.lengths, box, width)
+                else:
+                    every[name] = descriptor(x, rows, width)
             wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
             grid = (every["tiles"] if programs is None else programs, across, shares)
             return function[grid](**wanted, **choice.options)

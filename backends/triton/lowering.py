@@ -7,7 +7,7 @@ analysis decides it, so that a kernel never disagrees with the plan.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -22,13 +22,12 @@ from attnlang.backends.triton.functions import (
     compare,
     function,
 )
+from attnlang.backends.triton.ranges import range_of
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Literal, Name, X, lift, op
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
-from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Range
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.traverse import kind_of, walk
-from attnlang.compiler.problem.bind import LARGEST, PYTHON
 
 Sides = frozenset[Side]
 NEITHER: Sides = frozenset()
@@ -58,7 +57,7 @@ class Lowering:
     rows: the side along the first dimension of matrices. scopes: of both sides and, under None,
     of scalars. used: collects the arguments that the expressions need. wide: 64-bit integers.
     absent: optional inputs that are not given, and read as 0. tops: the ``row_max`` that are read.
-    head: of the tile, or of each of its queries.
+    coordinates: those that a walk knows. head: of the tile, or of each of its queries.
     """
 
     pattern: PatternIR
@@ -69,6 +68,7 @@ class Lowering:
     used: dict[a.Argument, None]
     tops: tuple[Expr, ...] = ()
     head: Value = Value(Name("head"))
+    coordinates: Mapping[Expr, X] = field(default_factory=dict)
     score: X | None = None
 
     def matrix(self, root: Expr, *, double: bool = False) -> X:
@@ -152,6 +152,8 @@ class Lowering:
                 return self._scalar(a.AxisLength(side, axis))
             case e.Symbol(name=name):
                 return self._symbol(name)
+            case e.Coord(side=side) if x in self.coordinates:
+                return Value(self._integer(self.coordinates[x]), frozenset({side}))
             case e.Coord(side=side, axis=axis):
                 return self._coordinate(side, axis)
             case e.Index(side=side):
@@ -383,28 +385,3 @@ class Lowering:
         values = [self._number(o, floats, double) for o in x.arguments]
         codes, sides = self._together(*values)
         return Value(function(x.function, codes, floats, double), sides)
-
-
-def range_of(x: Expr) -> Range:
-    """What an integer or a truth can be at any length."""
-
-    def leaf(n: Expr) -> Range:
-        match n:
-            case (
-                e.Length()
-                | e.Symbol(name=SymbolName.HEADS | SymbolName.KV_HEADS | SymbolName.HEAD_DIM)
-            ):
-                return 1, LARGEST
-            case e.Coord() | e.Index() | e.Symbol(name=SymbolName.HEAD | SymbolName.KV_HEAD):
-                return 0, LARGEST
-            case _ if kind_of(n) is Kind.BOOL:
-                return 0, 1
-            case _ if kind_of(n) is Kind.INT:
-                return -LARGEST, LARGEST  # finite: an infinite quotient would be no number
-            case _:
-                return -math.inf, math.inf
-
-    try:
-        return Intervals(PYTHON, leaf).of(x)
-    except DivisorMayBeZero:
-        return -math.inf, math.inf

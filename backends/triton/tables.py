@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch
 from attnlang.backends.call import Call
 from attnlang.backends.triton.boxes import BoxWalk, box_walk
 from attnlang.backends.triton.lists import ListWalk, Prepared, walks
+from attnlang.backends.triton.strips import Strips, strips_of
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.layout.tiling import SideTiling
@@ -44,18 +45,27 @@ class Walk:
 class Tables:
     """blocks: slots of a tile of each side; of a granule, where walks go over lists. tokens:
     ``[tiles * block]`` sequence places, -1 for padding, of a side whose tiles are not just its
-    tokens in order. classes: of each head."""
+    tokens in order. strips: of those sides where tiles are products of them. classes: of each
+    head."""
 
     blocks: dict[Side, int]
     tokens: dict[Side, torch.Tensor]
     classes: torch.Tensor
     by_query: Walk | BoxWalk | ListWalk
     by_key: Walk | ListWalk
+    strips: Mapping[Side, Strips] = field(default_factory=dict)
 
     @property
     def boxed(self) -> BoxWalk | None:
         """The walk of queries, if it goes over boxes of keys."""
         return self.by_query if isinstance(self.by_query, BoxWalk) else None
+
+    def tile(self, stands_on_keys: bool) -> tuple[int, ...]:
+        """Extents of the tiles that a walk visits; empty where they differ or are not known."""
+        if self.boxed is not None and not stands_on_keys:
+            return self.boxed.tile
+        strips = self.strips.get(Side.Q if stands_on_keys else Side.K)
+        return () if strips is None else strips.tile
 
     @property
     def listed(self) -> bool:
@@ -94,10 +104,11 @@ def build(plan: Plan, device: torch.device) -> Tables:
         blocks,
         tokens,
         _int32(classes, device),
-        box_walk(boxes, device)
+        box_walk(boxes, len(plan.problem.pattern.axes(Side.K)), device)
         if len(boxes) == len(plan.heads)
         else _walk([g.table for g in plan.heads], ragged, device),
         _walk([g.columns for g in plan.heads], np.zeros(plan.layout.q.tiles, dtype=bool), device),
+        strips(plan, device),
     )
 
 
@@ -112,17 +123,29 @@ def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
     walk = tables.by_key if by_key else tables.by_query
     given: dict[str, torch.Tensor | int] = {"classes": tables.classes, "rows": walk.rows}
     for kind, runs in (("partial", walk.partial), ("full", walk.full)):
-        for field in fields(runs):
-            given[f"{kind}_{field.name}"] = getattr(runs, field.name)
+        for one in fields(runs):
+            given[f"{kind}_{one.name}"] = getattr(runs, one.name)
     if isinstance(walk, ListWalk):
         standing = tables.blocks[Side.K if by_key else Side.Q]
         given |= {"grain_tokens": walk.grain_tokens, "GRAIN": walk.grain, "TILE": standing}
+    given |= {f"strips_{side}": strips.numbers for side, strips in tables.strips.items()}
     return given | {f"tokens_{side}": tokens for side, tokens in tables.tokens.items()}
 
 
 def in_order(tiling: SideTiling, block: int) -> bool:
     """Is slot ``i`` of tile ``t`` simply token ``t * block + i``?"""
     return tiling.row_major and (tiling.tiles == 1 or tiling.capacity == block)
+
+
+def strips(plan: Plan, device: torch.device) -> dict[Side, Strips]:
+    """Of the sides that are read through tables of places, those whose tiles are products."""
+    found = {}
+    for side, tiling in ((Side.Q, plan.layout.q), (Side.K, plan.layout.k)):
+        block = slots(tiling.capacity)
+        made = None if in_order(tiling, block) else strips_of(tiling, block, device)
+        if made is not None:
+            found[side] = made
+    return found
 
 
 def _padded(tiling: SideTiling, block: int) -> IntArray:

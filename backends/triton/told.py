@@ -49,6 +49,7 @@ def tables_of(call: Call) -> list[Tables] | None:
             static.classes,
             _walk(by_query, layout.q.tiles, b),
             _walk(by_key, layout.k.tiles, b),
+            static.strips,
         )
         for b in range(call.inputs.batch)
     ]

@@ -70,7 +70,10 @@ def read_rows(w: Writer, block: Block, *, whole: bool = False) -> None:
 
     how = w.attend.normaliser
     if how is Normaliser.SOFTMAX:
-        block.let("norm", read("lse_head", float("inf")) * LOG2_E)
+        # Where padding stands for a query its vectors are zeros, and so is what any weight gives;
+        # but an edited score may be infinite there.
+        plain = w.attend.score is None and w.attend.gain is None
+        block.let("norm", read("lse_head", 0.0 if plain else float("inf")) * LOG2_E)
     elif how is not Normaliser.NONE:
         divisor = block.let("divided", read("divisor_head", 0.0))
         inverse = 1.0 / op("where")(divisor.differs(0.0), divisor, float("inf"))

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attnlang.backends.triton import arguments as a
+from attnlang.backends.triton import table_walks
 from attnlang.backends.triton.closed import Interval, intervals
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope, Value
-from attnlang.backends.triton.odometer import box_places, granule_places, list_places, load_box
+from attnlang.backends.triton.odometer import box_places, coordinates, read_box, strip_places
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
@@ -60,10 +61,11 @@ class Form:
     own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
     standing sides whose walks are worked out in the kernel, without tables. apart: must the query
-    heads of a key head stand in tiles of their own? boxed: do walks of queries that
-    read tables go over boxes of keys? listed: the set whose lists walks go over. described: are
-    tiles of tokens that lie one after another read by tensor descriptors? together: do heads that
-    share keys stand together where the walk of queries is worked out?
+    heads of a key head stand in tiles of their own? boxed: do walks of queries that read tables go
+    over boxes of keys? alike: have the tiles of all boxes the same extents? strips: sides whose
+    tiles are products of strips. listed: the set whose lists walks go over. described: are tiles of
+    tokens that lie one after another read by tensor descriptors? carved: are boxes of keys, too?
+    together: do heads that share keys stand together where the walk of queries is worked out?
     """
 
     gathered: frozenset[Side]
@@ -76,8 +78,11 @@ class Form:
     closed: frozenset[Side] = frozenset()
     apart: bool = True
     boxed: bool = False
+    alike: bool = False
+    strips: frozenset[Side] = frozenset()
     listed: str | None = None
     described: bool = False
+    carved: bool = False
     together: bool = False
 
     @property
@@ -90,7 +95,7 @@ class Form:
 class Kernel:
     """closed: does it read no tables? packed: does a program stand on queries of all heads that
     share a key head? boxed: does it walk boxes? described: tensors that it is given as descriptors
-    ``[B, H, tokens, dims]`` of one tile."""
+    ``[B, H, tokens, dims]`` of one tile. carved: those of them given by their grid."""
 
     function: Function
     extra: tuple[a.Argument, ...]
@@ -99,6 +104,7 @@ class Kernel:
     packed: bool = False
     boxed: bool = False
     described: tuple[str, ...] = ()
+    carved: tuple[str, ...] = ()
 
     @property
     def walk_described(self) -> bool:
@@ -112,7 +118,7 @@ class Writer:
 
     split: do programs share the steps of a walk? packed: slots are the queries of all heads that
     share a key head, one after another. ends: of the standing tokens, where the walk is worked out
-    from them.
+    from them. full: is a step of full boxes being written?
     """
 
     pattern: PatternIR
@@ -125,21 +131,28 @@ class Writer:
     standing: Scope = field(default_factory=lambda: Scope(Block()))
     used: dict[a.Argument, None] = field(default_factory=dict)
     ends: list[Ends] = field(default_factory=list)
+    full: bool = False
 
     def argument(self, argument: a.Argument) -> Name:
         self.used[argument] = None
         return Name(argument.name)
 
     def lowering(self, moving: Block) -> Lowering:
+        side, by_axis = self.moving, self.boxed or self.stripped
         scopes: dict[Side | None, Scope] = {
             None: self.scalars,
             self.fixed: self.standing,
-            OTHER[self.fixed]: Scope(moving),
+            side: Scope(moving),
         }
         return Lowering(
             self.pattern, self.fixed, self.form.wide, self.form.absent, scopes, self.used,
             tops(self.attend), self.head,
+            coordinates(side, self.pattern.axes(side)) if by_axis else {},
         )  # fmt: skip
+
+    @property
+    def moving(self) -> Side:
+        return OTHER[self.fixed]
 
     @property
     def head(self) -> Value:
@@ -154,9 +167,15 @@ class Writer:
         return self.form.boxed and self.fixed is Side.Q and self.fixed not in self.form.closed
 
     @property
+    def stripped(self) -> bool:
+        """Does the walk go over tiles that are products of strips?"""
+        read = self.boxed or self.form.listed or self.fixed in self.form.closed
+        return not read and self.moving in self.form.strips
+
+    @property
     def axes(self) -> int:
-        """Axes of a box: those of the keys' grid."""
-        return len(self.pattern.axes(Side.K))
+        """Axes of the grid of the side that moves, of which boxes and tiles are parts."""
+        return len(self.pattern.axes(self.moving))
 
     @property
     def spans(self) -> tuple[Interval, ...] | None:
@@ -172,8 +191,14 @@ class Writer:
             return False
         if self.fixed in self.form.closed:
             return True
+        if self.carved(tensor):
+            return True
         odd = side is not self.fixed and (self.boxed or self.form.listed is not None)
         return not odd and side not in self.form.gathered
+
+    def carved(self, tensor: str) -> bool:
+        """Is a tensor read box by box, by a descriptor of its grid?"""
+        return self.boxed and self.form.carved and READ.get(tensor) is self.moving
 
     def pointers(self, block: Block, *tensors: str) -> None:
         """Where the tensors' heads begin, those apart that are read by descriptors."""
@@ -184,7 +209,7 @@ class Writer:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
         if self.form.listed and side is self.fixed:
-            granule_places(block, side, tile, self.packed)
+            table_walks.granule_places(block, side, tile, self.packed)
             return
         first: X = tile * size
         if self.fixed in self.form.closed and side is not self.fixed:
@@ -205,13 +230,13 @@ class Writer:
                 # Padding stands for the last token, so that it widens no span.
                 block.let(place.text, op("minimum")(place, length - 1))
         elif self.boxed and side is not self.fixed:
-            box_places(block, self.axes)
+            box_places(block, self.axes, alike=self.form.alike, full=self.full)
+        elif self.stripped and side is not self.fixed:
+            strip_places(block, side, self.axes)
         elif self.form.listed and side is not self.fixed:
-            list_places(block, side)
+            table_walks.list_places(block, side)
         elif side in self.form.gathered:
-            block.let(place.text, op("load")(Name(f"tokens_{side}") + slots))
-            block.let(f"real_{side}", place >= 0)
-            block.let(place.text, op("maximum")(place, 0))
+            table_walks.gathered_places(block, side, slots)
         else:
             block.let(place.text, slots)
             block.let(f"real_{side}", place < Name(f"length_{side}"))
@@ -225,6 +250,9 @@ class Writer:
     ) -> X:
         """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token. at: the first token,
         where a descriptor is to read another tile than that of the step."""
+        if self.carved(tensor):
+            heads = self.argument(a.Count(e.SymbolName.KV_HEADS))
+            return read_box(tensor, Name("batch") * heads + Name("kv_head"), self.axes, dim)
         if self.described(tensor):
             token = Name(f"at_{side}") if at is None else at
             corner = Listed((Name("batch"), Name(HEAD[tensor]), token, Literal(0)))
@@ -240,14 +268,24 @@ class Writer:
         return op("load")(Name(f"{tensor}_head") + at, mask=inside, other=0.0)
 
     def write(self, block: Block, tensor: str, side: Side, dim: str, value: X) -> None:
+        if side in self.form.gathered and not (self.form.listed or side in self.form.closed):
+            # Held through the walk places would take registers: they are read once more, in a way
+            # that the compiler does not take for the same.
+            slots = Name(f"tile_{side}") * Name("ROWS") + op("arange")(0, Name("ROWS"))
+            table_walks.gathered_places(block, side, slots, cache_modifier=Literal(".cg"))
         dims = Name(f"dims_{dim}")
         inside = Name(f"real_{side}")[(ALL, NEW)] & (dims < Name(dim))[(NEW, ALL)]
-        stored = value.to(element(tensor))
+        stored = value.to(Attribute(Attribute(Name(tensor), "dtype"), "element_ty"))
         at = Name(f"{tensor}_head") + self.offset(tensor, side, dims)
         block.do(op("store")(at, stored, mask=inside))
 
     def offset(self, tensor: str, side: Side, dims: X) -> X:
-        rows = Name(f"place_{side}").to(INT64) * Name(f"{tensor}_stride_token")
+        stride = Name(f"{tensor}_stride_token")
+        if self.boxed and side is not self.fixed:
+            # What is the same at every step is apart, and worked out once.
+            at = Name("inner").to(INT64) * stride
+            return Name(f"corner_{side}").to(INT64) * stride + (at[(ALL, NEW)] + dims[(NEW, ALL)])
+        rows = Name(f"place_{side}").to(INT64) * stride
         if self.packed and side is self.fixed:
             rows = rows + Name("member").to(INT64) * Name(f"{tensor}_stride_head")
         return rows[(ALL, NEW)] + dims[(NEW, ALL)]
@@ -287,10 +325,7 @@ class Writer:
         if partial:
             return self.seen(block, moving)
         if self.boxed or self.form.listed:
-            # Slots beyond the last key: the compiler drops the mask where there are none.
-            return block.let(
-                "seen", (Name(f"real_{OTHER[self.fixed]}") | Name("WHOLE"))[(NEW, ALL)]
-            )
+            return block.let("seen", Name(f"real_{OTHER[self.fixed]}")[(NEW, ALL)])
         return None
 
     def along(self, side: Side, x: X) -> X:
@@ -311,11 +346,11 @@ class Writer:
             spans, self.ends = spans_of(block, self.lowering(Block()), found)
             visit_spans(block, spans, step, self.steps)
             return
-        runs = self.boxes if self.boxed else self.lists if self.form.listed else self.runs
         block.remark("Tiles where the predicate decides pair by pair.")
-        runs(block, "partial", Name("row"), step(True))
+        table_walks.over(self, block, "partial", step(True))
         block.remark("Tiles where every pair attends.")
-        runs(block, "full", Name("row"), step(False))
+        self.full = True
+        table_walks.over(self, block, "full", step(False))
 
     def steps(self, first: X, last: X) -> X:
         """A run of steps; where programs share them, step ``t`` is for program ``t % splits``."""
@@ -326,47 +361,6 @@ class Writer:
             return Name("range")(Name("split"), last, splits)
         begin = first + (Name("split") + splits - first % splits) % splits
         return Name("range")(begin, last, splits)
-
-    def runs(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
-        """Loops over the runs of one kind in a row of the table, a part of a tile at a time."""
-        inner = Block()
-        step(inner)
-        run = Name("run")
-        outer = Block()
-        first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
-        last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
-        outer.loop("step", self.steps(first, last), inner)
-        self.over(block, kind, row, outer)
-
-    def boxes(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
-        """Loops over the boxes of one kind in a row of the table, a part of a tile at a time."""
-        inner, outer = Block(), Block()
-        step(inner)
-        steps = load_box(outer, kind, self.axes)
-        outer.loop("step", self.steps(Literal(0), steps), inner)
-        self.over(block, kind, row, outer)
-
-    def lists(self, block: Block, kind: str, row: X, step: Callable[[Block], None]) -> None:
-        """Loops over the granules that a row lists of one kind, a step full at a time."""
-        inner = Block()
-        step(inner)
-        first = block.let("first", op("load")(Name(f"{kind}_offsets") + row))
-        last = op("load")(Name(f"{kind}_offsets") + row + 1)
-        block.let("listed", Name(f"{kind}_list") + first)
-        slots = block.let("slots_listed", (last - first) * Name("GRAIN"))
-        steps = (slots + Name("STEP") - 1) // Name("STEP")
-        block.loop("step", self.steps(Literal(0), steps), inner)
-
-    def over(self, block: Block, kind: str, row: X, body: Block) -> None:
-        """Loops over what the table has of one kind in a row."""
-        begin = op("load")(Name(f"{kind}_offsets") + row)
-        end = op("load")(Name(f"{kind}_offsets") + row + 1)
-        block.loop("run", Name("range")(begin, end), body)
-
-
-def element(tensor: str) -> X:
-    """What a pointer points to."""
-    return Attribute(Attribute(Name(tensor), "dtype"), "element_ty")
 
 
 def dtype(tile: str) -> X:

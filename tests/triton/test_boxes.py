@@ -12,7 +12,7 @@ import torch
 
 import attnlang
 from attnlang.backends.triton import amounts, attend
-from attnlang.backends.triton.boxes import Boxes, BoxWalk
+from attnlang.backends.triton.boxes import NUMBERS, Boxes, BoxWalk
 from attnlang.backends.triton.tables import kept
 from attnlang.pattern import Pattern
 from tests.backends.calls import AttentionCall
@@ -58,16 +58,18 @@ def visited(boxes: Boxes, row: int) -> list[list[int]]:
     found = []
     for i in range(int(boxes.offsets[row]), int(boxes.offsets[row + 1])):
         corner, *numbers = boxes.boxes[i].tolist()
-        axes = [numbers[j : j + 4] for j in range(0, len(numbers), 4)]
-        for tile in itertools.product(*(range(tiles) for _, _, tiles, _ in axes)):
-            keys = []
-            for slot in itertools.product(*(range(extent) for _, extent, _, _ in axes)):
-                near = [t * a[1] + s for t, s, a in zip(tile, slot, axes, strict=True)]
-                if all(n < left for n, (_, _, _, left) in zip(near, axes, strict=True)):
-                    keys.append(
-                        corner + sum(n * pace for n, (pace, *_) in zip(near, axes, strict=True))
-                    )
-            found.append(keys)
+        axes = [numbers[j : j + NUMBERS] for j in range(0, len(numbers), NUMBERS)]
+        tiles = [
+            [range(at, min(at + size, span)) for at in range(0, span, size)]
+            for _, _, _, size, span in axes
+        ]
+        for tile in itertools.product(*tiles):
+            found.append(
+                [
+                    corner + sum(n * pace for n, (_, _, pace, _, _) in zip(near, axes, strict=True))
+                    for near in itertools.product(*tile)
+                ]
+            )
     return found
 
 
@@ -97,7 +99,12 @@ def test_much_of_a_large_window_is_full() -> None:
     text = NEAR.replace("<= 3", "<= 16")
     walk, _ = walk_of(attnlang.parse(text), {"y": 64, "x": 64}, 1)
     full, partial = (
-        sum(int(math.prod(b[3::4])) for b in boxes.boxes.tolist())
+        sum(
+            math.prod(
+                -(-span // size) for size, span in zip(b[4::NUMBERS], b[5::NUMBERS], strict=True)
+            )
+            for b in boxes.boxes.tolist()
+        )
         for boxes in (walk.full, walk.partial)
     )
     assert full > partial / 2

@@ -51,13 +51,12 @@ def test_both_ways_compute_the_same(
 ) -> None:
     monkeypatch.setattr(attend, "machine_describes", lambda *_: described)
     check(call(WALKS[name]))
-    # Keys of boxes are read where they lie, and permuted tokens one by one: by pointers.
-    keys = "" if name == "boxes" else "k v"
+    # Permuted tokens are read one by one, by pointers.
     expected = {
         (kernel, tensor)
         for kernel, tensors in (
-            ("forward", f"q {keys}"),
-            ("query_gradient", f"q {keys} d_out"),
+            ("forward", "q k v"),
+            ("query_gradient", "q k v d_out"),
             ("key_gradient", "q k v d_out"),
         )
         for tensor in tensors.split()
@@ -122,3 +121,28 @@ def test_values_that_no_step_visits_are_not_read() -> None:
     op = attnlang.parse(one.text).compile("triton")
     q, k, v, clean = (x.to(DEVICE) for x in (one.q, one.k, v, one.v))
     torch.testing.assert_close(op(q, k, v)[:, :, -40:], op(q, k, clean)[:, :, -40:])
+
+
+GRID = """pattern p:
+    over t, y, x
+    attend where near(t, 2) and near(y, 4) and near(x, 4)
+"""
+
+
+@pytest.mark.parametrize(("batch", "apart"), [(1, False), (2, False), (2, True)])
+def test_boxes_of_a_grid_are_read_by_descriptors(batch: int, apart: bool, launched: Seen) -> None:
+    """Where heads of all batch elements are evenly spaced: a descriptor has one dimension for
+    both."""
+    sizes = {"t": 3, "y": 8, "x": 8}
+    n = 3 * 8 * 8
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(batch, h, n, 16, generator=generator) for h in (4, 2, 2))
+    if apart:
+        k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (k, v))
+    check(AttentionCall(GRID, sizes, q, k, v, {}, 0))
+    read = {x for x in read_by_descriptor(launched) if x[1] in "kv" and x[0] != "key_gradient"}
+    every = {(kernel, x) for kernel in ("forward", "query_gradient") for x in "kv"}
+    assert read == (set() if apart else every)
+    for kernel, given, _ in launched:
+        for x in (given["k"], given["v"]) if kernel in ("forward", "query_gradient") else ():
+            assert apart or x.shape[:4] == [2 * batch, 3, 8, 8]

@@ -1,0 +1,99 @@
+"""The text of loops over what a row of a plan's tables has: runs of tiles, boxes, or lists, see
+:mod:`attnlang.backends.triton.tables`, one step of the side that moves at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attnlang.backends.triton.odometer import begin_strips, over_box
+from attnlang.backends.triton.source.tree import Block, Literal, Name, X, op
+from attnlang.compiler.ir.expr import Side
+
+if TYPE_CHECKING:
+    from attnlang.backends.triton.writer import Writer
+
+Step = Callable[[Block], None]
+STEP = Name("STEP")
+
+
+def over(w: Writer, block: Block, kind: str, step: Step) -> None:
+    """Loops over what a row has of one kind, ``partial`` or ``full``."""
+    loop = _over_boxes if w.boxed else _over_lists if w.form.listed else _over_runs
+    loop(w, block, kind, step)
+
+
+def _over_runs(w: Writer, block: Block, kind: str, step: Step) -> None:
+    """Loops over the runs of one kind in a row, a part of a tile at a time."""
+    inner, outer = Block(), Block()
+    step(inner)
+    if w.stripped:
+        begin_strips(outer, w.moving, w.axes)
+    run = Name("run")
+    first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
+    last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
+    outer.loop("step", w.steps(first, last), inner)
+    _over_row(block, kind, outer)
+
+
+def _over_boxes(w: Writer, block: Block, kind: str, step: Step) -> None:
+    """Loops over the boxes of one kind in a row, a part of a tile at a time."""
+    inner, outer = Block(), Block()
+    step(inner)
+    over_box(outer, kind, inner, w.axes, alike=w.form.alike, split=w.split)
+    _over_row(block, kind, outer)
+
+
+def _over_lists(w: Writer, block: Block, kind: str, step: Step) -> None:
+    """Loops over the granules that a row lists of one kind, a step full at a time."""
+    inner = Block()
+    step(inner)
+    first, last = _ends(kind)
+    first = block.let("first", first)
+    block.let("listed", Name(f"{kind}_list") + first)
+    slots = block.let("slots_listed", (last - first) * Name("GRAIN"))
+    block.loop("step", w.steps(Literal(0), (slots + STEP - 1) // STEP), inner)
+
+
+def _over_row(block: Block, kind: str, body: Block) -> None:
+    block.loop("run", Name("range")(*_ends(kind)), body)
+
+
+def _ends(kind: str) -> tuple[X, X]:
+    """Of what the table has of one kind in a row."""
+    offsets, row = Name(f"{kind}_offsets"), Name("row")
+    return op("load")(offsets + row), op("load")(offsets + row + 1)
+
+
+def gathered_places(block: Block, side: Side, slots: X, **how: X) -> None:
+    """``place_q`` or ``place_k`` and which of the slots hold tokens, by a table of places."""
+    place = block.let(f"place_{side}", op("load")(Name(f"tokens_{side}") + slots, **how))
+    block.let(f"real_{side}", place >= 0)
+    block.let(f"place_{side}", op("maximum")(place, 0))
+
+
+def granule_places(block: Block, side: Side, tile: X, packed: bool) -> None:
+    """``place_q`` or ``place_k`` of a tile that stands on part of a granule, and which of its slots
+    have a token. packed: it stands on each token once for every head that shares keys."""
+    parts, rows, size = Name("PARTS"), Name("ROWS"), Name("TILE")
+    slot = block.let("slots", tile % parts * rows + op("arange")(0, rows))
+    if packed:
+        block.let("member", slot % Name("group"))
+        slot = block.let("slots", slot // Name("group"))
+    at = Name(f"tokens_{side}") + (tile // parts * size + slot)
+    place = block.let(f"place_{side}", op("load")(at, mask=slot < size, other=-1))
+    block.let(f"real_{side}", place >= 0)
+    block.let(f"place_{side}", op("maximum")(place, 0))
+
+
+def list_places(block: Block, side: Side) -> None:
+    """``place_q`` or ``place_k`` of one step, and which of its slots have a token: granules that
+    ``listed`` names, one after another."""
+    grain = Name("GRAIN")
+    slot = block.let("slot", Name("step") * STEP + op("arange")(0, STEP))
+    inside = block.let("inside", slot < Name("slots_listed"))
+    which = block.let("grain", op("load")(Name("listed") + slot // grain, mask=inside, other=0))
+    at = Name("grain_tokens") + which * grain + slot % grain
+    place = block.let(f"place_{side}", op("load")(at, mask=inside, other=-1))
+    block.let(f"real_{side}", place >= 0)
+    block.let(f"place_{side}", op("maximum")(place, 0))
