@@ -104,7 +104,8 @@ class Lowering:
             case e.Coord():
                 made = self._named(made, f"{x.side}_{x.axis}")
             case e.TokenInput():
-                made = self._named(made, f"{x.side}_in_{x.name}")
+                precise = "_double" if double and x.kind is Kind.FLOAT else ""
+                made = self._named(made, f"{x.side}_in_{x.name}{precise}")
             case e.Symbol():
                 made = self._named(made, "own_head")
             case e.Apply(function="row_max"):

@@ -116,3 +116,29 @@ def test_first_choices_do_not_spill(name: str, width: int, tmp_path: Path) -> No
     )  # fmt: skip
     entries = json.loads((out / "manifest.json").read_text())["kernels"]
     assert [(x["spills"], x["dropped"]) for x in entries] == [(0, [])] * len(NAMES)
+
+
+def test_a_tensor_read_in_two_precisions_has_two_names() -> None:
+    """Floors are taken in double precision, what is left of them in single."""
+    pattern = attnlang.parse(
+        """pattern p:
+    over n
+    input at: float[batch, n]
+    let way = clamp(k.at - float(q.n), -9.0, 9.0)
+    attend where true
+        score s + way - float(floor(way))
+"""
+    )
+    problem = pattern.problem({"n": 64}, 1)
+    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    for function in ast.parse(write(pattern.ir, 0, form).text).body:
+        precisions: dict[str, set[str]] = {}
+        for node in ast.walk(function):
+            match node:
+                case ast.Assign(
+                    targets=[ast.Name(id=name)],
+                    value=ast.Call(func=ast.Attribute(attr="to"), args=[ast.Attribute(attr=to)]),
+                ) if name.startswith("k_in_at"):
+                    precisions.setdefault(name, set()).add(to)
+        if isinstance(function, ast.FunctionDef) and function.name in {"forward", "key_gradient"}:
+            assert sorted(map(sorted, precisions.values())) == [["float32"], ["float64"]]
