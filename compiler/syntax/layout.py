@@ -100,7 +100,23 @@ def lines(doc: Doc, indent: int, width: int = WIDTH) -> list[str]:
 
 def one_line(doc: Doc) -> str:
     """The document with no group broken."""
-    return "".join(lines(Group(doc), 0, width=1 << 62))
+    made: list[str] = []
+    work = [doc]
+    while work:
+        match part := work.pop():
+            case str():
+                made.append(part)
+            case tuple():
+                work.extend(reversed(part))
+            case Nest() | Group():
+                work.append(part.body)
+            case Line():
+                work.append(part.flat)
+            case Broken():
+                pass
+            case _:
+                assert_never(part)
+    return "".join(made)
 
 
 def _fits(doc: Doc, rest: _Work, room: int) -> bool:
