@@ -24,10 +24,10 @@ WALKS = {
 Seen = list[tuple[str, dict[str, Any], tuple[int, ...]]]
 
 
-def call(where: str, queries: int = 70, keys: int = 70) -> AttentionCall:
+def call(where: str, queries: int = 70, keys: int = 70, kv_heads: int = 2) -> AttentionCall:
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(2, 4, queries, 16, generator=generator)
-    k, v = (torch.randn(2, 2, keys, 16, generator=generator) for _ in range(2))
+    k, v = (torch.randn(2, kv_heads, keys, 16, generator=generator) for _ in range(2))
     inputs = {"doc": torch.arange(keys) // 30} if "doc" in where else {}
     text = HEADER.replace(
         "    input doc: int[n]\n", "" if not inputs else "    input doc: int[n]\n"
@@ -50,7 +50,7 @@ def test_both_ways_compute_the_same(
     name: str, described: bool, launched: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attend, "machine_describes", lambda *_: described)
-    check(call(WALKS[name]))
+    check(call(WALKS[name], kv_heads=4))
     # Permuted tokens are read one by one, by pointers.
     expected = {
         (kernel, tensor)
@@ -63,6 +63,13 @@ def test_both_ways_compute_the_same(
     }
     found = read_by_descriptor(launched)
     assert found == (expected if described and name != "permuted" else set())
+
+
+def test_heads_that_stand_together_read_keys_by_descriptors(launched: Seen) -> None:
+    """Their queries' rows are of several heads, which no descriptor holds in one tile."""
+    check(call(WALKS["one span"], kv_heads=2))
+    walks = {x for x in read_by_descriptor(launched) if x[0] != "key_gradient"}
+    assert walks == {(kernel, x) for kernel in ("forward", "query_gradient") for x in "kv"}
 
 
 def test_shared_walks_read_keys_by_descriptors(launched: Seen) -> None:

@@ -277,7 +277,7 @@ from attnlang.backends.linear.triton.ahead import Class, compile_kernels
 from attnlang.backends.triton.target import target
 width, by_channel, delta = json.loads(sys.argv[1])
 made = compile_kernels(target("cuda:90"), Class(width, width, torch.bfloat16, by_channel, delta))
-print(json.dumps([[x.kernel, x.spills] for x in made]))
+print(json.dumps([[x.kernel, x.built.spills] for x in made]))
 """
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,8 +96,20 @@ def test_kernels_for_machines_that_are_not_here(made: Path) -> None:
         assert entry["tensor_cores"] or entry["kernel"] == "merge"
         assert 0 < entry["registers"] <= 512
         assert all((made / f).stat().st_size > 1000 for f in entry["files"])
-        assert entry["choice"] not in [{k: d[k] for k in entry["choice"]} for d in entry["dropped"]]
-    assert all(x["spills"] == 0 and not x["dropped"] for x in entries if x["target"] == "cuda:90")
+        assert entry["choice"] not in [d["choice"] for d in entry["dropped"]]
+    assert first_without_spills([x for x in entries if x["target"] == "cuda:90"])
+
+
+def first_without_spills(entries: list[dict[str, Any]]) -> bool:
+    """Are they all first choices, spilling nothing? Only the same with fewer registers is dropped."""
+
+    def uncapped(choice: dict[str, Any]) -> dict[str, Any]:
+        return {**choice, "maxnreg": None}
+
+    return all(
+        x["spills"] == 0 and all(uncapped(d["choice"]) == x["choice"] for d in x["dropped"])
+        for x in entries
+    )
 
 
 def test_modules_need_no_attnlang(made: Path, tmp_path: Path) -> None:
@@ -115,7 +128,12 @@ def test_first_choices_do_not_spill(name: str, width: int, tmp_path: Path) -> No
         cwd=ROOT,
     )  # fmt: skip
     entries = json.loads((out / "manifest.json").read_text())["kernels"]
-    assert [(x["spills"], x["dropped"]) for x in entries] == [(0, [])] * len(NAMES)
+    described = [x for x in NAMES if x != "merge"]
+    assert [(x["module"], x["kernel"]) for x in entries] == [
+        *(("group0.py", name) for name in NAMES),
+        *(("group0.descriptors.py", name) for name in described),
+    ]
+    assert first_without_spills(entries)
 
 
 def test_a_tensor_read_in_two_precisions_has_two_names() -> None:

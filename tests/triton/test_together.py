@@ -156,25 +156,26 @@ def test_directories_have_heads_together_at_other_lengths_too() -> None:
 
 
 COMPILE = """
-from attnlang.backends.triton.ahead import compile_kernels
+from attnlang.backends.triton.ahead import compile_kernel, shape_of
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.target import target
-import attnlang, dataclasses
+import attnlang
 
 pattern = attnlang.load("stdlib:sliding_window", window=128)
 for width in (64, 128):
     problem = pattern.problem({"n": 4096}, 8, kv_heads=2, head_dim=width)
     form = form_of(problem, problem.groups[0], frozenset(), frozenset(), described=True)
     every = write(problem.pattern, 0, form)
-    others = ("split_forward", "merge", "key_gradient")
-    some = dataclasses.replace(every, **dict.fromkeys(others))
-    for x in compile_kernels(some, target("cuda:90"), Shape("bf16", width, width, (128, 128))):
-        assert getattr(every, x.kernel).packed
-        assert x.tensor_cores
-        assert not x.spills
-        assert not x.dropped
+    shape = Shape("bf16", width, width, (128, 128))
+    for kernel in (every.forward, every.query_gradient):
+        assert kernel.packed
+        own = shape_of(kernel, shape, None)
+        x = compile_kernel(every.text, kernel, target("cuda:90"), own)
+        assert x.built.tensor_cores
+        assert not x.built.spills
+        assert not [d for d in x.dropped if d.choice.maxnreg is None]
         print(x.kernel, x.choice.rows)
 """
 
