@@ -26,6 +26,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side, SymbolName
 from attnlang.compiler.ir.traverse import walk
+from attnlang.compiler.ir.values import closed_groups
 from attnlang.compiler.layout.cost import TENSOR_CORES, cost
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
@@ -46,7 +47,8 @@ def stands_apart(problem: Problem, group: BoundGroup) -> bool:
     if group.start % shared or group.stop % shared:
         return True
     inputs = frozenset(i.name for i in problem.pattern.inputs if "head" in i.dims and i.sides)
-    attend = group.attend
+    # As kernels have it: for any lengths, at some of which a head makes no difference.
+    attend = closed_groups(problem.pattern)[group.index].attend
     if any(_by_head(x, inputs) for x in walk(attend.where)):
         return True
     edits = (x for x in (attend.score, attend.scale, attend.gain) if x is not None)

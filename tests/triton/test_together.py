@@ -114,6 +114,15 @@ def pays(where: str, n: int, heads: int, kv_heads: int, queries: int | None = No
     return stand_together(problem, problem.groups[0])
 
 
+def test_heads_that_differ_at_other_lengths_stand_apart() -> None:
+    """Kernels hold the predicate for any length: here a head decides only beyond 224 tokens."""
+    where = "q.n == head or k.n // 16 < q.n // 16 + 14"
+    pattern = attnlang.parse(f"pattern p:\n    over n\n    attend where {where}\n")
+    problem = pattern.problem({"n": 30}, 4, kv_heads=2, head_dim=16)
+    assert stands_apart(problem, problem.groups[0])
+    assert not stand_together(problem, problem.groups[0])
+
+
 def test_narrow_patterns_stand_together_and_long_rows_apart() -> None:
     assert pays("causal(n) and band(n, 128)", 32768, 32, 8)
     assert pays("q.n // 32 == k.n // 32", 4096, 8, 1)

@@ -37,7 +37,7 @@ def test_packed_documents(name: str, on_device: list[int]) -> None:
 
 
 @given(calls(rules=("zero",)))
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_programs(call: AttentionCall) -> None:
     check(call)
 
