@@ -55,9 +55,12 @@ def safe_tanh(x):
 @triton.jit
 def safe_ilog2(x):
     """floor of log2(x); 0 for x below 1."""
+    rest = (x * 1).to(tl.int64)
     found = x * 0
-    for bit in tl.static_range(1, 63):
-        found += tl.where(x >> bit > 0, 1, 0)
+    for step in tl.static_range(6):
+        large = rest >> (32 >> step) > 0
+        found += tl.where(large, 32 >> step, 0)
+        rest = tl.where(large, rest >> (32 >> step), rest)
     return tl.where(x > 0, found, 0)
 
 

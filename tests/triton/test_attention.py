@@ -82,7 +82,7 @@ def test_a_score_reads_several_entries_of_a_table() -> None:
 
 
 @given(calls())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_programs(call: AttentionCall) -> None:
     check(call)
 
