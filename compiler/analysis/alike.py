@@ -7,7 +7,7 @@ a tile of one block is one element, and tiles that hold the same are the same ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,16 @@ from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.analysis.normal import reads
 from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.evaluate import evaluate
+from attnlang.compiler.ir.evaluate import evaluate, evaluate_all
 from attnlang.compiler.ir.expr import Expr, Side
+from attnlang.compiler.ir.share import shared_by_all
 from attnlang.compiler.ir.traverse import children
 from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinates
 from attnlang.compiler.problem.problem import Extent
 
 IntArray = NDArray[np.int64]
+SLICE = 1 << 15
+"""Tokens whose parts are worked out at once: every value on the way is held for so many."""
 FEW = 8
 """Pairs for each token that are not worth looking for what is alike among them."""
 
@@ -146,12 +149,17 @@ def _places(numbers: IntArray) -> IntArray:
 
 def _kinds(predicate: Expr, tiling: ExtentTiling, side: Side, known: Known) -> IntArray | None:
     """A number for the kind of every token ``[tiles, capacity]``; None if nearly all differ."""
-    parts = set(_parts(predicate, side))
+    parts = parts_of(predicate, side)
     told = {x.axis for x in parts if isinstance(x, e.Coord)}
     if any(isinstance(x, e.Index) for x in parts) or told.issuperset(tiling.extent.axes):
         return None
-    ids = numbered_together([_values(x, tiling, known) for x in parts], tiling.tokens.shape)
+    ids = numbered_together(values(parts, tiling, known), tiling.tokens.shape)
     return ids if 2 * int(ids.max(initial=0)) < ids.size else None
+
+
+def parts_of(predicate: Expr, side: Side) -> list[Expr]:
+    """The different parts of a predicate that read this side's token and not the other's."""
+    return list(dict.fromkeys(_parts(predicate, side)))
 
 
 def _parts(x: Expr, side: Side) -> Iterator[Expr]:
@@ -166,22 +174,34 @@ def _parts(x: Expr, side: Side) -> Iterator[Expr]:
         yield x
 
 
-def _values(x: Expr, tiling: ExtentTiling, known: Known) -> NDArray[Any]:
+def values(parts: list[Expr], tiling: ExtentTiling | Cells, known: Known) -> list[NDArray[Any]]:
+    """What parts that read one token are of every token ``[tiles, capacity]``."""
+    found: list[list[NDArray[Any]]] = [[] for _ in parts]
+    parts = list(shared_by_all(parts))
+    step = max(1, SLICE // tiling.capacity)
+    for start in range(0, len(tiling.tokens), step):
+        tokens = tiling.tokens[start : start + step]
+        here = evaluate_all(parts, _leaf(tiling.extent, tokens, known))
+        for one, value in zip(found, here, strict=True):
+            one.append(np.broadcast_to(value, tokens.shape))
+    return [np.concatenate(x) for x in found]
+
+
+def _leaf(extent: Extent, tokens: IntArray, known: Known) -> Callable[[Expr], Any]:
     def leaf(x: Expr) -> Any:
         match x:
             case e.Coord(axis=axis):
-                return coordinates(tiling.extent, tiling.tokens, axis)
+                return coordinates(extent, tokens, axis)
             case e.Index():
-                return tiling.tokens
+                return tokens
             case e.TokenInput(side=side, name=name):
-                places = np.maximum(tiling.tokens - tiling.extent.start, 0)
-                return known.tokens[name, side][places]
+                return known.tokens[name, side][np.maximum(tokens - extent.start, 0)]
             case e.Table(name=name):
                 return read_table(known.tables[name], [evaluate(i, leaf) for i in x.indices])
             case _:
                 raise AssertionError(f"{x} has no value here")
 
-    return np.asarray(evaluate(x, leaf))
+    return leaf
 
 
 def numbered_together(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:

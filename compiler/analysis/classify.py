@@ -1,7 +1,8 @@
 """Which tile pairs are empty, full or partial: exactly, by three layers in turn.
 
 1. Factors per axis (:mod:`separable`), or closed intervals of keys per query on long sequences
-   (:mod:`rows`): exact by construction.
+   (:mod:`rows`): exact by construction. Long sequences without such intervals are asked where
+   tiles begin to repeat (:mod:`moving`).
 2. Interval arithmetic on tiles (:mod:`boxes`) for what does not fall apart.
 3. Element by element (:mod:`elements`) on the tiles that are still undecided, once for all tokens
    and tiles that the predicate cannot tell apart (:mod:`alike`).
@@ -19,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlang.compiler.analysis import rows
-from attnlang.compiler.analysis.alike import to_ask
+from attnlang.compiler.analysis.alike import cells, to_ask
 from attnlang.compiler.analysis.diagonals import along, ends, moving_axis
 from attnlang.compiler.analysis.elements import USUAL, Elements, operations
 from attnlang.compiler.analysis.leaves import Known
+from attnlang.compiler.analysis.moving import moving_kinds, periods_of
 from attnlang.compiler.analysis.tile_pairs import EMPTY, FULL, PARTIAL, tile_pairs
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.plan.table import RunTable, empty, from_kinds, from_runs, joined
 
@@ -36,6 +38,9 @@ ELEMENT_BUDGET = 1 << 28
 
 TILE_BUDGET = 1 << 24
 """Tile pairs that may be listed one by one."""
+
+FEW_PAIRS = 1 << 16
+"""Up to so many tile pairs nothing is gained by looking for what repeats."""
 
 DENSE_AXIS = 2048
 """Up to this length an axis is enumerated; longer sequences are solved for key intervals."""
@@ -57,12 +62,33 @@ def classify(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) ->
         every, none = np.arange(q.tiles), np.zeros(q.tiles, dtype=np.int64)
         return Classified(from_runs([(every, none, none + k.tiles)], [], q.tiles, k.tiles), True)
     if len(q.axes) == len(k.axes) == 1 and max(q.extent.size, k.extent.size) > DENSE_AXIS:
+        moved = _moved(predicate, q, k, known)
+        if moved is not None:
+            return moved
         solved = rows.classify_rows(predicate, q, k, known)
         if solved is not None:
             if solved.exact:
                 return Classified(solved.table, True)
             return _refined(predicate, solved, q, k, known)
     return _classify_dense(predicate, q, k, known)
+
+
+def _moved(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified | None:
+    """The tiles of a predicate that gives no intervals of keys, where most of them repeat."""
+    if not FEW_PAIRS < q.tiles * k.tiles <= TILE_BUDGET or not known.covers(predicate):
+        return None
+    periods = periods_of(predicate, q, k)
+    if periods is None or rows.solves(predicate, q, k, known):
+        return None
+    a, b = cells(predicate, q, Side.Q, known), cells(predicate, k, Side.K, known)
+
+    def ask(r: IntArray, c: IntArray) -> tuple[BoolArray, BoolArray] | None:
+        if len(r) * a.capacity * b.capacity > _budget(predicate):
+            return None
+        return Elements(a, b, known).any_and_all(predicate, r, c)
+
+    kinds = moving_kinds(predicate, a, b, periods, known, ask)
+    return None if kinds is None else Classified(from_kinds(kinds), True)
 
 
 def _refined(
@@ -101,12 +127,17 @@ def _by_element(
     if not known.covers(predicate):
         return None
     asked = to_ask(predicate, q, k, known, rows, columns)
-    if asked.elements > ELEMENT_BUDGET // max(operations(predicate) // USUAL, 1):
+    if asked.elements > _budget(predicate):
         return None
     some, every = Elements(asked.q, asked.k, known).any_and_all(
         predicate, asked.rows, asked.columns
     )
     return some[asked.copies], every[asked.copies]
+
+
+def _budget(predicate: Expr) -> int:
+    """Elements that may be evaluated."""
+    return ELEMENT_BUDGET // max(operations(predicate) // USUAL, 1)
 
 
 def _classify_dense(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> Classified:

@@ -98,6 +98,15 @@ def clause_bounds(
     return made
 
 
+def solvable(literal: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> bool:
+    """Is a literal a bound on the key, or a condition on one of the two?"""
+    if not known.covers(literal):
+        return False
+    if sorted_edges(literal, q, k, known) is not None or not reads(literal, Side.Q):
+        return True
+    return all(_usable(fact, q) for fact in solve(literal))
+
+
 def _usable(fact: Fact, q: ExtentTiling) -> bool:
     match fact:
         case Lower(bound=bound) | Upper(bound=bound):

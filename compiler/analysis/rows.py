@@ -17,6 +17,7 @@ from attnlang.compiler.analysis.key_intervals import (
     clause_bounds,
     edges,
     sliced_edges,
+    solvable,
 )
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses, complement
@@ -59,6 +60,16 @@ def classify_rows(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Know
     holds, fails = ([r for r, sure in runs if sure] for runs in (live, broken))
     both = from_runs(holds, fails, q.tiles, k.tiles)
     return Rows(table, False, both.runs(~both.full))
+
+
+def solves(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> bool:
+    """Do both the predicate and its complement fall into intervals of keys?"""
+    predicate = by_coordinate(predicate, q, k)
+    unions = clauses(predicate), clauses(complement(predicate))
+    return all(
+        union is not None and all(solvable(x, q, k, known) for clause in union for x in clause)
+        for union in unions
+    )
 
 
 def by_coordinate(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> Expr:

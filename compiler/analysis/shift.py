@@ -6,7 +6,7 @@ from attnlang.compiler.analysis.normal import expression
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.linear import Linear, difference, linear
-from attnlang.compiler.ir.traverse import kind_of, rewrite, walk
+from attnlang.compiler.ir.traverse import Rule, kind_of, rewrite, walk
 
 
 def shift_invariant(predicate: Expr, by_query: int, by_key: int, axis: str | None = None) -> bool:
@@ -26,6 +26,11 @@ def shift_invariant(predicate: Expr, by_query: int, by_key: int, axis: str | Non
             return e.Arith("+", x, e.Int(by_query if x.side is Side.Q else by_key))
         return None
 
+    return stays(predicate, move)
+
+
+def stays(predicate: Expr, move: Rule) -> bool:
+    """Is the predicate proved to be the same with its leaves moved?"""
     return _normal(rewrite(predicate, move)) == _normal(predicate)
 
 

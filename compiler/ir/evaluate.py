@@ -7,7 +7,7 @@ what differs between the two is an :class:`ArrayOps`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
+from attnlang.compiler.ir.share import shared
 from attnlang.compiler.ir.traverse import kind_of
 
 Array: TypeAlias = Any
@@ -130,6 +131,21 @@ def evaluate(
     it must evaluate itself (it knows the table). Divisors must not be 0. special: the value of
     parts that it evaluates in a way of its own; None for all others.
     """
+    return _evaluation(leaf, ops, special)(shared(root))
+
+
+def evaluate_all(roots: Sequence[Expr], leaf: Callable[[Expr], Array]) -> list[Array]:
+    """The values of several expressions over numpy arrays; what is one object in them, once."""
+    value = _evaluation(leaf, NUMPY, None)
+    return [value(x) for x in roots]
+
+
+def _evaluation(
+    leaf: Callable[[Expr], Array],
+    ops: ArrayOps,
+    special: Callable[[Expr], Array | None] | None,
+) -> Callable[[Expr], Array]:
+    """Gives the values of expressions, each object's once."""
     memo: dict[int, Array] = {}
 
     def go(x: Expr) -> Array:
@@ -194,7 +210,7 @@ def evaluate(
             case name:
                 return ops.functions[name](values[0])
 
-    return go(root)
+    return go
 
 
 def _not(x: Array) -> Array:

@@ -17,9 +17,10 @@ Floats are double. Every expression is total. Nodes are immutable and compare by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from attnlang.compiler.source import NOWHERE, Span
 
@@ -51,8 +52,16 @@ ArithOp: TypeAlias = Literal["+", "-", "*", "//", "%", "/"]
 CompareOp: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
 
 
+class _Hashed:
+    """Room for a node's hash, which is that of the whole expression below it. No copy takes it
+    along to a process where strings have other hashes."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(_Hashed):
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
@@ -192,6 +201,24 @@ Expr: TypeAlias = (
     | Select
     | Apply
 )
+
+
+def _once(own: Callable[[Any], int]) -> Callable[[Any], int]:
+    """A node's hash, worked out when it is first asked for."""
+
+    def answer(self: Any) -> int:
+        try:
+            found: int = self._hash
+        except AttributeError:
+            found = own(self)
+            object.__setattr__(self, "_hash", found)
+        return found
+
+    return answer
+
+
+for _kind in get_args(Expr):
+    _kind.__hash__ = _once(_kind.__hash__)
 
 TRUE = Bool(True)
 FALSE = Bool(False)

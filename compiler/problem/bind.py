@@ -15,6 +15,7 @@ from attnlang.compiler.ir.intervals import DivisorMayBeZero, Intervals, Ops, Ran
 from attnlang.compiler.ir.pattern import EmptyRule, HeadGroup, PatternIR, Per
 from attnlang.compiler.ir.remember import same_again
 from attnlang.compiler.ir.scalar import FUNCTIONS, Number, value_of
+from attnlang.compiler.ir.share import shared
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import kind_of, rewrite
 from attnlang.compiler.ir.values import (
@@ -80,7 +81,7 @@ def bind(
     for index, start, stop, group in _group_bounds(pattern, heads, known):
         attend = group.attend
         clauses = [
-            c and _close(c, pattern, known)
+            c and _close(shared(c), pattern, known)
             for c in (attend.where, attend.score, attend.scale, attend.sink, attend.gain)
         ]
         intervals = Intervals(PYTHON, leaf_ranges(pattern, q, k, heads, kv_heads))
