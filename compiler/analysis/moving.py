@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.alike import Cells, parts_of, values
 from attnlang.compiler.analysis.leaves import Known
-from attnlang.compiler.analysis.shift import stays
+from attnlang.compiler.analysis.shift import divisors, stays
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
-from attnlang.compiler.ir.traverse import children, kind_of, rebuild, walk
+from attnlang.compiler.ir.traverse import children, kind_of, rebuild
 from attnlang.compiler.layout.tiling import ExtentTiling
 
 BoolArray = NDArray[np.bool_]
@@ -81,18 +81,10 @@ def periods_of(predicate: Expr, q: ExtentTiling, k: ExtentTiling) -> tuple[int, 
     if len(q.axes) > 1 or len(k.axes) > 1:
         return None
     (a,), (b,) = q.axes, k.axes
-    step = math.lcm(a.size, b.size, *_divisors(predicate))
+    step = math.lcm(a.size, b.size, *divisors(predicate))
     if not (a.contiguous and b.contiguous) or 4 * step > min(a.length, b.length):
         return None
     return step // a.size, step // b.size
-
-
-def _divisors(predicate: Expr) -> set[int]:
-    return {
-        x.right.value
-        for x in walk(predicate)
-        if isinstance(x, e.Arith) and x.op in ("//", "%") and isinstance(x.right, e.Int)
-    } - {0}
 
 
 def _moves(predicate: Expr, side: Side, cells: Cells, period: int, known: Known) -> _Moves:

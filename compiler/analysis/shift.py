@@ -29,6 +29,15 @@ def shift_invariant(predicate: Expr, by_query: int, by_key: int, axis: str | Non
     return stays(predicate, move)
 
 
+def divisors(predicate: Expr) -> set[int]:
+    """The numbers that it divides by: what is the same again, is so after a multiple of them."""
+    return {
+        x.right.value
+        for x in walk(predicate)
+        if isinstance(x, e.Arith) and x.op in ("//", "%") and isinstance(x.right, e.Int)
+    } - {0}
+
+
 def stays(predicate: Expr, move: Rule) -> bool:
     """Is the predicate proved to be the same with its leaves moved?"""
     return _normal(rewrite(predicate, move)) == _normal(predicate)

@@ -17,7 +17,7 @@ from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, expression
 from attnlang.compiler.analysis.solve import Congruent, Lower, Opaque, RowOnly, Upper, solve
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.evaluate import evaluate
+from attnlang.compiler.ir.evaluate import evaluate, remainder
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.intervals import Intervals as Ranges
 from attnlang.compiler.ir.intervals import Range
@@ -50,10 +50,10 @@ def member_rows(
     name, origin = k.extent.axes[axis], k.extent.origin[axis]
     positions = order + q.extent.origin[axis]
     low = np.zeros(len(order), dtype=np.int64)
-    first = order % step
+    first = remainder(order, step)
     high = -(-(k.extent.lengths[axis] - first) // step)
     # Members are counted from the coordinate's own residue; positions begin at the origin.
-    shift = (first + origin - positions % step) // step
+    shift = (first + origin - remainder(positions, step)) // step
 
     def tokens(x: e.TokenInput) -> Any:
         return known.tokens[x.name, x.side][order]
