@@ -19,6 +19,7 @@ from attnlang.stdlib_info import PatternInfo
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BACKENDS = README.parent / "backends" / "README.md"
+COMPILER = README.parent / "compiler" / "README.md"
 PATTERN = "examples/patterns/mixed_heads.attn"
 PROGRAM = "examples/patterns/routed_memory.attn"
 SHOW = f"attnlang show {PATTERN} --size n=16 --heads 4 --set window=5 --set sinks=1 --tile 4"
@@ -79,9 +80,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 OF_BACKENDS: dict[str, Callable[[], str]] = {
     "op": lambda: measured.op(BACKENDS),
-    "others": lambda: measured.others(BACKENDS),
+    "others": lambda: measured.tables(BACKENDS, "constant", "start"),
 }
-PAGES = {README: BLOCKS, BACKENDS: OF_BACKENDS}
+OF_COMPILER: dict[str, Callable[[], str]] = {
+    "plans and reports": lambda: measured.tables(COMPILER, "plan", "explain"),
+}
+PAGES = {README: BLOCKS, BACKENDS: OF_BACKENDS, COMPILER: OF_COMPILER}
 """What is generated on each page."""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attnlang.bench import constant, files, start
+from attnlang.bench import constant, explain, files, plan, start
 from attnlang.bench.suite import table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,14 +74,22 @@ def op(page: Path) -> str:
     )
 
 
-def others(page: Path) -> str:
-    """Linear attention by length and the time to start, where they were measured."""
+TABLES: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "constant": constant.table,
+    "explain": explain.table,
+    "plan": plan.table,
+    "start": start.table,
+}
+
+
+def tables(page: Path, *kinds: str) -> str:
+    """The newest results of some kinds, as `attnlang bench` prints them."""
     parts = []
-    for kind, module in (("constant", constant), ("start", start)):
+    for kind in kinds:
         found = files.newest(kind)
         if found is not None:
             path, result = found
-            text = module.table(dict(result))
+            text = TABLES[kind](dict(result))
             parts.append(f"\n`attnlang bench {kind}`, {machine(result)} ({link(path, page)}):\n")
             parts.append(f"```\n{text}\n```")
     return "\n".join(parts) + "\n" if parts else ""

@@ -75,7 +75,7 @@ def test_a_page_without_results_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     page = ROOT / "README.md"
     assert "No result of this kind" in measured.suites(page)
     assert "No result of this kind" in measured.op(page)
-    assert measured.others(page) == ""
+    assert measured.tables(page, *measured.TABLES) == ""
 
 
 def test_the_table_follows_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
