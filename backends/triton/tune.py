@@ -132,11 +132,12 @@ def launched(
         _known[path] = _read(path)
     known = _known[path]
     likely = (known, *(c for c in every if c != known)) if known in every else every
-    found, dropped = first_that_fits(likely, run)
+    # What was measured to be fastest may spill.
+    found, dropped = first_that_fits(likely, run, spilling=known in every)
     if found is None:
         raise unfit(name, machine(device), str(least(dropped)))
     for choice, why in dropped:
-        LOG.info("%s: %s does not fit %s: %s", name, _words(choice), machine(device), why)
+        LOG.info("%s: %s is not taken on %s: %s", name, _words(choice), machine(device), why)
     if dropped:
         _known[path] = found  # what does not fit is not tried again
     return found

@@ -120,6 +120,31 @@ def test_what_a_device_has_no_room_for_is_refused(kernel: Kernel) -> None:
     assert machine.runs == len(every())
 
 
+def test_a_choice_that_spills_is_not_taken_unmeasured(kernel: Kernel) -> None:
+    machine = Machine(lambda _: 1.0)
+    machine.unfit = {every()[0]}
+    machine.spills = {every()[1]: 8}
+    for runs in (3, 4):
+        assert launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == every()[2]
+        assert machine.runs == runs
+
+
+def test_where_all_spill_the_one_that_spills_least_is_taken(kernel: Kernel) -> None:
+    machine = Machine(lambda _: 1.0)
+    machine.spills = {c: 40 - i for i, c in enumerate(every())}
+    for runs in (len(every()), len(every()) + 1):
+        found = launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run)
+        assert found == every()[-1]
+        assert machine.runs == runs
+
+
+def test_a_measured_choice_may_spill(kernel: Kernel) -> None:
+    machine = Machine(lambda c: 1.0 if c == every()[0] else 2.0)
+    machine.spills = dict.fromkeys(every(), 8)
+    assert choose(machine, kernel)[0] == every()[0]
+    assert launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
+
+
 def test_where_all_spill_the_fastest_is_taken() -> None:
     one, two = every()[:2]
     assert fastest((Tried(one, 2.0, 4), Tried(two, 1.0, 8))) == two
