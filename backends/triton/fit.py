@@ -29,9 +29,9 @@ class Need:
 def first_that_fits(
     choices: Iterable[C], launch: Callable[[C], object], *, spilling: bool = False
 ) -> tuple[C | None, list[tuple[C, Need]]]:
-    """Launches a kernel with each choice until the device has room for one that keeps all its
-    numbers in registers; where all spill, it is the one that spills least. So a kernel may be launched
-    more than once: it writes what it makes, and adds to nothing.
+    """Launches a kernel with each choice until the device has room for one that spills no register;
+    where all spill, it is the one that spills least. So a kernel may be launched more than once: it
+    writes what it makes, and adds to nothing.
 
     launch: gives the compiled kernel, where there is one. spilling: is the first that fits taken
     as it is? Gives that choice, or None, and what was dropped before it.
