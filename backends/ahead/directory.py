@@ -23,7 +23,7 @@ from attnlang.backends.triton.ahead import Compiled, compile_kernel, shape_of
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.boxes import box_walk
 from attnlang.backends.triton.choices import Shape
-from attnlang.backends.triton.descriptors import describes
+from attnlang.backends.triton.descriptors import describes, grid_fits
 from attnlang.backends.triton.source.printer import comment_safe
 from attnlang.backends.triton.support import refuses
 from attnlang.backends.triton.tables import in_order, strips
@@ -153,13 +153,15 @@ def _compiled(
             problem, group, gathered, frozenset(), learned, boxed=walk is not None,
             alike=walk is not None and walk.alike, strips=frozenset(made_of),
         )  # fmt: skip
-        parts.append(part_of(problem, group, form, prefix, described=describes(DTYPES[dtype])))
+        carved = walk is not None and walk.solid and grid_fits(axes)
+        described = describes(DTYPES[dtype])
+        parts.append(part_of(problem, group, form, prefix, described=described, carved=carved))
     for module in (m for part in parts for m in (part.module, part.described) if m is not None):
         made.files[module.name] = module.text.encode()
     own = {"step": one.name} if step else {}
     for part, machine in product(parts, machines):
-        described = part.described if machine.describes else None
-        for module in (m for m in (part.module, described) if m is not None):
+        second = part.described if machine.describes else None
+        for module in (m for m in (part.module, second) if m is not None):
             for kernel in module.kernels:
                 own_shape = shape_of(kernel, shape, walk, made_of)
                 x = compile_kernel(module.text, kernel, machine, own_shape)

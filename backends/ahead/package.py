@@ -21,7 +21,7 @@ from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.plan.plan import Plan
-from attnlang.compiler.problem.problem import BoundGroup, Problem
+from attnlang.compiler.problem.problem import BoundGroup, Extent, Problem
 from attnlang.compiler.problem.steps import rebind
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -51,16 +51,16 @@ class Part:
 
 
 def part_of(
-    problem: Problem, group: BoundGroup, form: Form, prefix: str, *, described: bool
+    problem: Problem, group: BoundGroup, form: Form, prefix: str, *, described: bool, carved: bool
 ) -> Part:
     """What is written of a group. form: of kernels that read by pointers. prefix: of its files.
-    described: are those that could read by descriptors written too?"""
+    described: are those that could read by descriptors written too? carved: boxes of keys, too?"""
     stem = f"{prefix}group{group.index}"
     plain = write(problem.pattern, group.index, form)
     part = Part(group, form, plain, Module(f"{stem}.py", plain.text, plain.all), None)
     if not described:
         return part
-    second = write(problem.pattern, group.index, replace(form, described=True))
+    second = write(problem.pattern, group.index, replace(form, described=True, carved=carved))
     mine = tuple(k for k in second.all if k.described)
     own = Module(f"{stem}.descriptors.py", second.text, mine) if mine else None
     return replace(part, described=own)
@@ -125,8 +125,9 @@ def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) ->
     scale = None if group.attend.scale is None else value_of(group.attend.scale)
     used = dict.fromkeys(x for m in modules for kernel in m.kernels for x in kernel.extra)
     recipes = {x.name: _recipe(x, problem) for x in used}
+    grid = next(x for x in problem.extents(Side.K) if x.segment.is_grid)
     kernels, *described = (
-        {k.function.name: {"module": m.name, **_kernel(k, tables, shape)} for k in m.kernels}
+        {k.function.name: {"module": m.name, **_kernel(k, tables, shape, grid)} for k in m.kernels}
         for m in modules
     )
     return {
@@ -140,7 +141,8 @@ def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) ->
     }
 
 
-def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, Any]:
+def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape, grid: Extent) -> dict[str, Any]:
+    """grid: of the keys."""
     boxed, strips = (None, {}) if tables is None else (tables.boxed, tables.strips)
     own = shape_of(kernel, shape, boxed, strips)
     known: dict[str, Any] = {
@@ -150,6 +152,9 @@ def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape) -> dict[str, An
     }  # fmt: skip
     if not kernel.closed and tables is not None:
         known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]
+    if kernel.carved:
+        known["carved"] = list(kernel.carved)
+        known["grid"] = {"start": grid.start, "lengths": list(grid.lengths)}
     return known
 
 

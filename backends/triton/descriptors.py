@@ -51,12 +51,17 @@ def describable(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> bool:
     )
 
 
-def has_grid(x: torch.Tensor, axes: int) -> bool:
+def grid_fits(axes: int) -> bool:
     """Has a descriptor dimensions enough for boxes of a grid of tokens: one for each axis, one for
     channels, and one for batch and heads together?"""
+    return axes + 2 <= MOST_DIMENSIONS
+
+
+def has_grid(x: torch.Tensor, axes: int) -> bool:
+    """Can boxes of a grid of its tokens be described: are batch and heads one dimension?"""
     batch, heads, _, _ = x.shape
     together = batch == 1 or heads == 1 or x.stride(0) == heads * x.stride(1)
-    return together and axes + 2 <= MOST_DIMENSIONS
+    return together and grid_fits(axes)
 
 
 def aligned(x: torch.Tensor) -> torch.Tensor:

@@ -32,8 +32,10 @@ import torch
 import attention
 
 described = []
-make = attention.launch.descriptor
-attention.launch.descriptor = lambda x, *tile: described.append(tile) or make(x, *tile)
+for name in ("descriptor", "grid_descriptor"):
+    make = getattr(attention.launch, name)
+    told = lambda x, *tile, make=make: described.append(tile) or make(x, *tile)
+    setattr(attention.launch, name, told)
 call = torch.load(sys.argv[2])
 leaves = [x.requires_grad_() for x in (call["q"], call["k"], call["v"])]
 more = dict(call["more"])
@@ -110,6 +112,10 @@ WEIGHTS = """pattern weights:
 NEAR = """pattern near:
     over y, x
     attend where abs(q.y - k.y) <= 2 and abs(q.x - k.x) <= 1
+"""
+CUBES = """pattern cubes:
+    over t, y, x
+    attend where near(t, 2) and near(y, 4) and near(x, 4)
 """
 GROUPS = """pattern groups:
     over n
@@ -215,6 +221,10 @@ CASES = {
     ),
     "boxes": Written(
         NEAR, ("--size", "y=9", "--size", "x=7"), 63, 63, (2, 2), {}, {"y": 9, "x": 7}
+    ),
+    "boxes by descriptors": Written(
+        CUBES, ("--size", "t=3", "--size", "y=8", "--size", "x=8"), 192, 192, (2, 2), {},
+        {"t": 3, "y": 8, "x": 8}, dtype="fp16",
     ),
     "empty self": Written(
         EMPTY.replace("RULE", "self"), ONE, 20, 20, (2, 1), {"bias": torch.tensor([0.1, 0.2])}

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from attnlang.backends.ahead.runtime.files import compiled, module, tables_of
-from attnlang.backends.triton.choices import Choice, Shape, choices, constants, padded
-from attnlang.backends.triton.descriptors import descriptor
+from attnlang.backends.triton.choices import Choice, Shape, choices, constants, padded, step_of
+from attnlang.backends.triton.descriptors import descriptor, grid_descriptor, has_grid
 from attnlang.backends.triton.fit import first_that_fits, least
 
 Tensor = torch.Tensor
@@ -66,7 +66,7 @@ _fitting: dict[tuple[str, str, Shape, torch.device], Choice] = {}
 def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) -> None:
     """A kernel over all tiles of the group's heads, with the first choice that the device has room
     for. Raises RuntimeError where there is none."""
-    kernel = (call.described and group["described"].get(name)) or group["kernels"][name]
+    kernel = _described(call, group, name, given) or group["kernels"][name]
     on_keys, q, v = kernel["stands_on"] == "k", given["q"], given["v"]
     every = {**call.values, **_numbers(call, group, kernel, given), **given}
     known = {n: tuple(x) if isinstance(x, list) else x for n, x in kernel["shape"].items()}
@@ -84,8 +84,13 @@ def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, An
             own["tiles"] = kernel["rows"] * own["PARTS"]
         for tensor in kernel["described"]:
             x, stands = given[tensor], (tensor in ("k", "v")) == on_keys
-            tile = choice.rows if stands else choice.step
-            own[tensor] = descriptor(x, tile, padded(x.shape[3]))
+            tile, width = choice.rows if stands else choice.step, padded(x.shape[3])
+            if tensor in kernel.get("carved", ()):
+                start, lengths = kernel["grid"]["start"], tuple(kernel["grid"]["lengths"])
+                box = step_of(shape.tile, tile)
+                own[tensor] = grid_descriptor(x[:, :, start:], lengths, box, width)
+            else:
+                own[tensor] = descriptor(x, tile, width)
         grid = (given.get("programs", own["tiles"]), q.shape[0] * heads, splits)
         chosen = {n: own[n] if n in own else every[n] for n in wanted}
         if all(grid):
@@ -103,6 +108,17 @@ def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, An
     if found is None:
         raise RuntimeError(f"`{name}` does not fit {q.device}: it needs {least(dropped)}")
     _fitting[key] = found
+
+
+def _described(
+    call: Call, group: dict[str, Any], name: str, given: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The kernel that reads by descriptors, where there is one and these tensors have them."""
+    kernel: dict[str, Any] | None = group["described"].get(name) if call.described else None
+    if kernel is None or "carved" not in kernel:
+        return kernel
+    axes = len(kernel["grid"]["lengths"])
+    return kernel if all(has_grid(given[x], axes) for x in kernel["carved"]) else None
 
 
 def _numbers(
