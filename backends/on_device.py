@@ -24,7 +24,7 @@ from attnlang.compiler.analysis.leaves import parameter_tables
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.intervals import Intervals, Ops, Range
-from attnlang.compiler.ir.traverse import kind_of, walk
+from attnlang.compiler.ir.traverse import kind_of
 from attnlang.compiler.layout.tiling import ExtentTiling, coordinates
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.problem.bind import PYTHON
@@ -263,14 +263,4 @@ def _operations(device: torch.device) -> Ops:
         # Binding has proved that no divisor is 0, for any value an input may have.
         some=lambda x: False if isinstance(x, Tensor) else bool(x),
         surely=lambda x: not isinstance(x, Tensor) and bool(x),
-    )
-
-
-def reads_inputs(plan: Plan) -> bool:
-    """Do run-time inputs decide any pair? Otherwise the plan says all there is."""
-    names = {i.name for i in plan.problem.pattern.inputs}
-    return any(
-        isinstance(x, e.TokenInput | e.Table) and x.name in names
-        for group in plan.heads
-        for x in walk(group.where)
     )

@@ -16,6 +16,7 @@ from attnlang.backends.program.maps import (
     group_mean,
     join_heads,
     merge,
+    one_hot,
     pinv,
     project,
     rotate,
@@ -94,9 +95,7 @@ class Vectors:
             case Map(function="concat", arguments=arguments):
                 return Value(torch.cat([self.value(a).x for a in arguments], -1))
             case Map(function="one_hot", arguments=(x,)):
-                like = self._wide(x)
-                places = torch.eye(like.shape[2], dtype=self.dtype, device=self.device)
-                return Value(places.expand(*like.shape[:2], -1, -1))
+                return Value(one_hot(self._wide(x)))
             case Map(function="join_heads", arguments=(x,)):
                 return Value(join_heads(self._wide(x)))
             case Map(function="split_heads", arguments=(x,)):

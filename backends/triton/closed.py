@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attnlang.backends.triton.ranges import range_of
 from attnlang.compiler.analysis.monotone import growth
 from attnlang.compiler.analysis.normal import Clause, clauses
+from attnlang.compiler.analysis.ranges import range_of
 from attnlang.compiler.analysis.swap import swapped
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side

@@ -22,8 +22,8 @@ from attnlang.backends.triton.functions import (
     compare,
     function,
 )
-from attnlang.backends.triton.ranges import range_of
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Literal, Name, X, lift, op
+from attnlang.compiler.analysis.ranges import range_of
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import GRID, Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.pattern import PatternIR

@@ -15,6 +15,7 @@ import numpy as np
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
+from attnlang.compiler.ir.scalar import COMPARE
 from attnlang.compiler.ir.share import shared
 from attnlang.compiler.ir.traverse import kind_of
 
@@ -168,7 +169,7 @@ def _evaluation(
             case e.Arith():
                 return _arith(x.op, go(x.left), go(x.right))
             case e.Compare():
-                return _compare(x.op, go(x.left), go(x.right))
+                return COMPARE[x.op](go(x.left), go(x.right))
             case e.And() | e.Or():
                 value = go(x.operands[0])
                 for operand in x.operands[1:]:
@@ -247,19 +248,3 @@ def _divide(a: Array, b: Array) -> Array:
         if isinstance(a, float) and isinstance(b, float):
             return float(np.float64(a) / b)
         return a / b
-
-
-def _compare(op: str, a: Array, b: Array) -> Array:
-    match op:
-        case "==":
-            return a == b
-        case "!=":
-            return a != b
-        case "<":
-            return a < b
-        case "<=":
-            return a <= b
-        case ">":
-            return a > b
-        case _:
-            return a >= b

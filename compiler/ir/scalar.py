@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
 
 Number: TypeAlias = int | float | bool
 Leaves: TypeAlias = Mapping[Expr, Number]
+COMPARE: Mapping[e.CompareOp, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""Of numbers, and element by element of arrays."""
 
 
 def _safe(f: Callable[[float], float], low: float, at_or_below: float) -> Callable[[float], float]:
@@ -91,7 +101,7 @@ def value_of(x: Expr, leaves: Leaves | None = None) -> Number | None:
                 if left is None or right is None:
                     return None
                 return (
-                    _compare(x.op, left, right)
+                    COMPARE[x.op](left, right)
                     if isinstance(x, e.Compare)
                     else _arith(x.op, left, right)
                 )
@@ -137,19 +147,3 @@ def _arith(op: str, a: Number, b: Number) -> Number | None:
                 return a / b
     except OverflowError:
         return None
-
-
-def _compare(op: str, a: Number, b: Number) -> bool:
-    match op:
-        case "==":
-            return a == b
-        case "!=":
-            return a != b
-        case "<":
-            return a < b
-        case "<=":
-            return a <= b
-        case ">":
-            return a > b
-        case _:
-            return a >= b

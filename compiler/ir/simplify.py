@@ -6,8 +6,6 @@ against evaluation. ``simplify`` applies all of them bottom-up until nothing cha
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from dataclasses import replace
 
 from attnlang.compiler.ir import expr as e
@@ -15,14 +13,6 @@ from attnlang.compiler.ir.expr import Expr, Kind
 from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.traverse import Rule, children, kind_of, rewrite
 
-COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 NEGATED: dict[e.CompareOp, e.CompareOp] = {
     "==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">",
 }  # fmt: skip

@@ -27,6 +27,7 @@ def to_dict(report: Report) -> dict[str, Any]:
             f.name: {"holds": f.holds, "counterexample": asdict(f.witness) if f.witness else None}
             for f in report.facts
         },
+        "solutions": [asdict(x) for x in report.solutions],
         "formula": None if report.formula is None else asdict(report.formula),
         "growth": None if report.growth is None else _growth(report.growth),
         "cache": None if report.cache is None else asdict(report.cache),

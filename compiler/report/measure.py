@@ -19,6 +19,7 @@ from attnlang.compiler.report.relation import Relation, relations
 from attnlang.compiler.report.report import Cost, Keys, Memory, Pairs, Report, Shape, Tiles
 from attnlang.compiler.report.rows import Rows
 from attnlang.compiler.report.scaling import counted_sizes, representative_sizes
+from attnlang.compiler.report.solution import solutions
 
 ELEMENT_BYTES = 2
 """Of q, k, v and out: bfloat16."""
@@ -56,6 +57,7 @@ def measure(plan: Plan, sizes: Mapping[str, int], head_dim: int, planning_ms: fl
             dense_mask=len(classes) * problem.q_len * problem.k_len,
             tables=plan.nbytes,
         ),
+        solutions=solutions(problem),
         facts=held,
         formula=_formula(plan, classes, head_dim) if sequence and pairs.count is not None else None,
         growth=growth(representative_sizes(problem, counted, head_dim)),

@@ -14,6 +14,7 @@ from attnlang.compiler.report.facts import Fact
 from attnlang.compiler.report.formula import Formula
 from attnlang.compiler.report.growth import Growth
 from attnlang.compiler.report.reach import Reach
+from attnlang.compiler.report.solution import Solution
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Report:
     tiles: Tiles
     cost: Cost
     memory: Memory
+    solutions: tuple[Solution, ...]
     facts: tuple[Fact, ...]
     formula: Formula | None
     growth: Growth | None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attnlang.compiler.report.cache import Cache
 from attnlang.compiler.report.facts import Coordinates, Fact
 from attnlang.compiler.report.growth import Growth
 from attnlang.compiler.report.reach import Reach
 from attnlang.compiler.report.report import Cost, Pairs, Report, Shape, Tiles
+from attnlang.compiler.report.solution import Solution
 from attnlang.compiler.report.words import count, parameter, percent, plural, scaled, three
 
 Line = tuple[str, str]
@@ -24,6 +25,7 @@ def to_text(report: Report) -> str:
     """About twenty-five lines, no final newline."""
     lines = [
         *pair_lines(report.pairs, report.shape),
+        *solution_lines(report.solutions),
         *cost_lines(report.cost),
         _BLANK,
         *tile_lines(report.tiles),
@@ -77,6 +79,15 @@ def pair_lines(pairs: Pairs, shape: Shape) -> Iterator[Line]:
         k = pairs.keys
         between = f"{count(k.least)} to {count(k.most)}, on average {three(k.mean)}"
         yield "keys per query", f"{count(k.most)}" if k.least == k.most else between
+
+
+def solution_lines(solutions: Sequence[Solution]) -> Iterator[Line]:
+    """Which keys they are, for each group of heads."""
+    for i, x in enumerate(solutions):
+        first, last = x.heads[0], x.heads[1] - 1
+        heads = f"head {first}: " if first == last else f"heads {first} to {last}: "
+        keys = " or ".join(x.keys) or "none"
+        yield "keys of a query" if i == 0 else "", (heads if len(solutions) > 1 else "") + keys
 
 
 def cost_lines(cost: Cost) -> Iterator[Line]:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import attnlang
 from attnlang.backends.arguments import check_inputs
-from attnlang.backends.on_device import DeviceClassifier, DeviceTable, reads_inputs, runs
+from attnlang.backends.on_device import DeviceClassifier, DeviceTable, runs
+from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
 from tests.compiler.test_classification import LONGEST, SHAPES, tile_truth, truth
@@ -36,6 +38,13 @@ def kinds(table: DeviceTable, element: int = 0) -> Kinds:
 
 def planned_without_inputs(program: Program, tile: Any) -> Plan:
     return program.plan(tile, inputs=False)
+
+
+def reads_inputs(plan: Plan) -> bool:
+    """Do run-time inputs decide any pair? Otherwise the plan says all there is."""
+    names = {i.name for i in plan.problem.pattern.inputs}
+    leaves = (x for group in plan.heads for x in walk(group.where))
+    return any(isinstance(x, e.TokenInput | e.Table) and x.name in names for x in leaves)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

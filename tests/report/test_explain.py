@@ -15,6 +15,7 @@ sliding_window(window=16, sinks=0) at n=256, 4 heads of 64
 
   pairs             15,904 of 262,144 attend: density 6.07%
   keys per query    1 to 16, on average 15.5
+  keys of a query   max(0, q.n - 15) <= k.n < min(len(n), q.n + 1)
 """
 
 
@@ -54,7 +55,7 @@ def test_data() -> None:
     assert data["cache"] == {"tokens": 15, "at": 256, "grows": False}
     assert set(data) == {
         "schema", "pattern", "params", "shape", "pairs", "tiles", "cost", "memory", "facts",
-        "formula", "growth", "cache", "reach", "notes",
+        "solutions", "formula", "growth", "cache", "reach", "notes",
     }  # fmt: skip
 
 
