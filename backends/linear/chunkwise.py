@@ -78,10 +78,15 @@ def form_of(
     ) -> tuple[Tensor, Tensor]:
         if engine == "triton":
             from attnlang.backends.linear.triton.attend import run as launched
+            from attnlang.backends.linear.triton.launch import Unfit
             from attnlang.backends.linear.triton.support import check_kernels
+            from attnlang.backends.triton.target import unfit
 
             check_kernels(x)
-            return launched(x, first, scale, weights, dtype)
+            try:
+                return launched(x, first, scale, weights, dtype)
+            except Unfit as no:
+                raise unfit(no.kernel, str(x.q.device), no.need) from None
         if x.beta is not None:
             return parts.run(x, first, chunk, Delta(scale))
         return window.run(x, first, chunk, Additive(scale, weights), first.shape[2], decays)

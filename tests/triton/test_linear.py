@@ -13,9 +13,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from triton.runtime.errors import OutOfResources
 
 import attnlang
 from attnlang.backends.linear import State, chunkwise, prefix_softmax, recurrent
+from attnlang.backends.linear.triton import attend as linear_attend
 from attnlang.backends.linear.triton import launch
 from attnlang.backends.support import supporting
 from attnlang.compiler.diagnostics.model import Unsupported
@@ -107,6 +109,64 @@ def test_lengths(decay: str, delta: bool, length: int) -> None:
 def test_widths(decay: str, delta: bool, width: int, value_width: int) -> None:
     """More channels than a block has, and fewer."""
     check(small(decay, delta, length=20, width=width, value_width=value_width, heads=(1, 1, 1)))
+
+
+class Small:
+    """A kernel on a device with room for narrow blocks alone. ran: with which, 0 where it did not."""
+
+    def __init__(self, kernel: Any, block: int, ran: list[tuple[str, int]]) -> None:
+        self.kernel, self.block, self.ran = kernel, block, ran
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        def run(**given: Any) -> None:
+            block = max(given.get(name, 1) for name in ("BLOCK_K", "BLOCK_V"))
+            if block > self.block:
+                self.ran.append((self.kernel.__name__, 0))
+                raise OutOfResources(block << 10, self.block << 10, "shared memory")
+            self.ran.append((self.kernel.__name__, block))
+            self.kernel[grid](**given)
+
+        return run
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Gives the device room for blocks of so many channels, and tells which kernels ran."""
+    ran: list[tuple[str, int]] = []
+    monkeypatch.setattr(linear_attend, "_fitting", {})
+    kernels = dict(launch.KERNELS)
+
+    def shrink(block: int) -> list[tuple[str, int]]:
+        for name, kernel in kernels.items():
+            monkeypatch.setitem(launch.KERNELS, name, Small(kernel, block, ran))
+        return ran
+
+    return shrink
+
+
+@pytest.mark.parametrize(("decay", "delta"), [("token", False), ("channel", True)])
+def test_what_fits_is_launched(decay: str, delta: bool, device: Any) -> None:
+    """Output and gradients, from blocks that are narrower than the first choices'."""
+    ran = device(32)
+    case = small(decay, delta, length=20, width=40, value_width=40, heads=(1, 1, 1))
+    if delta:  # its scans hold all of a key
+        case = small(decay, delta, length=20, width=20, value_width=40, heads=(1, 1, 1))
+    check(case)
+    assert max(block for _, block in ran) == 32
+    kept = list(linear_attend._fitting.values())
+    assert len(kept) == 1
+    assert kept[0]["meet"].block == 32
+    assert min(block for _, block in ran) == 0
+    ran.clear()
+    check(case)
+    assert 0 not in {block for _, block in ran}, "what does not fit is not tried again"
+
+
+def test_what_never_fits_is_refused(device: Any) -> None:
+    device(8)
+    wanted = r"`scan` does not fit .* need 16384 of 8192 \(shared memory\)"
+    with pytest.raises(Unsupported, match=wanted):
+        small("token", False, length=20, width=40, heads=(1, 1, 1)).run(engine="triton")
 
 
 @pytest.mark.parametrize("heads", [(4, 2, 1), (1, 2, 2), (2, 2, 4)])

@@ -50,6 +50,14 @@ CHOICES = {
 FIRST = {name: among[0] for name, among in CHOICES.items()}
 
 
+class Unfit(RuntimeError):
+    """The device has no room for a kernel as it was chosen. need: what of how much there is."""
+
+    def __init__(self, kernel: str, need: str) -> None:
+        super().__init__(f"`{kernel}` does not fit: it needs {need}")
+        self.kernel, self.need = kernel, need
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One kernel by name, its grid and everything it is given."""
@@ -60,8 +68,15 @@ class Launch:
     warps: int
 
     def __call__(self) -> None:
-        if all(self.grid):
+        """Raises Unfit."""
+        from triton.runtime.errors import OutOfResources
+
+        if not all(self.grid):
+            return
+        try:
             KERNELS[self.kernel][self.grid](**self.given, **self.options)
+        except OutOfResources as no:  # Triton asks before it launches anything
+            raise Unfit(self.kernel, f"{no.required} of {no.limit} ({no.name})") from None
 
     @property
     def options(self) -> dict[str, int]:
