@@ -80,7 +80,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 OF_BACKENDS: dict[str, Callable[[], str]] = {
     "op": lambda: measured.op(BACKENDS),
-    "others": lambda: measured.tables(BACKENDS, "constant", "start"),
+    "others": lambda: measured.tables(BACKENDS, "constant", "memory", "start"),
 }
 OF_COMPILER: dict[str, Callable[[], str]] = {
     "plans and reports": lambda: measured.tables(COMPILER, "plan", "explain"),

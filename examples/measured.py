@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attnlang.bench import constant, explain, files, plan, start
+from attnlang.bench import constant, explain, files, memory, plan, start
 from attnlang.bench.suite import table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,6 +77,7 @@ def op(page: Path) -> str:
 TABLES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "constant": constant.table,
     "explain": explain.table,
+    "memory": memory.table,
     "plan": plan.table,
     "start": start.table,
 }
