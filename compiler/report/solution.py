@@ -54,11 +54,10 @@ def _text(box: KeyBox) -> str | None:
         lower, upper = _tidy(x.lower), _tidy(x.upper)
         if range_of(upper)[1] <= 0:
             return None
-        key = f"k.{x.axis}"
-        bounds = upper.arguments if isinstance(upper, e.Apply) else (upper,)
-        if _tidy(e.Arith("+", lower, e.Int(1))) in bounds:
+        key, whole = f"k.{x.axis}", e.Length(Side.K, x.axis)
+        if upper == _tidy(e.Apply("min", (whole, e.Arith("+", lower, e.Int(1))))):
             parts.append(f"{key} == {to_text(lower)}")
-        elif (lower, upper) != (e.Int(0), e.Length(Side.K, x.axis)):
+        elif (lower, upper) != (e.Int(0), whole):
             parts.append(f"{to_text(lower)} <= {key} < {to_text(upper)}")
         if x.step > 1:
             parts.append(f"{key} % {x.step} == {to_text(_tidy(x.residue))}")

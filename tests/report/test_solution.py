@@ -28,6 +28,7 @@ OTHERS = (
     "q.n % 4 == k.n % 4",
     "causal(n) and (q.n < 3 or q.n > 7)",
     "k.n >= len(n) - 3",
+    "same(n) and k.n < 5",
 )
 
 
