@@ -147,14 +147,14 @@ def _compiled(
     inputs = problem.pattern.inputs
     learned = frozenset(i.name for i in inputs if i.kind is Kind.FLOAT)
     prefix = f"{one.name}." if step else ""
+    described = describes(DTYPES[dtype])
+    carved = walk is not None and walk.solid and grid_fits(axes)
     parts = []
     for group in problem.groups:
         form = form_of(
             problem, group, gathered, frozenset(), learned, boxed=walk is not None,
             alike=walk is not None and walk.alike, strips=frozenset(made_of),
         )  # fmt: skip
-        carved = walk is not None and walk.solid and grid_fits(axes)
-        described = describes(DTYPES[dtype])
         parts.append(part_of(problem, group, form, prefix, described=described, carved=carved))
     for module in (m for part in parts for m in (part.module, part.described) if m is not None):
         made.files[module.name] = module.text.encode()

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.elements import axis_leaf
 from attnlang.compiler.analysis.leaves import Known
-from attnlang.compiler.analysis.shift import shift_invariant
+from attnlang.compiler.analysis.shift import divisors, shift_invariant
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.problem.problem import Extent
 
 BoolArray = NDArray[np.bool_]
@@ -118,13 +117,8 @@ def key_set(literals: Sequence[Expr], k: Extent, known: Known) -> KeySet:
 
 def _period(literal: Expr, size: int) -> int:
     """After how many keys a literal is proved to repeat; ``size`` where it is not."""
-    divisors = {
-        x.right.value
-        for x in walk(literal)
-        if isinstance(x, e.Arith) and x.op in ("//", "%") and isinstance(x.right, e.Int)
-    }
     # Blocks of 64 of which every eighth counts repeat after 512 keys.
-    period = math.prod(divisors)
+    period = math.prod(divisors(literal))
     if not 0 < period < size:
         return size
     return period if shift_invariant(literal, 0, period) else size

@@ -15,6 +15,7 @@ from tests.stdlib.cases import CASES, Case, smallest
 
 NAMES = sorted({c.name for c in CASES if "triton" in attnlang.stdlib.info(c.name).backends})
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")
 
 
 def to_float(call: AttentionCall, dtype: torch.dtype = torch.float32) -> AttentionCall:

@@ -13,10 +13,11 @@ import pytest
 import torch
 from triton.runtime.errors import OutOfResources
 
+from tests.triton.test_attention import interpreted
 from tests.triton.test_standalone import CASES, GROUPS, WINDOW, compiled, drawn, found, written
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")
+@interpreted
 def test_tensors_that_cannot_be_described_are_read_by_pointers(tmp_path: Path) -> None:
     case = CASES["descriptors"]
     out, qkv = written(case, tmp_path), drawn(case)
@@ -28,7 +29,7 @@ def test_tensors_that_cannot_be_described_are_read_by_pointers(tmp_path: Path) -
     torch.testing.assert_close(other, one, atol=2e-3, rtol=2e-3)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")
+@interpreted
 def test_boxes_are_described_where_batch_and_heads_are_one_dimension(tmp_path: Path) -> None:
     case = CASES["boxes by descriptors"]
     out, (q, k, v) = written(case, tmp_path), drawn(case)
@@ -60,7 +61,7 @@ class Small:
         return run
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")
+@interpreted
 def test_the_first_choice_that_fits_is_launched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from tests.triton.test_attention import DEVICE
 
 
 @triton.jit
-def _ilog2(x, found, size: tl.constexpr):  # type: ignore[no-untyped-def]
+def _ilog2(x, found, size: tl.constexpr):
     at = tl.arange(0, size)
     tl.store(found + at, safe_ilog2(tl.load(x + at)))
 

@@ -16,6 +16,7 @@ import torch
 
 import attnlang
 from attnlang.backends.ahead.directory import compile_pattern
+from tests.triton.test_attention import interpreted
 
 ROOT = Path(__file__).parents[2]
 RUN = """
@@ -319,7 +320,7 @@ def drawn(case: Written) -> list[torch.Tensor]:
     return [x.to(DTYPES[case.dtype]) for x in every]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")
+@interpreted
 @pytest.mark.parametrize("name", CASES)
 def test_the_directory_runs_by_itself(name: str, tmp_path: Path) -> None:
     case = CASES[name]

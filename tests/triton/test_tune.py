@@ -18,6 +18,7 @@ from attnlang.backends.triton.choices import Choice, Shape, candidates
 from attnlang.backends.triton.tune import Tried, fastest, launched, tuning
 from attnlang.backends.triton.writer import Kernel
 from attnlang.cli.commands.tune import tune as tune_pattern
+from tests.triton.test_attention import interpreted
 from tests.triton.test_module import kernels
 
 SHAPE = Shape("bf16", 64, 64, (128, 128), described=True)
@@ -185,7 +186,7 @@ def test_a_choice_that_is_no_candidate_is_not_taken(kernel: Kernel, cache: Path)
     assert launched(kernel, "text", SHAPE, LENGTHS, CPU, machine.run) == every()[0]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="runs under the interpreter")
+@interpreted
 def test_a_pattern_is_tuned_forward_and_backward() -> None:
     args = Namespace(heads=2, kv_heads=1, head_dim=16, batch=1, dtype="fp32", seconds=1000)
     pattern = attnlang.load("stdlib:sliding_window", window=9)
