@@ -14,21 +14,15 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis import boxes
 from attnlang.compiler.analysis.leaves import Known
-from attnlang.compiler.analysis.normal import clauses, complement
-from attnlang.compiler.analysis.separable import (
-    Factor,
-    split,
-    spread,
-    strip_table,
-)
+from attnlang.compiler.analysis.normal import complement
+from attnlang.compiler.analysis.products import Product, kinds_by_first_axes, kinds_of, products
+from attnlang.compiler.analysis.separable import Factor, spread
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.tiling import ExtentTiling
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 EMPTY, PARTIAL, FULL = 0, 1, 2
-LONGEST_AXIS = 1 << 13
-"""Up to this length axes are enumerated position by position."""
 SLAB = 1 << 20
 """Tile pairs at once."""
 
@@ -47,18 +41,13 @@ class TilePairs:
     columns: IntArray
 
 
-@dataclass(frozen=True, eq=False)
-class _Product:
-    """A clause as a table over the strips of each pair of axes. whole: is that all of it?"""
-
-    tables: list[tuple[Factor, BoolArray]]
-    whole: bool
-
-
 def tile_pairs(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) -> TilePairs:
     """Which tile pairs are empty, full and partial, by factors of axes and by intervals."""
-    live = _products(predicate, q, k, known)
-    broken = _products(complement(predicate), q, k, known)
+    live = products(predicate, q, k, known)
+    broken = products(complement(predicate), q, k, known)
+    none = np.zeros(0, dtype=np.int64)
+    if live and broken and (copied := kinds_by_first_axes(live, broken, q, k)) is not None:
+        return TilePairs(copied, True, none, none)
     listed, sure = known.covers(predicate), True
     kinds = np.empty((q.tiles, k.tiles), dtype=np.uint8)
     rows, columns = [], []
@@ -77,8 +66,7 @@ def tile_pairs(predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known) 
                 r, c = np.nonzero(undecided)
                 rows.append(r + top)
                 columns.append(c)
-        kinds[top : top + part.tiles] = some.view(np.uint8) + (some & ~fails)  # 1 + 1 is FULL
-    none = np.zeros(0, dtype=np.int64)
+        kinds[top : top + part.tiles] = kinds_of(some, fails)
     return TilePairs(kinds, sure, np.concatenate([none, *rows]), np.concatenate([none, *columns]))
 
 
@@ -90,25 +78,8 @@ def _slabs(q: ExtentTiling, k: ExtentTiling) -> Iterator[tuple[ExtentTiling, int
         yield q.part(0, slice(first, first + step)), first
 
 
-def _products(
-    predicate: Expr, q: ExtentTiling, k: ExtentTiling, known: Known
-) -> list[_Product] | None:
-    """The clauses of a predicate; None where they are too many, or axes too long."""
-    found = clauses(predicate)
-    if found is None or max(q.extent.lengths + k.extent.lengths) > LONGEST_AXIS:
-        return None
-    made = []
-    for clause in found:
-        parts = split(clause, q, k, known)
-        tables = []
-        for factor in parts.factors:
-            tables.append((factor, strip_table(factor, q, k, known)))
-        made.append(_Product(tables, not parts.rest))
-    return made
-
-
 def _holds(
-    union: list[_Product] | None, q: ExtentTiling, first: int, k: ExtentTiling
+    union: list[Product] | None, q: ExtentTiling, first: int, k: ExtentTiling
 ) -> tuple[BoolArray, BoolArray]:
     """Tile pairs of a slab on which a union surely holds somewhere, and those where it may."""
     surely = np.zeros((q.tiles, k.tiles), dtype=bool)

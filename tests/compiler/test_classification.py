@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import attnlang
-from attnlang.compiler.analysis import classify, diagonals, elements, tile_pairs
+from attnlang.compiler.analysis import classify, diagonals, elements, products, tile_pairs
 from attnlang.compiler.layout import choose
 from attnlang.compiler.plan.plan import Plan
 from tests.strategies import Program, decoding, programs, tiles
@@ -77,16 +77,19 @@ def sound(plan: Plan, masks: Bools) -> None:
             np.testing.assert_array_equal(found, real)
 
 
-@pytest.fixture(params=["enumerated", "solved", "boxes", "undecided"])
+@pytest.fixture(params=["enumerated", "slabs", "solved", "boxes", "undecided"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which of the layers decides: factors per axis, key intervals, or interval arithmetic, with
+    """Which of the layers decides: factors per axis, with slabs or at once, key intervals, or interval arithmetic, with
     elements in small pieces where that does not, or with no elements at all; in small slabs, and
     along diagonals from three tiles on."""
+    if request.param == "slabs":
+        monkeypatch.setattr(tile_pairs, "kinds_by_first_axes", lambda *_: None)
+        monkeypatch.setattr(tile_pairs, "SLAB", 16)
     if request.param == "solved":
         monkeypatch.setattr(classify, "DENSE_AXIS", 2)
         monkeypatch.setattr(choose, "ENUMERATED", 8)
     if request.param in ("boxes", "undecided"):
-        monkeypatch.setattr(tile_pairs, "clauses", lambda *_: None)
+        monkeypatch.setattr(products, "clauses", lambda *_: None)
         monkeypatch.setattr(tile_pairs, "SLAB", 16)
         monkeypatch.setattr(diagonals, "FEWEST", 3)
         monkeypatch.setattr(elements, "CHUNK", 64)
