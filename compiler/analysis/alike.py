@@ -206,12 +206,16 @@ def _leaf(extent: Extent, tokens: IntArray, known: Known) -> Callable[[Expr], An
 
 def numbered_together(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> IntArray:
     """One number for every combination of values, from 0 on."""
-    codes: IntArray | None = None
+    codes, many = np.zeros(shape, dtype=np.int64), 1
     for part in parts:
         code = numbered(np.broadcast_to(part, shape))
         several = int(code.max(initial=0)) + 1
-        codes = code if codes is None else numbered(codes * several + code)
-    return np.zeros(shape, dtype=np.int64) if codes is None else codes
+        codes = codes * several + code if many > 1 else code
+        many *= several
+        if many > codes.size:
+            codes = numbered(codes)
+            many = int(codes.max(initial=0)) + 1
+    return numbered(codes)
 
 
 def numbered(values: NDArray[Any]) -> IntArray:

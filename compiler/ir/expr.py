@@ -52,16 +52,17 @@ ArithOp: TypeAlias = Literal["+", "-", "*", "//", "%", "/"]
 CompareOp: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
 
 
-class _Hashed:
-    """Room for a node's hash, which is that of the whole expression below it. No copy takes it
-    along to a process where strings have other hashes."""
+class _Known:
+    """Room for a node's hash and kind, which follow from the whole expression below it. No copy
+    takes them along: in another process strings have other hashes."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "_kind")
     _hash: int
+    _kind: Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node(_Hashed):
+class Node(_Known):
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
@@ -217,8 +218,8 @@ def _once(own: Callable[[Any], int]) -> Callable[[Any], int]:
     return answer
 
 
-for _kind in get_args(Expr):
-    _kind.__hash__ = _once(_kind.__hash__)
+for _node in get_args(Expr):
+    _node.__hash__ = _once(_node.__hash__)
 
 TRUE = Bool(True)
 FALSE = Bool(False)

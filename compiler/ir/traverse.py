@@ -94,7 +94,16 @@ def walk(node: Expr) -> Iterator[Expr]:
 
 
 def kind_of(node: Expr) -> Kind:
-    """The kind of value an expression has."""
+    """The kind of value an expression has, worked out when it is first asked for."""
+    try:
+        return node._kind
+    except AttributeError:
+        kind = _kind_of(node)
+        object.__setattr__(node, "_kind", kind)
+        return kind
+
+
+def _kind_of(node: Expr) -> Kind:
     match node:
         case e.Int() | e.Length() | e.Coord() | e.Index():
             return Kind.INT
