@@ -102,7 +102,9 @@ def run(runs: int = 9) -> dict[str, Any]:
     waste = []
     for item in waste_cases():
         plan = item.pattern.plan(item.sizes)
-        waste.append({"case": item.name, "waste": round(plan.waste, 4), "layout": str(plan.layout)})
+        waste.append(
+            {"case": item.name, "waste": round(plan.waste, 4), "layout": "; ".join(plan.layouts)}
+        )
     return {"schema": SCHEMA, "speed": speed, "waste": waste}
 
 

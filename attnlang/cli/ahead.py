@@ -58,7 +58,7 @@ def planned(
                     found.entries.append({
                         "step": name,
                         "kind": "attention",
-                        "layout": str(plan.layout),
+                        "layout": "; ".join(plan.layouts),
                         "tiles": {**plan.tiles, "exact": plan.exact},
                         "planned_without": list(missing_inputs(plan)),
                     })  # fmt: skip

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.plan import HeadPlan, Plan
+from attnlang.compiler.problem.heads import heads_text
 from attnlang.compiler.problem.problem import Extent
 from attnlang.compiler.report.dense import mask
 from attnlang.compiler.report.relation import relations
@@ -38,14 +39,14 @@ def panel(plan: Plan, group: HeadPlan, title: str, *, by_tile: bool) -> Panel:
     """Every pair of tiles: empty, partial or full. Or every pair of tokens: does it attend, and
     what is its tile?"""
     if by_tile:
-        q, k = plan.layout.q, plan.layout.k
+        q, k = group.layout.q, group.layout.k
         return Panel(title, group.table.dense(), _tile_ticks(q), _tile_ticks(k))
     return Panel(
         title,
         _element_cells(plan, group),
         token_ticks(plan.problem.q),
         token_ticks(plan.problem.k),
-        _grid(plan),
+        _grid(plan, group),
     )
 
 
@@ -57,29 +58,13 @@ def _groups(plan: Plan, heads: Sequence[int]) -> list[HeadPlan]:
 def _label(plan: Plan, group: HeadPlan, heads: Sequence[int]) -> str:
     if len(plan.heads) == 1:
         return ""
-    return heads_label([h for h in group.heads if not heads or h in heads])
-
-
-def heads_label(heads: Sequence[int]) -> str:
-    """``head 3``, ``heads 0-3, 6``"""
-    return f"head{'s' if len(heads) > 1 else ''} {_ranges(heads)}"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-3, 6``"""
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and n == parts[-1][-1] + 1:
-            parts[-1].append(n)
-        else:
-            parts.append([n])
-    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
+    return heads_text([h for h in group.heads if not heads or h in heads])
 
 
 def _element_cells(plan: Plan, group: HeadPlan) -> Cells:
     kinds = group.table.dense()[
-        _tile_of_token(plan.layout.q, plan.problem.q_len)[:, None],
-        _tile_of_token(plan.layout.k, plan.problem.k_len)[None, :],
+        _tile_of_token(group.layout.q, plan.problem.q_len)[:, None],
+        _tile_of_token(group.layout.k, plan.problem.k_len)[None, :],
     ]
     relation = next(r for r in relations(plan.problem, plan.known) if r.heads == group.heads)
     attends = mask(relation)
@@ -124,10 +109,11 @@ def _tile_ticks(side: SideTiling) -> Ticks:
     return tuple((at, str(int(side.tokens[at, 0]))) for at, _ in plain)
 
 
-def _grid(plan: Plan) -> tuple[int, int] | None:
+def _grid(plan: Plan, group: HeadPlan) -> tuple[int, int] | None:
     """Tile borders of a sequence, or the rows of a grid."""
     steps = []
-    for side, tiling in ((plan.problem.q, plan.layout.q), (plan.problem.k, plan.layout.k)):
+    layout, problem = group.layout, plan.problem
+    for side, tiling in ((problem.q, layout.q), (problem.k, layout.k)):
         if len(side) != 1:
             return None
         if len(side[0].axes) > 1:

@@ -23,6 +23,7 @@ from attnlang.compiler.layout.choose import box_layout
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
+from attnlang.compiler.problem.heads import heads_text
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.problem.steps import BoundStep, bound_steps
@@ -103,7 +104,7 @@ def _attention(
     shown = problem if settled else with_where(problem, lambda x: certain(x, sets, whole))
     upper = with_where(problem, lambda x: possible(x, sets, whole))
     layout = _layout(problem, what)
-    plan = make(shown, layout, known)
+    plan = make(shown, layout, known, together=True)
     most = make(upper, plan.layout, known)
     if not isinstance(step.owner, Recurrence):
         found.layout = str(plan.layout)
@@ -111,7 +112,7 @@ def _attention(
         heads = [step.start + h for h in group.heads]
         if what.heads and not set(heads) & set(what.heads):
             continue
-        label = drawing.heads_label([h for h in heads if not what.heads or h in what.heads])
+        label = heads_text([h for h in heads if not what.heads or h in what.heads])
         alone = len(plan.heads) == 1 and step.heads == what.made.frame.heads
         title = step.name if alone else f"{step.name}, {label}"
         panel = drawing.panel(plan, group, title, by_tile=what.by_tile)

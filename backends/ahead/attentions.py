@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from attnlang.backends.ahead.numbers import Written, table_name
-from attnlang.backends.ahead.package import Part
+from attnlang.backends.ahead.parts import Part
 from attnlang.backends.ahead.scope import Scope, local
 from attnlang.backends.ahead.shapes import Shapes
 from attnlang.backends.triton.learned import Leaf, moves
@@ -77,10 +77,11 @@ def write_attention(scope: Scope, shapes: Shapes, one: Branched) -> None:
         _product(scope, one, made.name, start, stop)
     groups = []
     closed = closed_groups(one.problem.pattern)
-    for part in one.parts:
+    each = [next(p for p in one.parts if p.group is g) for g in one.problem.groups]
+    for part in each:
         group, form, kernels = part.group, part.form, part.kernels
         attend = closed[group.index].attend
-        name = own if len(one.parts) == 1 else f"{own}_{group.index}"
+        name = own if len(each) == 1 else f"{own}_{group.index}"
         own_scale = form.own_scale and attend.scale is not None
         rule = attend.empty if attend.empty is not None else EmptyRule.ZERO
         ruled = rule in (EmptyRule.SELF, EmptyRule.FULL)

@@ -14,24 +14,21 @@ from attnlang.backends.ahead.attentions import Branched, branched
 from attnlang.backends.ahead.bundle import bundled, defined, source
 from attnlang.backends.ahead.emit import as_program, attention_text
 from attnlang.backends.ahead.linears import class_of
-from attnlang.backends.ahead.package import launched, part_of
+from attnlang.backends.ahead.package import launched
+from attnlang.backends.ahead.parts import cuts_of, heads_of, part_of
 from attnlang.backends.ahead.scope import Scope
 from attnlang.backends.ahead.shapes import Shapes
 from attnlang.backends.linear.triton import ahead as linear
 from attnlang.backends.program.run import step_name
 from attnlang.backends.triton.ahead import Compiled, compile_kernel, shape_of
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.boxes import box_walk
-from attnlang.backends.triton.choices import Shape
-from attnlang.backends.triton.descriptors import describes, grid_fits
+from attnlang.backends.triton.descriptors import describes
 from attnlang.backends.triton.source.printer import comment_safe
 from attnlang.backends.triton.support import refuses
-from attnlang.backends.triton.tables import in_order, strips
 from attnlang.backends.triton.target import Target, target
 from attnlang.compiler.diagnostics.model import Unsupported
-from attnlang.compiler.ir.expr import Kind, Side
+from attnlang.compiler.ir.expr import Kind
 from attnlang.compiler.ir.program import Recurrence, recurrences
-from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
@@ -134,28 +131,18 @@ def _compiled(
 ) -> Branched:  # fmt: skip
     """The kernels of one attention. Tiles are those of its plan, whatever the run-time tensors."""
     problem, plan = one.problem, make(one.problem)
-    sides = {Side.Q: plan.layout.q, Side.K: plan.layout.k}
-    blocks = slots(sides[Side.Q].capacity), slots(sides[Side.K].capacity)
-    gathered = frozenset(
-        s for s, block in zip(Side, blocks, strict=True) if not in_order(sides[s], block)
-    )
-    boxes = [g.boxes for g in plan.heads if g.boxes is not None]
-    axes = len(problem.pattern.axes(Side.K))
-    walk = box_walk(boxes, axes, torch.device("cpu")) if len(boxes) == len(plan.heads) else None
-    made_of = strips(plan, torch.device("cpu"))
-    shape = Shape(dtype, one.width, one.value_width, blocks)
     inputs = problem.pattern.inputs
     learned = frozenset(i.name for i in inputs if i.kind is Kind.FLOAT)
     prefix = f"{one.name}." if step else ""
     described = describes(DTYPES[dtype])
-    carved = walk is not None and walk.solid and grid_fits(axes)
     parts = []
-    for group in problem.groups:
+    for cut, group in product(cuts_of(plan, dtype, one.width, one.value_width), problem.groups):
         form = form_of(
-            problem, group, gathered, frozenset(), learned, boxed=walk is not None,
-            alike=walk is not None and walk.alike, strips=frozenset(made_of),
+            problem, group, cut.gathered, frozenset(), learned, boxed=cut.boxed is not None,
+            alike=cut.boxed is not None and cut.boxed.alike, strips=frozenset(cut.strips),
         )  # fmt: skip
-        parts.append(part_of(problem, group, form, prefix, described=described, carved=carved))
+        part = part_of(problem, group, cut, form, prefix, described=described)
+        parts += [part] if heads_of(part) else []
     for module in (m for part in parts for m in (part.module, part.described) if m is not None):
         made.files[module.name] = module.text.encode()
     own = {"step": one.name} if step else {}
@@ -163,12 +150,12 @@ def _compiled(
         second = part.described if machine.describes else None
         for module in (m for m in (part.module, second) if m is not None):
             for kernel in module.kernels:
-                own_shape = shape_of(kernel, shape, walk, made_of)
+                own_shape = shape_of(kernel, part.cut.shape, part.cut.boxed, part.cut.strips)
                 x = compile_kernel(module.text, kernel, machine, own_shape)
                 about = {**asdict(own_shape), "described": list(kernel.described)}
                 stem = f"{module.name.removesuffix('.py')}.{x.kernel}"
                 _add(made, stem, machine, x, {**own, "module": module.name, **about})
-    launch, files = launched(plan, sizes, parts, shape, prefix)
+    launch, files = launched(problem, sizes, parts, prefix)
     made.launch[one.name] = launch
     made.files |= files
     return replace(one, parts=parts)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from attnlang.backends.ahead.parts import Cut, Part, heads_of
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.ahead import shape_of
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.launch import number_of
-from attnlang.backends.triton.module import Kernels, write
 from attnlang.backends.triton.tables import Tables, arrays, build
-from attnlang.backends.triton.writer import Form, Kernel
+from attnlang.backends.triton.writer import Kernel
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl, Normaliser
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.plan.plan import Plan
-from attnlang.compiler.problem.problem import BoundGroup, Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem
 from attnlang.compiler.problem.steps import rebind
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -29,57 +27,22 @@ LONG = (1 << 26, 1 << 22, 1 << 18)
 """Lengths that a kernel without tables is asked to hold for, the longest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A file, and which of its kernels are launched."""
-
-    name: str
-    text: str
-    kernels: tuple[Kernel, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Heads that share kernels. described: those that read tiles by tensor descriptors, where
-    there are any; `module` has them all, by pointers."""
-
-    group: BoundGroup
-    form: Form
-    kernels: Kernels
-    module: Module
-    described: Module | None
-
-
-def part_of(
-    problem: Problem, group: BoundGroup, form: Form, prefix: str, *, described: bool, carved: bool
-) -> Part:
-    """What is written of a group. form: of kernels that read by pointers. prefix: of its files.
-    described: are those that could read by descriptors written too? carved: boxes of keys, too?"""
-    stem = f"{prefix}group{group.index}"
-    plain = write(problem.pattern, group.index, form)
-    part = Part(group, form, plain, Module(f"{stem}.py", plain.text, plain.all), None)
-    if not described:
-        return part
-    second = write(problem.pattern, group.index, replace(form, described=True, carved=carved))
-    mine = tuple(k for k in second.all if k.described)
-    own = Module(f"{stem}.descriptors.py", second.text, mine) if mine else None
-    return replace(part, described=own)
-
-
 def launched(
-    plan: Plan, sizes: Mapping[str, int], parts: Sequence[Part], shape: Shape, prefix: str
+    problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part], prefix: str
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What the manifest says of one attention under "launch", and its plan as a file.
 
-    plan: made without run-time tensors, for any. sizes: of the whole pattern. prefix: of the names
-    of its files.
+    sizes: of the whole pattern. prefix: of the names of its files.
     """
-    problem = plan.problem
     read = {_read(x) for part in parts for kernel in part.kernels.all for x in kernel.extra}
-    tabled = any(not k.closed for part in parts for k in part.kernels.all)
-    tables = build(plan, torch.device("cpu")) if tabled else None
-    stored = _stored(tables) if tables is not None else {}
+    tables: dict[str, Tables] = {}
+    for part in parts:
+        cut = part.cut
+        if cut.name not in tables and any(not k.closed for k in part.kernels.all):
+            tables[cut.name] = build(cut.plan, torch.device("cpu"))
+    stored = {f"{own}{n}": x for own, made in tables.items() for n, x in _stored(made).items()}
     name = f"{prefix}tables.bin"
+    first, shape = problem.groups, parts[0].cut.shape
     launch = {
         "dtype": DTYPES[shape.dtype],
         "heads": problem.heads,
@@ -87,10 +50,15 @@ def launched(
         "head_dim": shape.head_dim,
         "value_dim": shape.value_dim,
         "tokens": {"q": problem.q_len, "k": problem.k_len},
-        "longest": _longest(problem, sizes if tables is None else {}, parts),
+        "longest": _longest(problem, {} if tables else sizes, parts),
         "inputs": [_declared(i) for i in problem.pattern.inputs if i.name in read],
         "values": _values(problem),
-        "groups": [_group(problem, part, tables, shape) for part in parts],
+        "groups": [
+            {"group": first.index(part.group), "heads": [heads.start, heads.stop], **about}
+            for part in parts
+            for about in [_group(problem, part, tables.get(part.cut.name))]
+            for heads in heads_of(part)
+        ],
         "plan": name if stored else None,
         "tables": {name: x.numel() for name, x in stored.items()},
     }
@@ -119,7 +87,7 @@ def _stored(tables: Tables) -> dict[str, torch.Tensor]:
     return found
 
 
-def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) -> dict[str, Any]:
+def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any]:
     group = part.group
     modules = [part.module, *([] if part.described is None else [part.described])]
     scale = None if group.attend.scale is None else value_of(group.attend.scale)
@@ -127,11 +95,14 @@ def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) ->
     recipes = {x.name: _recipe(x, problem) for x in used}
     grid = next(x for x in problem.extents(Side.K) if x.segment.is_grid)
     kernels, *described = (
-        {k.function.name: {"module": m.name, **_kernel(k, tables, shape, grid)} for k in m.kernels}
+        {
+            k.function.name: {"module": m.name, **_kernel(k, tables, part.cut, grid)}
+            for k in m.kernels
+        }
         for m in modules
     )
     return {
-        "heads": [group.start, group.stop],
+        "tables": part.cut.name,
         "softmax": group.attend.normaliser is Normaliser.SOFTMAX,
         "row_maxes": len(part.kernels.row_maxes),
         "scale": scale if group.attend.scale is None or scale is not None else 1.0,
@@ -141,10 +112,9 @@ def _group(problem: Problem, part: Part, tables: Tables | None, shape: Shape) ->
     }
 
 
-def _kernel(kernel: Kernel, tables: Tables | None, shape: Shape, grid: Extent) -> dict[str, Any]:
+def _kernel(kernel: Kernel, tables: Tables | None, cut: Cut, grid: Extent) -> dict[str, Any]:
     """grid: of the keys."""
-    boxed, strips = (None, {}) if tables is None else (tables.boxed, tables.strips)
-    own = shape_of(kernel, shape, boxed, strips)
+    own = shape_of(kernel, cut.shape, cut.boxed, cut.strips)
     known: dict[str, Any] = {
         "stands_on": "k" if kernel.stands_on_keys else "q", "packed": kernel.packed,
         "closed": kernel.closed, "described": list(kernel.described),
@@ -188,11 +158,13 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
             continue
         forms = (
             form_of(
-                longer, longer.groups[i], form.gathered, form.absent, form.learned,
+                longer, longer.groups[problem.groups.index(part.group)], form.gathered,
+                form.absent, form.learned,
                 boxed=form.boxed, alike=form.alike, strips=form.strips, listed=form.listed,
                 together=form.together,
             )
-            for i, form in enumerate(part.form for part in parts)
+            for part in parts
+            for form in [part.form]
         )  # fmt: skip
         if all(x == part.form for x, part in zip(forms, parts, strict=True)):
             return max(length, longer.q_len, longer.k_len)

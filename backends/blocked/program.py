@@ -15,7 +15,7 @@ from attnlang.backends.blocked.schedule import Batch, Gather, schedule
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.layout.cost import BATCHED
 from attnlang.compiler.layout.tiling import SideTiling
-from attnlang.compiler.plan.apart import make_apart
+from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.problem.problem import BoundAttend, Problem
 
@@ -105,7 +105,8 @@ def programs_for(problem: Problem, known: Known | None, device: torch.device) ->
 
 
 def _programs(problem: Problem, known: Known | None, device: torch.device) -> Programs:
-    return tuple(build(plan, device) for plan in make_apart(problem, known, BATCHED))
+    plan = make(problem, known=known, machine=BATCHED)
+    return tuple(build(part, device) for part in plan.parts)
 
 
 def build(plan: Plan, device: torch.device) -> Program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.plan.make import make
+from attnlang.compiler.problem.heads import stretches
 from attnlang.compiler.problem.problem import BoundGroup, Problem
 
 NAME = "triton"
@@ -45,7 +47,7 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     _check(call)
     call = replace(call, q=rowed(call.q), k=rowed(call.k), v=rowed(call.v))
     if not _needs_plan(call):
-        return _run(call.dense(), None)
+        return _run(call.dense(), (None,))
     if not reads_runtime(call):
         return _run(call.dense(), made.kept(call.problem, call.q.device))
     parts = []
@@ -57,12 +59,12 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     for b in range(call.q.shape[0] if several else 1):
         one = element(call, b) if several else call
         if chosen is not None:
-            parts.append(_run(one, made.of_set(one, chosen), name))
+            parts.append(_run(one, (made.of_set(one, chosen),), name))
         elif tables is None:
             plan = make(call.problem, known=known_of(one.inputs, call.problem))
-            parts.append(_run(one, made.build(plan, call.q.device)))
+            parts.append(_run(one, made.tables_of_parts(plan, call.q.device)))
         else:
-            parts.append(_run(one, tables[b]))
+            parts.append(_run(one, (tables[b],)))
     return torch.cat([o for o, _ in parts]), torch.cat([x for _, x in parts])
 
 
@@ -82,31 +84,35 @@ def _needs_plan(call: Call) -> bool:
 
 
 def _run(
-    call: Call, tables: Tables | None, listed: str | None = None
+    call: Call, tables: Sequence[Tables | None], listed: str | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """listed: the set whose lists the tables are."""
+    """tables: for the heads of each layout; None where kernels work their walks out. listed: the
+    set whose lists they are."""
     launches, sinks = [], []
     there = {*call.inputs.tables, *(name for name, _ in call.inputs.tokens)}
     learned = _learned(call)
-    gathered = frozenset(tables.tokens if tables is not None else ())
-    boxed = None if tables is None else tables.boxed
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     described = machine_describes(call.q.device, call.q.dtype)
     described = described and describable(call.q, call.k, call.v)
-    for group in call.problem.groups:
+    for group, own in itertools.product(call.problem.groups, tables):
+        mine = range(group.start, group.stop)
+        heads = [h for h in mine if own is None or h in own.heads]
+        if not heads:
+            continue
         sink, scale = _sink(call, group), _scale(call, group)
+        gathered = frozenset(own.tokens if own is not None else ())
+        boxed = None if own is None else own.boxed
         form = form_of(
             call.problem, group, gathered, absent, learned, boxed=boxed is not None,
             alike=boxed is not None and boxed.alike,
-            strips=frozenset() if tables is None else frozenset(tables.strips), listed=listed,
+            strips=frozenset() if own is None else frozenset(own.strips), listed=listed,
             described=described, carved=described and carves(call, boxed),
         )  # fmt: skip
         kernels = write(call.problem.pattern, group.index, form)
-        count = group.stop - group.start
-        launches.append(
-            Launch(call, tables, kernels, group.start, count, 1.0 if scale is None else scale)
-        )
-        sinks.append(sink)
+        factor = 1.0 if scale is None else scale
+        for stretch in stretches(heads):
+            launches.append(Launch(call, own, kernels, group, stretch, factor))
+            sinks.append(sink)
     keys = tuple(dict.fromkeys(key_of(x) for one in launches for x in one.kernels.leaves))
     extras = (*sinks, *(given(call, key) for key in keys))
     out, lse, met = _Attention.apply(launches, keys, call.q, call.k, call.v, *extras)  # type: ignore[no-untyped-call]
@@ -233,7 +239,7 @@ class _Attention(torch.autograd.Function):
                 d_sinks.append(None)
                 continue
             heads = torch.arange(q.shape[1], device=q.device)
-            mine = (heads >= launch.first) & (heads < launch.first + launch.count)
+            mine = (heads >= launch.heads.start) & (heads < launch.heads.stop)
             weight = torch.exp(sink - finite(norm)) * mine[:, None]
             d_sinks.append(-weight * delta)
         d_learned = (learned[key].to(given(ctx.launches[0].call, key).dtype) for key in ctx.keys)
@@ -244,7 +250,7 @@ def _softmax_alone(launches: Sequence[Launch], rows: torch.Tensor) -> torch.Tens
     """The rows ``[B, H, Nq]`` of heads that have an lse, 0 for others."""
     for one in launches:
         if not is_softmax(one.bound.attend):
-            heads = torch.arange(one.first, one.first + one.count, device=rows.device)
+            heads = torch.arange(one.heads.start, one.heads.stop, device=rows.device)
             rows = rows.index_fill(1, heads, 0.0)
     return rows
 

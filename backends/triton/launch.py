@@ -44,7 +44,7 @@ _SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Heads ``first <= head < first + count`` of one call.
+    """Some heads of one call, which belong to one head group of the pattern.
 
     tables: of the plan; None where every kernel that runs works its walk out.
     """
@@ -52,8 +52,8 @@ class Launch:
     call: Call
     tables: Tables | None
     kernels: Kernels
-    first: int
-    count: int
+    bound: BoundGroup
+    heads: range
     scale: float
 
     @property
@@ -62,11 +62,7 @@ class Launch:
 
     @property
     def kv_heads(self) -> range:
-        return range(self.first // self.group, (self.first + self.count - 1) // self.group + 1)
-
-    @property
-    def bound(self) -> BoundGroup:
-        return next(g for g in self.call.problem.groups if g.start == self.first)
+        return range(self.heads.start // self.group, (self.heads.stop - 1) // self.group + 1)
 
     def forward(
         self, out: torch.Tensor, norm: torch.Tensor, met: torch.Tensor, sink: torch.Tensor | None
@@ -105,7 +101,7 @@ class Launch:
     def _splits(self) -> int:
         """How many programs share a walk: several where few queries would leave a machine idle."""
         problem, q = self.call.problem, self.call.q
-        heads = len(self.kv_heads) if self.kernels.split_forward.packed else self.count
+        heads = len(self.kv_heads) if self.kernels.split_forward.packed else len(self.heads)
         keys = reach(problem, self.bound)
         return walk_shares(problem.q_len, q.shape[0] * heads, keys, q.device)
 
@@ -210,8 +206,8 @@ class Launch:
             "length_q": call.problem.q_len,
             "length_k": call.problem.k_len,
             "group": self.group,
-            "first_head": self.first,
-            "launched_heads": self.count,
+            "first_head": self.heads.start,
+            "launched_heads": len(self.heads),
             "launched_kv_heads": len(self.kv_heads),
             "num_heads": call.problem.heads,
             "splits": splits,
@@ -220,7 +216,7 @@ class Launch:
         shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, tile, kernel.walk_described)
         function = getattr(load(self.kernels.text), kernel.function.name)
         shared = kernel.stands_on_keys or kernel.packed
-        across = call.q.shape[0] * (len(self.kv_heads) if shared else self.count)
+        across = call.q.shape[0] * (len(self.kv_heads) if shared else len(self.heads))
         shares = splits if kernel is not self.kernels.merge else 1
         standing = call.problem.k_len if kernel.stands_on_keys else queries
 

@@ -45,9 +45,10 @@ class Walk:
 class Tables:
     """blocks: slots of a tile of each side; of a granule, where walks go over lists. tokens:
     ``[tiles * block]`` sequence places, -1 for padding, of a side whose tiles are not just its
-    tokens in order. strips: of those sides where tiles are products of them. classes: of each
-    head."""
+    tokens in order. strips: of those sides where tiles are products of them. heads: whose plan it
+    is. classes: of each head."""
 
+    heads: tuple[int, ...]
     blocks: dict[Side, int]
     tokens: dict[Side, torch.Tensor]
     classes: torch.Tensor
@@ -73,21 +74,28 @@ class Tables:
         return isinstance(self.by_query, ListWalk)
 
 
-_made: weakref.WeakKeyDictionary[Problem, dict[torch.device, Tables]] = weakref.WeakKeyDictionary()
+_made: weakref.WeakKeyDictionary[Problem, dict[torch.device, tuple[Tables, ...]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-def kept(problem: Problem, device: torch.device) -> Tables:
+def kept(problem: Problem, device: torch.device) -> tuple[Tables, ...]:
     """The tables of a problem that no run-time tensor decides, made once for each device."""
     from attnlang.compiler.plan.make import make
 
     by_device = _made.setdefault(problem, {})
     if device not in by_device:
-        by_device[device] = build(make(problem), device)
+        by_device[device] = tables_of_parts(make(problem), device)
     return by_device[device]
 
 
+def tables_of_parts(plan: Plan, device: torch.device) -> tuple[Tables, ...]:
+    """The tables of a plan, for heads of each layout."""
+    return tuple(build(part, device) for part in plan.parts)
+
+
 def build(plan: Plan, device: torch.device) -> Tables:
-    """The tables of a plan."""
+    """The tables of a plan of one layout."""
     sides = {Side.Q: plan.layout.q, Side.K: plan.layout.k}
     blocks = {side: slots(tiling.capacity) for side, tiling in sides.items()}
     tokens = {
@@ -101,6 +109,7 @@ def build(plan: Plan, device: torch.device) -> Tables:
     boxes = [g.boxes for g in plan.heads if g.boxes is not None]
     ragged = plan.layout.k.counts < blocks[Side.K]
     return Tables(
+        plan.all_heads,
         blocks,
         tokens,
         _int32(classes, device),
@@ -115,7 +124,9 @@ def build(plan: Plan, device: torch.device) -> Tables:
 def of_set(call: Call, one: Prepared) -> Tables:
     """The tables of a call of one batch element whose condition reads a set."""
     classes, by_query, by_key = walks(call, one)
-    return Tables(one.sizes, one.tokens, classes, by_query, by_key)
+    return Tables(
+        tuple(range(call.problem.heads)), one.sizes, one.tokens, classes, by_query, by_key
+    )
 
 
 def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:

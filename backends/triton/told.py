@@ -44,6 +44,7 @@ def tables_of(call: Call) -> list[Tables] | None:
     by_key = [table.transposed() for table in found]
     return [
         Tables(
+            static.heads,
             static.blocks,
             static.tokens,
             static.classes,
@@ -58,7 +59,7 @@ def tables_of(call: Call) -> list[Tables] | None:
 def _prepared(problem: Problem, device: torch.device) -> _Ready:
     by_device = _ready.setdefault(problem, {})
     if device not in by_device:
-        plan = make(problem)
+        plan = make(problem, together=True)
         static = build(plan, device)
         ragged = torch.as_tensor(plan.layout.k.counts < static.blocks[Side.K], device=device)
         by_device[device] = DeviceClassifier(plan, device), static, ragged

@@ -1,31 +1,26 @@
-"""Plans of their own for heads that fold in ways of their own.
+"""Layouts of their own for heads that fold in ways of their own.
 
-One plan cuts the queries once, for all heads, and folds only what every class of heads implies.
+One layout cuts the queries once, for all heads, and folds only what every class of heads implies.
 Where heads attend with unlike dilations, or some along rows and others along columns, nothing is
-left to fold. An executor that can take heads apart gets a plan for each kind instead.
+left to fold.
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import Clause, clauses
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.cost import Machine
 from attnlang.compiler.layout.folds import Blocks, Fold, Whole, find_fold
-from attnlang.compiler.plan.make import make
-from attnlang.compiler.plan.plan import Plan
-from attnlang.compiler.problem.heads import head_classes
+from attnlang.compiler.plan.box_plan import Classes
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.sema.segments import specialise
 
 Folds: TypeAlias = tuple[Fold, ...]
 
 
-def make_apart(problem: Problem, known: Known | None, machine: Machine) -> tuple[Plan, ...]:
-    """Plans whose heads together are all heads: one, unless some can fold more without others."""
-    classes = head_classes(problem)
+def apart(problem: Problem, classes: Classes) -> tuple[Classes, ...]:
+    """The classes of heads that share a layout: all, unless some fold more without others."""
     kinds: dict[Folds, list[tuple[Expr, tuple[int, ...]]]] = {}
     shared: list[Clause] = []
     for where, heads in classes if len(classes) > 1 else ():
@@ -34,10 +29,8 @@ def make_apart(problem: Problem, known: Known | None, machine: Machine) -> tuple
         shared.extend(found or ((),))
     joint = _folds(tuple(shared), problem)
     if len(kinds) < 2 or not any(_finer(own, joint) for own in kinds):
-        return (make(problem, known=known, machine=machine),)
-    return tuple(
-        make(problem, known=known, machine=machine, classes=tuple(own)) for own in kinds.values()
-    )
+        return (classes,)
+    return tuple(tuple(own) for own in kinds.values())
 
 
 def _union(where: Expr, problem: Problem) -> tuple[Clause, ...] | None:

@@ -18,7 +18,7 @@ def count_pairs(plan: Plan, group: HeadPlan) -> int:
         raise ValueError("counting needs the pattern's run-time tensors: give them to plan(...)")
     if group.boxes is not None:
         return group.boxes.pairs
-    q, k = plan.layout.q, plan.layout.k
+    q, k = group.layout.q, group.layout.k
     rows, columns, full = group.table.entries()
     total = int((q.counts[rows[full]] * k.counts[columns[full]]).sum())
     partial = masks_of(plan, group, rows[~full], columns[~full])
@@ -27,7 +27,7 @@ def count_pairs(plan: Plan, group: HeadPlan) -> int:
 
 def pairs_per_row(plan: Plan, group: HeadPlan) -> NDArray[np.int64]:
     """Keys of every query of one head ``[Nq]``, in sequence order."""
-    q, k = plan.layout.q, plan.layout.k
+    q, k = group.layout.q, group.layout.k
     rows, columns, full = group.table.entries()
     slots = np.zeros((q.tiles, q.capacity), dtype=np.int64)
     slots += np.bincount(rows[full], k.counts[columns[full]], q.tiles).astype(np.int64)[:, None]

@@ -59,7 +59,7 @@ def same_tokens(problem: Problem) -> bool:
 
 def causal(plan: Plan, group: HeadPlan) -> bool:
     """No visited pair has its key after its query."""
-    q, k = plan.layout.q.tokens, plan.layout.k.tokens
+    q, k = group.layout.q.tokens, group.layout.k.tokens
     if plan.problem.q_len != plan.problem.k_len:
         return False
     rows, columns, full = group.table.entries()
@@ -78,7 +78,7 @@ def causal(plan: Plan, group: HeadPlan) -> bool:
 def _no_later_key(plan: Plan, group: HeadPlan, rows: np.ndarray, columns: np.ndarray) -> bool:
     from attnlang.compiler.plan.visit import masks_of
 
-    q, k = plan.layout.q.tokens, plan.layout.k.tokens
+    q, k = group.layout.q.tokens, group.layout.k.tokens
     for r, c, value in masks_of(plan, group, rows, columns):
         later = k[c][:, None, :] > q[r][:, :, None]
         if (value & later).any():

@@ -35,20 +35,20 @@ def first_tile_live(plan: Plan, group: HeadPlan) -> Finding:
         return UNKNOWN
     if group.boxes is not None:
         return _of_boxes(plan, group, group.boxes)
-    table, q = group.table, plan.layout.q
+    table, q = group.table, group.layout.q
     first = table.offsets[:-1]
     visited = table.live_per_row() > 0
     if not visited.all():
-        return _dead(plan, int((~visited).argmax()), np.zeros(q.capacity, dtype=bool))
+        return _dead(group, int((~visited).argmax()), np.zeros(q.capacity, dtype=bool))
     rows = np.flatnonzero(~table.full[first])
     for block in blocks_of(plan, group, rows, table.starts[first[rows]]):
-        found = _of_block(plan, block)
+        found = _of_block(plan, group, block)
         if found.holds is not True:
             return found
     return PROVED
 
 
-def _of_block(plan: Plan, block: Block) -> Finding:
+def _of_block(plan: Plan, group: HeadPlan, block: Block) -> Finding:
     """Of tile pairs of two segments: every query has a key if every kind of query has one."""
     where, known = block.predicate, plan.known
     asked = to_ask(where, block.q, block.k, known, block.rows, block.columns)
@@ -58,17 +58,17 @@ def _of_block(plan: Plan, block: Block) -> Finding:
     for part, value, real in elements.masks(where, asked.rows, asked.columns):
         dead = ((value & real).any(axis=2) < real.any(axis=2)).any(axis=1)
         if dead.any():
-            return _of_pair(plan, block, asked.copies == part.start + int(dead.argmax()))
+            return _of_pair(plan, group, block, asked.copies == part.start + int(dead.argmax()))
     return PROVED
 
 
-def _of_pair(plan: Plan, block: Block, among: NDArray[np.bool_]) -> Finding:
+def _of_pair(plan: Plan, group: HeadPlan, block: Block, among: NDArray[np.bool_]) -> Finding:
     """A query without a key in the first of some tile pairs, which has one."""
     pair = [int(among.argmax())]
     elements = Elements(block.q, block.k, plan.known)
     ((_, value, real),) = elements.masks(block.predicate, block.rows[pair], block.columns[pair])
     live = np.any(value & real, axis=(0, 2))
-    return _dead(plan, block.top + int(block.rows[pair[0]]), live)
+    return _dead(group, block.top + int(block.rows[pair[0]]), live)
 
 
 def _of_boxes(plan: Plan, group: HeadPlan, table: BoxTable) -> Finding:
@@ -102,9 +102,9 @@ def _of_part(plan: Plan, group: HeadPlan, part: Part, top: int) -> Finding:
             live = (mask & inside[:, None, :]).any(axis=2) | (q < 0)
             if not live.all():
                 row = int((~live.all(axis=1)).argmax())
-                return _dead(plan, top + int(some[row]), live[row])
+                return _dead(group, top + int(some[row]), live[row])
     if waiting.any():
-        return _dead(plan, top + int(waiting.argmax()), np.zeros(part.q.capacity, dtype=bool))
+        return _dead(group, top + int(waiting.argmax()), np.zeros(part.q.capacity, dtype=bool))
     return PROVED
 
 
@@ -169,7 +169,7 @@ def first_keys(box: Box, rows: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
     return flat.reshape(len(rows), -1), inside.reshape(len(rows), -1)
 
 
-def _dead(plan: Plan, row: int, live: NDArray[np.bool_]) -> Finding:
+def _dead(group: HeadPlan, row: int, live: NDArray[np.bool_]) -> Finding:
     """The first query of a tile that is not live."""
-    tokens = plan.layout.q.tokens[row][: len(live)]
+    tokens = group.layout.q.tokens[row][: len(live)]
     return Finding(False, int(tokens[(~live) & (tokens >= 0)][0]))

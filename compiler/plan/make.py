@@ -11,6 +11,7 @@ from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.choose import default_layout
 from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
+from attnlang.compiler.plan.apart import apart
 from attnlang.compiler.plan.box_plan import Classes, box_plan
 from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.flat import flat
@@ -26,34 +27,44 @@ def make(
     layout: Layout | None = None,
     known: Known | None = None,
     machine: Machine = TENSOR_CORES,
-    classes: Classes | None = None,
+    *,
+    together: bool = False,
 ) -> Plan:
     """The plan of a problem: what every class of heads visits, in a layout.
 
-    layout: None lets the planner choose for ``machine``. known: run-time tensors of one batch
-    element; what is not known is planned for any value. classes: None for those of all heads.
+    layout: None lets the planner choose for ``machine``, for heads that fold alike at a time, or
+    one for all that are to stay ``together``. known: run-time tensors of one batch element; what is
+    not known is planned for any value.
     """
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
-    every = head_classes(problem) if classes is None else classes
-    classes = tuple((settled(where, known), heads) for where, heads in every)
+    classes = tuple((settled(where, known), heads) for where, heads in head_classes(problem))
+    kinds = (classes,) if together or layout is not None else apart(problem, classes)
+    made = [_planned(problem, layout, own, known, machine) for own in kinds]
+    exact = all(sure for _, sure in made)
+    return Plan(problem, tuple(group for own, _ in made for group in own), exact, known)
+
+
+def _planned(
+    problem: Problem, layout: Layout | None, classes: Classes, known: Known, machine: Machine
+) -> tuple[list[HeadPlan], bool]:
+    """Groups of heads in one layout, and whether their plans are exact."""
     if layout is None:
         line = flat(problem)
         boxed = box_plan(line, classes, known, machine)
         if boxed is not None:
             layout, tables = boxed
             pairs = zip(classes, tables, strict=True)
-            boxes = tuple(_boxed(own, table, layout, known) for own, table in pairs)
-            return Plan(problem, layout, boxes, True, known)
+            return [_boxed(own, table, layout, known) for own, table in pairs], True
         layout = default_layout(line)
     groups: list[HeadPlan] = []
     exact = True
     for where, heads in classes:
         table, sure = _table(where, layout, known)
         columns = partial(_columns, where, layout, known)
-        groups.append(HeadPlan(heads, where, None, partial(_given, table), columns))
+        groups.append(HeadPlan(heads, where, layout, None, partial(_given, table), columns))
         exact = exact and sure
-    return Plan(problem, layout, tuple(groups), exact, known)
+    return groups, exact
 
 
 def _boxed(
@@ -61,7 +72,7 @@ def _boxed(
 ) -> HeadPlan:
     where, heads = own
     rows, columns = (partial(f, where, layout, known) for f in (_rows, _columns))
-    return HeadPlan(heads, where, table, rows, columns)
+    return HeadPlan(heads, where, layout, table, rows, columns)
 
 
 def _given(table: RunTable) -> RunTable:

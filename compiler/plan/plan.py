@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.table import RunTable
+from attnlang.compiler.problem.heads import heads_text
 from attnlang.compiler.problem.problem import Problem
 
 
@@ -20,12 +21,14 @@ from attnlang.compiler.problem.problem import Problem
 class HeadPlan:
     """Heads that attend the same pairs, and what they visit.
 
-    where: the predicate with the head put in. boxes: one box of keys for each query tile, where
-    the pattern is that simple (then executors follow it); None: the table is the plan.
+    where: the predicate with the head put in. layout: how their tokens are cut. boxes: one box of
+    keys for each query tile, where the pattern is that simple (then executors follow it); None: the
+    table is the plan.
     """
 
     heads: tuple[int, ...]
     where: Expr
+    layout: Layout
     boxes: BoxTable | None
     classify: Callable[[], RunTable] = field(repr=False)
     classify_columns: Callable[[], RunTable] = field(repr=False)
@@ -53,19 +56,47 @@ class HeadPlan:
 class Plan:
     """What to compute for one problem, and what is proved about it.
 
+    Heads that fold alike share a layout: see :mod:`attnlang.compiler.plan.apart`.
+
     exact: every tile marked empty is empty, every one marked full is full, every one marked
     partial is neither. When False, only the first two are proved: partial may be more.
     """
 
     problem: Problem
-    layout: Layout
     heads: tuple[HeadPlan, ...]
     exact: bool
     known: Known = field(default_factory=Known, repr=False)
 
     @property
+    def layout(self) -> Layout:
+        """How tokens are cut: for all heads, or for the first where they are not cut alike."""
+        return self.heads[0].layout
+
+    @cached_property
+    def parts(self) -> tuple[Plan, ...]:
+        """Plans of one layout each, whose heads together are all heads."""
+        groups: dict[int, list[HeadPlan]] = {}
+        for group in self.heads:
+            groups.setdefault(id(group.layout), []).append(group)
+        if len(groups) == 1:
+            return (self,)
+        return tuple(replace(self, heads=tuple(own)) for own in groups.values())
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """The layout in words; that of each part and whose it is, where heads have unlike ones."""
+        if len(self.parts) == 1:
+            return (str(self.layout),)
+        return tuple(f"{heads_text(part.all_heads)}: {part.layout}" for part in self.parts)
+
+    @property
+    def all_heads(self) -> tuple[int, ...]:
+        """Those of all groups, ascending."""
+        return tuple(sorted(h for group in self.heads for h in group.heads))
+
+    @property
     def rows(self) -> int:
-        """Query tiles."""
+        """Query tiles of the first heads."""
         return self.layout.q.tiles
 
     @cached_property
@@ -100,7 +131,7 @@ class Plan:
         if group.boxes is not None:
             return group.boxes.visited
         found = group.table.tiles()
-        return (found["full"] + found["partial"]) * self.layout.area
+        return (found["full"] + found["partial"]) * group.layout.area
 
     @property
     def waste(self) -> float:
@@ -127,5 +158,5 @@ class Plan:
         t = self.tiles
         return (
             f"<Plan {self.problem.pattern.name}: {t['full']} full, {t['partial']} partial, "
-            f"{t['empty']} empty tiles; {self.layout}>"
+            f"{t['empty']} empty tiles; {'; '.join(self.layouts)}>"
         )

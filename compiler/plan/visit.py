@@ -34,9 +34,9 @@ class Block:
 def blocks_of(plan: Plan, group: HeadPlan, rows: IntArray, columns: IntArray) -> Iterator[Block]:
     """The given tile pairs, segment by segment."""
     top = 0
-    for q in plan.layout.q.extents:
+    for q in group.layout.q.extents:
         left = 0
-        for k in plan.layout.k.extents:
+        for k in group.layout.k.extents:
             r, c = rows - top, columns - left
             here = np.flatnonzero((r >= 0) & (r < q.tiles) & (c >= 0) & (c < k.tiles))
             if len(here):
@@ -53,7 +53,7 @@ def masks_of(
 
     Masks are True where a real pair attends; slots are those of the whole side's capacity.
     """
-    wide, deep = plan.layout.q.capacity, plan.layout.k.capacity
+    wide, deep = group.layout.q.capacity, group.layout.k.capacity
     for x in blocks_of(plan, group, rows, columns):
         pad = ((0, 0), (0, wide - x.q.capacity), (0, deep - x.k.capacity))
         padded = wide > x.q.capacity or deep > x.k.capacity

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, SymbolName
 from attnlang.compiler.ir.remember import remembered
@@ -44,3 +46,20 @@ def head_classes(problem: Problem) -> tuple[tuple[Expr, tuple[int, ...]], ...]:
         for head in range(group.start, group.stop):
             classes.setdefault(at_head(group.attend.where, head, problem), []).append(head)
     return tuple((where, tuple(heads)) for where, heads in classes.items())
+
+
+def stretches(heads: Iterable[int]) -> list[range]:
+    """Ascending heads, those next to each other together."""
+    found: list[range] = []
+    for head in heads:
+        if found and found[-1].stop == head:
+            found[-1] = range(found[-1].start, head + 1)
+        else:
+            found.append(range(head, head + 1))
+    return found
+
+
+def heads_text(heads: Sequence[int]) -> str:
+    """``head 3``, ``heads 0-3, 6``"""
+    ranges = (f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in stretches(heads))
+    return f"head{'s' if len(heads) > 1 else ''} {', '.join(ranges)}"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from attnlang.compiler.report.growth import Growth
-from attnlang.compiler.report.report import Report
+from attnlang.compiler.report.report import Report, Tiles
 
 SCHEMA = "attnlang.explain/1"
 
@@ -20,7 +20,7 @@ def to_dict(report: Report) -> dict[str, Any]:
         "params": params,
         "shape": {**asdict(report.shape), "sizes": dict(report.shape.sizes)},
         "pairs": asdict(report.pairs),
-        "tiles": asdict(report.tiles),
+        "tiles": _tiles(report.tiles),
         "cost": asdict(report.cost),
         "memory": asdict(report.memory),
         "facts": {
@@ -34,6 +34,12 @@ def to_dict(report: Report) -> dict[str, Any]:
         "reach": None if report.reach is None else asdict(report.reach),
         "notes": list(report.notes),
     }
+
+
+def _tiles(tiles: Tiles) -> dict[str, Any]:
+    data = asdict(tiles)
+    layouts = data.pop("layouts")
+    return {**data, "layout": "; ".join(layouts)}
 
 
 def _growth(growth: Growth) -> dict[str, Any]:

@@ -107,9 +107,9 @@ def tiled_rows(plan: Plan, group: HeadPlan) -> Rows | None:
     tiles = group.table.tiles()
     if not plan.known.covers(group.where) or tiles["full"] + tiles["partial"] > VISITS:
         return None
-    if tiles["partial"] * plan.layout.area > ELEMENTS:
+    if tiles["partial"] * group.layout.area > ELEMENTS:
         return None
-    q, k = plan.layout.q, plan.layout.k
+    q, k = group.layout.q, group.layout.k
     end = plan.problem.k_len
     rows, columns, full = group.table.entries()
     keys = np.zeros((q.tiles, q.capacity), dtype=np.int64)

@@ -123,7 +123,7 @@ def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:
         slots=slots,
         waste=slots / pairs.count if pairs.count else None,
         exact=plan.exact,
-        layout=str(plan.layout),
+        layouts=plan.layouts,
         planning_ms=planning_ms,
     )
 

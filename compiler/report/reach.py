@@ -71,6 +71,8 @@ def reach(plan: Plan, relations: Sequence[Relation], rows: Sequence[Rows | None]
 def _pooled(plan: Plan) -> Reach | None:
     """The plan's own tiles, as many consecutive ones together as it takes, where they are alike on
     both sides and few enough to be written out."""
+    if len(plan.parts) > 1:
+        return None
     side = plan.layout.q
     boxed = any(group.boxes is not None for group in plan.heads)
     runs = all(len(x.axes) == 1 and x.row_major for x in side.extents)
@@ -88,7 +90,7 @@ def _coarse_plan(plan: Plan, *, solved: bool) -> Plan | None:
 
     Large boxes are planned only for patterns that are ``solved``: others would take too long.
     """
-    if plan.layout.q.tiles <= NODES and _square(plan):
+    if len(plan.parts) == 1 and plan.layout.q.tiles <= NODES and _square(plan):
         return plan
     if not solved:
         return None

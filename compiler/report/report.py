@@ -61,7 +61,8 @@ class Tiles:
     """Tile pairs over all heads. slots: what visiting them costs, padding included.
 
     share: of a head's tiles, how many are visited, on average (heads may have tiles of their own).
-    waste: slots over attending pairs. exact: is no tile visited or masked without need?
+    waste: slots over attending pairs. exact: is no tile visited or masked without need? layouts: in
+    words, one for all heads or for each of several parts.
     """
 
     full: int
@@ -71,7 +72,7 @@ class Tiles:
     slots: int
     waste: float | None
     exact: bool
-    layout: str
+    layouts: tuple[str, ...]
     planning_ms: float
 
 

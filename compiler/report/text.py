@@ -106,7 +106,8 @@ def tile_lines(tiles: Tiles) -> Iterator[Line]:
         f"{count(tiles.full)} full, {count(tiles.partial)} partial, {count(tiles.empty)} empty: "
         f"{percent(tiles.share)} visited",
     )
-    yield "layout", tiles.layout
+    for i, layout in enumerate(tiles.layouts):
+        yield "" if i else "layout", layout
     if tiles.waste is not None:
         yield "waste", f"{three(tiles.waste)} slots visited for each attending pair"
 

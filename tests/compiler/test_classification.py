@@ -39,9 +39,10 @@ def truth(program: Program) -> Bools:
         raise
 
 
-def tile_truth(mask: Bools, plan: Plan) -> npt.NDArray[np.uint8]:
-    """0 empty, 1 partial, 2 full for every tile pair of the plan's own layout, element by element."""
-    q, k = plan.layout.q.tokens, plan.layout.k.tokens
+def tile_truth(mask: Bools, plan: Plan, head: int = 0) -> npt.NDArray[np.uint8]:
+    """0 empty, 1 partial, 2 full for every tile pair of the head's layout, element by element."""
+    layout = next(g.layout for g in plan.heads if head in g.heads)
+    q, k = layout.q.tokens, layout.k.tokens
     for tokens, length in ((q, mask.shape[0]), (k, mask.shape[1])):
         assert sorted(tokens[tokens >= 0].tolist()) == list(range(length))
     values = mask[np.maximum(q, 0)[:, None, :, None], np.maximum(k, 0)[None, :, None, :]]
@@ -70,7 +71,7 @@ def check(program: Program, tile: Any) -> None:
 def sound(plan: Plan, masks: Bools) -> None:
     """No tile is called empty or full that is not; all are told apart when the plan is exact."""
     for head, mask in enumerate(masks):
-        found, real = plan.tile_map(head), tile_truth(mask, plan)
+        found, real = plan.tile_map(head), tile_truth(mask, plan, head)
         assert not ((found == 0) & (real > 0)).any(), "an attending pair was called empty"
         assert not ((found == 2) & (real < 2)).any(), "a masked pair was called full"
         if plan.exact and classify.ELEMENT_BUDGET:

@@ -37,7 +37,7 @@ def test_facts_are_what_brute_force_says(shape: str, data: st.DataObject) -> Non
     assert plan.facts["causal"] == (same and not (masks & later).any())
     contiguous = True
     for head in range(program.heads):
-        for row in tile_truth(masks[head], plan) > 0:
+        for row in tile_truth(masks[head], plan, head) > 0:
             live = np.flatnonzero(row)
             contiguous &= len(live) == 0 or bool(live[-1] - live[0] == len(live) - 1)
     assert plan.facts["contiguous"] == contiguous
@@ -64,11 +64,11 @@ def first_tile(mask: npt.NDArray[np.bool_], plan: Plan, group: HeadPlan, queries
     """The keys of the first tile visited for a tile of queries, read off the mask."""
     keys = np.flatnonzero(mask[queries].any(axis=0))
     if group.boxes is None or not len(keys):
-        tiles = (t[t >= 0] for t in plan.layout.k.tokens)
+        tiles = (t[t >= 0] for t in group.layout.k.tokens)
         return next((t for t in tiles if np.isin(t, keys).any()), keys)
     top = 0
     for part in group.boxes.parts:
-        if queries[0] in plan.layout.q.tokens[top : top + part.q.tiles]:
+        if queries[0] in group.layout.q.tokens[top : top + part.q.tiles]:
             break
         top += part.q.tiles
     extent = next(x for x in plan.problem.k if x.start <= keys[0] < x.stop)
@@ -97,7 +97,7 @@ def test_the_first_tile_is_live_where_it_is_said(shape: str, data: st.DataObject
     for group in plan.heads:
         mask = masks[group.heads[0]]
         dead = set()
-        for row in plan.layout.q.tokens:
+        for row in group.layout.q.tokens:
             queries = row[row >= 0]
             live = mask[np.ix_(queries, first_tile(mask, plan, group, queries))].any(axis=1)
             dead |= set(queries[~live].tolist())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import attnlang
 from attnlang.compiler.layout.cost import BATCHED
-from attnlang.compiler.plan.apart import make_apart
+from attnlang.compiler.plan.make import make
 from tests.layout.test_boxes import FACTORS, check_table
 
 
@@ -43,7 +43,7 @@ def test_boxes_of_every_class_equal_brute_force(problem: tuple[str, dict[str, in
     assert plan.pairs == truth.sum()
     for group in plan.heads:
         if group.boxes is not None:
-            assert group.boxes.parts[0].q == plan.heads[0].boxes.parts[0].q
+            assert group.boxes.parts[0].q == group.layout.q.extents[0]
             for head in group.heads:
                 check_table(group.boxes, truth[head])
         live = group.columns.dense() > 0
@@ -72,10 +72,16 @@ def test_a_fold_needs_every_class() -> None:
         "    heads[0:1]:\n        attend where block(y, 4) and block(x, 4)\n"
         "    heads[1:2]:\n        attend where block(y, 4)\n"
     )
-    plan = attnlang.parse(text).plan({"y": 16, "x": 16}, heads=2)
+    pattern = attnlang.parse(text)
+    plan = make(pattern.problem({"y": 16, "x": 16}, 2), together=True)
     assert all(g.boxes is not None for g in plan.heads)
     assert "y folded by blocks of 4" in str(plan.layout)
     assert "x folded" not in str(plan.layout)
+    whose, other = pattern.plan({"y": 16, "x": 16}, heads=2).layouts
+    assert whose.startswith("head 0: ")
+    assert "x folded by blocks of 4" in whose
+    assert other.startswith("head 1: ")
+    assert "x folded" not in other
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_heads_that_fold_differently_are_taken_apart(
 ) -> None:
     pattern = attnlang.parse(text)
     problem = pattern.problem(sizes, 4, kv_heads=kv_heads)
-    plans = make_apart(problem, None, BATCHED)
+    plans = make(problem, machine=BATCHED).parts
     assert len(plans) > 1
     assert sorted(h for p in plans for g in p.heads for h in g.heads) == [0, 1, 2, 3]
     truth = pattern.mask(sizes, 4).numpy()
@@ -157,4 +163,4 @@ def test_heads_that_fold_differently_are_taken_apart(
 def test_heads_that_fold_alike_stay_together() -> None:
     for name, sizes in (("longlora_s2", {"n": 64}), ("neighborhood_2d", {"y": 16, "x": 16})):
         problem = attnlang.load(f"stdlib:{name}").problem(sizes, 4)
-        assert len(make_apart(problem, None, BATCHED)) == 1
+        assert len(make(problem, machine=BATCHED).parts) == 1

@@ -49,7 +49,9 @@ def test_plans(case: Case) -> None:
         assert plan.exact
         assert plan.pairs == by_head.sum()
         for head in range(case.heads):
-            np.testing.assert_array_equal(plan.tile_map(head), tile_truth(by_head[head], plan))
+            np.testing.assert_array_equal(
+                plan.tile_map(head), tile_truth(by_head[head], plan, head)
+            )
 
 
 @pytest.mark.parametrize("name", attnlang.stdlib.names())

@@ -48,7 +48,7 @@ CASES: dict[str, tuple[str, dict[str, int]]] = {
 def walk_of(pattern: Pattern, sizes: dict[str, int], heads: int) -> tuple[BoxWalk, np.ndarray]:
     """The walk, and the tokens of every query tile."""
     problem = pattern.problem(sizes, heads)
-    tables = kept(problem, torch.device("cpu"))
+    (tables,) = kept(problem, torch.device("cpu"))
     assert tables.boxed is not None
     return tables.boxed, pattern.plan(sizes, heads).layout.q.tokens
 
@@ -79,7 +79,8 @@ def test_boxes_hold_every_pair_once_and_full_ones_nothing_else(name: str) -> Non
     pattern = attnlang.parse(text)
     walk, tokens = walk_of(pattern, sizes, 2)
     masks = pattern.mask(sizes, 2).numpy()
-    classes = kept(pattern.problem(sizes, 2), torch.device("cpu")).classes.tolist()
+    (tables,) = kept(pattern.problem(sizes, 2), torch.device("cpu"))
+    classes = tables.classes.tolist()
     for head in range(2):
         mask = masks[head if len(masks) > 1 else 0]
         for tile, row in enumerate(tokens):

@@ -118,6 +118,14 @@ CUBES = """pattern cubes:
     over t, y, x
     attend where near(t, 2) and near(y, 4) and near(x, 4)
 """
+CROSSED = """pattern crossed:
+    over y, x
+    input bias: float[head, 12]
+    input sinks: float[head]
+    attend where (same(y) if head % 3 == 0 else same(x))
+        score s + bias[head, abs(q.x - k.x) + abs(q.y - k.y)]
+        sink sinks[head]
+"""
 GROUPS = """pattern groups:
     over n
     heads[0:1]:
@@ -226,6 +234,11 @@ CASES = {
     "boxes by descriptors": Written(
         CUBES, ("--size", "t=3", "--size", "y=8", "--size", "x=8"), 192, 192, (2, 2), {},
         {"t": 3, "y": 8, "x": 8}, dtype="fp16",
+    ),
+    "heads apart": Written(
+        CROSSED, ("--size", "y=9", "--size", "x=7"), 63, 63, (4, 2),
+        {"bias": torch.linspace(-1, 1, 48).view(4, 12), "sinks": torch.tensor([0.3, -0.2, 0, 1.0])},
+        {"y": 9, "x": 7},
     ),
     "empty self": Written(
         EMPTY.replace("RULE", "self"), ONE, 20, 20, (2, 1), {"bias": torch.tensor([0.1, 0.2])}

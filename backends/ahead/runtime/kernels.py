@@ -140,6 +140,8 @@ def _numbers(
         numbers["standing"] = length * (shared if kernel["packed"] else 1)
     else:
         tables = tables_of(launch, str(given["q"].device))
+        mine = group["tables"]
+        tables = {n.removeprefix(mine): x for n, x in tables.items() if n.startswith(mine)}
         numbers |= {n: x for n, x in tables.items() if not n.startswith("by_")}
         own = f"by_{kernel['stands_on']}."
         numbers |= {n.removeprefix(own): x for n, x in tables.items() if n.startswith(own)}

@@ -109,8 +109,8 @@ class _Attention(torch.autograd.Function):
         ctx.call, sinks = call, extras[: len(call.groups)]
         sinks = tuple(None if s is None else s.detach().float().contiguous() for s in sinks)
         ctx.tops = []
-        for group, sink in zip(call.launch["groups"], sinks, strict=True):
-            read: dict[str, Any] = {"q": q, "k": k, "v": v, "sink": sink}
+        for group in call.launch["groups"]:
+            read: dict[str, Any] = {"q": q, "k": k, "v": v, "sink": sinks[group["group"]]}
             rows = {"lse": norm, "divisor": norm, "met": met}
             first, last = group["heads"]
             # Heads that share keys may stand in one tile.
@@ -152,11 +152,11 @@ class _Attention(torch.autograd.Function):
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         given = {"q": q, "k": k, "v": v, "d_out": d_out, "lse": norm, "divisor": divisor}
         given["delta"] = delta
-        d_sinks: list[Tensor | None] = []
+        d_sinks: list[Any] = [None] * len(sinks)
         learned: list[Any] = [None] * len(call.keys)
-        every = zip(call.launch["groups"], call.groups, sinks, ctx.tops, strict=True)
-        for group, own, sink, tops in every:
-            read = given | tops
+        for group, tops in zip(call.launch["groups"], ctx.tops, strict=True):
+            at = group["group"]
+            own, sink, read = call.groups[at], sinks[at], given | tops
             programs = _programs(call, own.leaves, q)
             sums = {leaf.number: _sums(call, leaf, programs, q) for leaf in own.leaves}
             read |= {f"d_leaf{i}": x for i, x in sums.items()}
@@ -174,15 +174,15 @@ class _Attention(torch.autograd.Function):
                 run_kernel(call, group, "table_gradient", {**read, "programs": programs})
             for leaf in own.leaves:
                 if ctx.needs_input_grad[_place(call, leaf)]:
-                    at = call.keys.index(leaf.key)
-                    found = _slope(leaf, ctx.learned[at], sums[leaf.number])
-                    learned[at] = found if learned[at] is None else learned[at] + found
+                    i = call.keys.index(leaf.key)
+                    found = _slope(leaf, ctx.learned[i], sums[leaf.number])
+                    learned[i] = found if learned[i] is None else learned[i] + found
             first, last = group["heads"]
-            d_sinks.append(None)
             if sink is not None:
                 heads = torch.arange(q.shape[1], device=q.device)[:, None]
                 weight = torch.exp(sink - norm) * ((heads >= first) & (heads < last))
-                d_sinks[-1] = -weight * delta
+                before = 0.0 if d_sinks[at] is None else d_sinks[at]
+                d_sinks[at] = before - weight * delta
         return None, d_q, d_k, d_v, *d_sinks, *learned
 
 

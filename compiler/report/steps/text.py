@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
+from attnlang.compiler.problem.heads import heads_text
 from attnlang.compiler.report.steps.cost import Cost
 from attnlang.compiler.report.steps.model import (
     Amount,
@@ -76,14 +77,7 @@ def _section(step: StepReport, report: ProgramReport) -> tuple[str, *tuple[Line,
 
 
 def _heads(heads: tuple[int, int], report: ProgramReport) -> str:
-    return "" if heads == (0, report.heads) else f", {_ranges(tuple(range(*heads)))}"
-
-
-def _ranges(heads: tuple[int, ...]) -> str:
-    """``head 3``, ``heads 0-7``, ``heads 0, 2``"""
-    if len(heads) > 1 and heads[-1] - heads[0] == len(heads) - 1:
-        return f"heads {heads[0]}-{heads[-1]}"
-    return f"head{'s' if len(heads) > 1 else ''} {', '.join(map(str, heads))}"
+    return "" if heads == (0, report.heads) else f", {heads_text(tuple(range(*heads)))}"
 
 
 def _select(step: SelectStep) -> Iterator[Line]:
@@ -152,7 +146,7 @@ def _linear(step: LinearStep) -> Iterator[Line]:
 
 def _horizon(x: Horizon) -> str:
     verb = "forgets" if len(x.heads) == 1 else "forget"
-    return f"{_ranges(x.heads)} {verb} within {plural(x.tokens, 'token')} (below 2**-24)"
+    return f"{heads_text(x.heads)} {verb} within {plural(x.tokens, 'token')} (below 2**-24)"
 
 
 def _cost(cost: Cost) -> Iterator[Line]:
