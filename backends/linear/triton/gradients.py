@@ -74,6 +74,21 @@ def through_pairs(
 
 
 @triton.jit
+def sums_until(
+    x, CHANNEL: tl.constexpr, CHUNK: tl.constexpr, BACK: tl.constexpr
+):  # fmt: skip
+    """Sums of the rows up to each, or with BACK from each on."""
+    if CHANNEL:
+        found = tl.cumsum(x, 0, reverse=BACK)
+    else:
+        # Triton up to 3.6 cannot compile a scan of one column.
+        rows = tl.arange(0, CHUNK)
+        seen = rows[:, None] <= rows[None, :] if BACK else rows[:, None] >= rows[None, :]
+        found = tl.sum(tl.where(seen, tl.trans(x), 0.0), 1)[:, None]
+    return found
+
+
+@triton.jit
 def gradients(
     q, k, v, sums, states, ends, d_out, d_v, d_q, d_k, d_a, scale,
     q_batch, q_head, q_token, q_share, k_batch, k_head, k_token, k_share,
@@ -133,7 +148,7 @@ def gradients(
         d_from = tl.sum(d_from, 1)[:, None]
         d_until = tl.sum(d_until, 1)[:, None]
         kept = tl.sum(kept, 0)[None]
-    d_as = tl.cumsum(d_until, 0) - d_until + (carry * kept)[None, :]
+    d_as = sums_until(d_until, CHANNEL, CHUNK, False) - d_until + (carry * kept)[None, :]
     d_ks = d_asks + d_writes
     d_pairs = tl.where(tokens[:, None] >= tokens[None, :], d_pairs * scale, 0.0)
     d_qs, d_ks, d_sums = through_pairs(
@@ -148,7 +163,7 @@ def gradients(
         )  # fmt: skip
         d_ks += left
     # A token's decay is in the sums from it on.
-    d_as += tl.cumsum(d_sums, 0, reverse=True)
+    d_as += sums_until(d_sums, CHANNEL, CHUNK, True)
     put(d_q + one * length * width, rows, width, ks, length, width, d_qs)
     put(d_k + one * length * width, rows, width, ks, length, width, d_ks)
     columns = width if CHANNEL else tl.num_programs(1)
