@@ -29,8 +29,8 @@ from attnlang.backends.blocked.set_attention import attend_set
 from attnlang.backends.blocked.sets import set_read
 from attnlang.backends.blocked.stretch import attend_stretches, stretched_for
 from attnlang.backends.blocked.union import apart
+from attnlang.backends.branches import by_branches, merged
 from attnlang.backends.call import Call, Inputs, accumulation_dtype
-from attnlang.backends.program.maps import merge
 from attnlang.compiler.analysis.leaves import Known, in_range
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
@@ -51,12 +51,11 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     halves = apart(call)
     if halves is not None:
         others, chosen, read = halves
-        found = attend(others), attend_set(chosen, read)
-        wide = accumulation_dtype(call.q.dtype)
-        lses = [lse for _, lse in found if lse is not None]
-        out, lse = merge([x.to(wide) for x, _ in found], lses)
-        return out.to(call.q.dtype), lse
+        return merged(call, [attend(others), attend_set(chosen, read)])
     call = call.dense()
+    branched = by_branches(call, attend)
+    if branched is not None:
+        return branched
     if not reads_runtime(call):
         return _element(call, None)
     batch = call.q.shape[0] if call.inputs.batch > 1 else 1

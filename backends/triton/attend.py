@@ -13,6 +13,7 @@ import torch
 from attnlang.backends.blocked.attend import element, known_of, reads_runtime
 from attnlang.backends.blocked.edit import fill_empty
 from attnlang.backends.blocked.places import Places
+from attnlang.backends.branches import by_branches
 from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
 from attnlang.backends.triton.boxes import BoxWalk
@@ -46,6 +47,9 @@ def attend(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     _check(call)
     call = replace(call, q=rowed(call.q), k=rowed(call.k), v=rowed(call.v))
+    branched = by_branches(call, attend)
+    if branched is not None:
+        return branched
     if not _needs_plan(call):
         return _run(call.dense(), (None,))
     if not reads_runtime(call):

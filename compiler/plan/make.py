@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from attnlang.compiler.analysis.classify import classify
@@ -14,6 +15,7 @@ from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.plan.apart import apart
 from attnlang.compiler.plan.box_plan import Classes, box_plan
 from attnlang.compiler.plan.boxes import BoxTable
+from attnlang.compiler.plan.branches import branches
 from attnlang.compiler.plan.flat import flat
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable, stack
@@ -39,10 +41,16 @@ def make(
     given = known or Known()
     known = Known(given.tokens, {**given.tables, **parameter_tables(problem)}, given.sorted)
     classes = tuple((settled(where, known), heads) for where, heads in head_classes(problem))
-    kinds = (classes,) if together or layout is not None else apart(problem, classes)
-    made = [_planned(problem, layout, own, known, machine) for own in kinds]
-    exact = all(sure for _, sure in made)
-    return Plan(problem, tuple(group for own, _ in made for group in own), exact, known)
+    chosen = layout is None and not together
+    if chosen and (several := branches(problem)):
+        layout = default_layout(flat(problem))
+        heads = tuple(_tabled(own, layout, known) for own in classes)
+        made = (make(x, known=known, machine=machine) for x in several)
+        return Plan(problem, heads, True, known, tuple(made))
+    kinds = apart(problem, classes) if chosen else (classes,)
+    planned = [_planned(problem, layout, own, known, machine) for own in kinds]
+    exact = all(sure for _, sure in planned)
+    return Plan(problem, tuple(group for own, _ in planned for group in own), exact, known)
 
 
 def _planned(
@@ -67,12 +75,16 @@ def _planned(
     return groups, exact
 
 
+def _tabled(own: tuple[Expr, tuple[int, ...]], layout: Layout, known: Known) -> HeadPlan:
+    where, heads = own
+    rows, columns = (partial(f, where, layout, known) for f in (_rows, _columns))
+    return HeadPlan(heads, where, layout, None, rows, columns)
+
+
 def _boxed(
     own: tuple[Expr, tuple[int, ...]], table: BoxTable, layout: Layout, known: Known
 ) -> HeadPlan:
-    where, heads = own
-    rows, columns = (partial(f, where, layout, known) for f in (_rows, _columns))
-    return HeadPlan(heads, where, layout, table, rows, columns)
+    return replace(_tabled(own, layout, known), boxes=table)
 
 
 def _given(table: RunTable) -> RunTable:

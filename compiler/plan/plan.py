@@ -10,11 +10,15 @@ import numpy as np
 
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.text import to_text
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.table import RunTable
 from attnlang.compiler.problem.heads import heads_text
 from attnlang.compiler.problem.problem import Problem
+
+LONGEST = 60
+"""Letters of a condition that stands before something else."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,16 @@ class Plan:
     Heads that fold alike share a layout: see :mod:`attnlang.compiler.plan.apart`.
 
     exact: every tile marked empty is empty, every one marked full is full, every one marked
-    partial is neither. When False, only the first two are proved: partial may be more.
+    partial is neither. When False, only the first two are proved: partial may be more. branches:
+    plans of disjoint pairs that together are these, where executors follow them instead: see
+    :mod:`attnlang.compiler.plan.branches`.
     """
 
     problem: Problem
     heads: tuple[HeadPlan, ...]
     exact: bool
     known: Known = field(default_factory=Known, repr=False)
+    branches: tuple[Plan, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -84,7 +91,10 @@ class Plan:
 
     @property
     def layouts(self) -> tuple[str, ...]:
-        """The layout in words; that of each part and whose it is, where heads have unlike ones."""
+        """The layout in words; that of each part and whose it is, where there are several."""
+        if self.branches:
+            found = [(_pairs_text(b), x) for b in self.branches for x in b.layouts]
+            return tuple(f"{pairs}: {layout}" for pairs, layout in found)
         if len(self.parts) == 1:
             return (str(self.layout),)
         return tuple(f"{heads_text(part.all_heads)}: {part.layout}" for part in self.parts)
@@ -101,18 +111,25 @@ class Plan:
 
     @cached_property
     def tiles(self) -> dict[str, int]:
-        """Full, partial and empty tile pairs, over all heads."""
+        """Full, partial and empty tile pairs, over all heads and branches."""
         total = {"full": 0, "partial": 0, "empty": 0}
-        for group in self.heads:
+        for group in self.followed:
             for kind, count in group.visits.tiles().items():
                 total[kind] += count * len(group.heads)
         return total
+
+    @property
+    def followed(self) -> tuple[HeadPlan, ...]:
+        """What executors follow: the heads' plans, those of every branch where there are some."""
+        return tuple(g for b in self.branches for g in b.followed) or self.heads
 
     @cached_property
     def pairs(self) -> int:
         """Exactly how many (head, query, key) attend. Needs every run-time tensor."""
         from attnlang.compiler.plan.count import count_pairs
 
+        if self.branches:
+            return sum(branch.pairs for branch in self.branches)
         return sum(count_pairs(self, group) * len(group.heads) for group in self.heads)
 
     @property
@@ -124,7 +141,7 @@ class Plan:
     @property
     def visited(self) -> int:
         """Slots of all visited tiles over all heads, padding included."""
-        return sum(self.visited_by(group) * len(group.heads) for group in self.heads)
+        return sum(self.visited_by(group) * len(group.heads) for group in self.followed)
 
     def visited_by(self, group: HeadPlan) -> int:
         """The slots that one head of a group visits."""
@@ -141,7 +158,7 @@ class Plan:
     @property
     def nbytes(self) -> int:
         """Memory of the tables."""
-        return sum(g.visits.nbytes for g in self.heads)
+        return sum(g.visits.nbytes for g in self.followed)
 
     @cached_property
     def facts(self) -> dict[str, bool]:
@@ -160,3 +177,9 @@ class Plan:
             f"<Plan {self.problem.pattern.name}: {t['full']} full, {t['partial']} partial, "
             f"{t['empty']} empty tiles; {'; '.join(self.layouts)}>"
         )
+
+
+def _pairs_text(branch: Plan) -> str:
+    """Which pairs a branch has, cut short."""
+    text = to_text(branch.heads[0].where)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

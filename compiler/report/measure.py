@@ -131,10 +131,12 @@ def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:
 def _share(plan: Plan) -> float:
     """Tiles visited by a head over its tiles, averaged over heads."""
     total = 0.0
-    for group in plan.heads:
+    heads = 0
+    for group in plan.followed:
         kinds = group.visits.tiles()
         total += len(group.heads) * (1 - kinds["empty"] / max(sum(kinds.values()), 1))
-    return total / plan.problem.heads
+        heads += len(group.heads)
+    return total / heads
 
 
 def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula | None:
@@ -183,6 +185,9 @@ def _notes(plan: Plan, classes: Sequence[Relation], rows: Sequence[Rows | None])
         notes.append(f"which pairs attend depends on {names}, {why}: these are bounds")
     elif any(r is None for r in rows):
         notes.append("pairs not counted, there are too many partial tiles: these are bounds")
+    if plan.branches:
+        many = len(plan.branches)
+        notes.append(f"run as {many} attentions of disjoint pairs, whose outputs their lse merges")
     if not plan.exact and not missing:
         notes.append("some tiles count as partial without proof that they are")
     return tuple(notes)
