@@ -32,6 +32,7 @@ class WasteCase:
     name: str
     pattern: Pattern
     sizes: Mapping[str, int]
+    heads: int = 1
 
 
 def speed_cases() -> Iterator[SpeedCase]:
@@ -74,6 +75,11 @@ def waste_cases() -> Iterator[WasteCase]:
     clip = {"t": 16, "y": 16, "x": 16}
     yield WasteCase("divided time, 16x16x16", _where("t, y, x", "same(y) and same(x)"), clip)
     yield WasteCase("divided space, 16x16x16", _where("t, y, x", "same(t)"), clip)
+    yield WasteCase("row or column, 64x64", _where("y, x", "same(y) or same(x)"), grid)
+    place = _where("t, y, x", "same(y) and same(x) or k.t == 0")
+    yield WasteCase("place in time or first frame, 16x16x16", place, clip)
+    both = "(block(y, 8) and block(x, 8) if head % 2 == 0 else grid(y, 8) and grid(x, 8))"
+    yield WasteCase("Swin and MaxViT heads by turns, 64x64", _where("y, x", both), grid, 2)
     seven = {"y": 56, "x": 56}
     yield WasteCase("Swin 56x56, window 7", _where("y, x", "block(y, 7) and block(x, 7)"), seven)
 
@@ -101,7 +107,7 @@ def run(runs: int = 9) -> dict[str, Any]:
         )
     waste = []
     for item in waste_cases():
-        plan = item.pattern.plan(item.sizes)
+        plan = item.pattern.plan(item.sizes, item.heads)
         waste.append(
             {"case": item.name, "waste": round(plan.waste, 4), "layout": "; ".join(plan.layouts)}
         )

@@ -36,11 +36,13 @@ def arrays_of(plan: Plan) -> Arrays:
     without these the box is all keys of a segment. With ``.period`` and ``.times`` its keys come
     back so often. ``group0.box0.first_query``, ``.first_key``: where its segments begin.
 
-    Where heads are cut in unlike ways, all names of one way begin with ``part0.``, ``part1.``, ...
+    Where heads are cut in unlike ways, all names of one way begin with ``part0.``, ``part1.``, ...;
+    where a plan has branches, those of one with ``branch0.``, ``branch1.``, ...
     """
-    if len(plan.parts) > 1:
-        each = (arrays_of(part).items() for part in plan.parts)
-        return {f"part{i}.{name}": x for i, own in enumerate(each) for name, x in own}
+    several, kind = (plan.branches, "branch") if plan.branches else (plan.parts, "part")
+    if len(several) > 1:
+        each = (arrays_of(one).items() for one in several)
+        return {f"{kind}{i}.{name}": x for i, own in enumerate(each) for name, x in own}
     arrays: Arrays = {}
     for name, side in (("q", plan.layout.q), ("k", plan.layout.k)):
         arrays |= _tiling(name, side)

@@ -31,8 +31,11 @@ def tiles(plan: Plan, heads: Sequence[int], title: str, subtitle: str) -> Pictur
 
 
 def _panels(plan: Plan, heads: Sequence[int], *, by_tile: bool) -> Iterator[Panel]:
-    for group in _groups(plan, heads):
-        yield panel(plan, group, _label(plan, group, heads), by_tile=by_tile)
+    for one in plan.branches or (plan,):
+        pairs = [one.pairs_text] if plan.branches else []
+        for group in _groups(one, heads):
+            title = ", ".join(x for x in (*pairs, _label(one, group, heads)) if x)
+            yield panel(one, group, title, by_tile=by_tile)
 
 
 def panel(plan: Plan, group: HeadPlan, title: str, *, by_tile: bool) -> Panel:

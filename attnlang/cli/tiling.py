@@ -73,14 +73,15 @@ def check_tile(tile: Tile, ir: PatternIR) -> None:
 
 def check_count(plan: Plan) -> None:
     """Raises UsageError for a plan of too many tiles to draw."""
-    most = max(x for g in plan.heads for x in (g.layout.q.tiles, g.layout.k.tiles))
+    most = max(x for g in plan.followed for x in (g.layout.q.tiles, g.layout.k.tiles))
     if most > MOST_DRAWN:
         raise UsageError(f"{most} tiles a side are too many to draw", "choose larger ones: --tile")
 
 
 def tile_text(plan: Plan) -> str:
     """``8``, ``4×4``, or ``16 by 8`` where the sides differ; of every layout that heads have."""
-    sides = [(_extents(p.layout.q), _extents(p.layout.k)) for p in plan.parts]
+    every = [part for one in plan.branches or (plan,) for part in one.parts]
+    sides = [(_extents(p.layout.q), _extents(p.layout.k)) for p in every]
     return " and ".join(dict.fromkeys(q if q == k else f"{q} by {k}" for q, k in sides))
 
 

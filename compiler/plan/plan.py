@@ -93,11 +93,16 @@ class Plan:
     def layouts(self) -> tuple[str, ...]:
         """The layout in words; that of each part and whose it is, where there are several."""
         if self.branches:
-            found = [(_pairs_text(b), x) for b in self.branches for x in b.layouts]
-            return tuple(f"{pairs}: {layout}" for pairs, layout in found)
+            return tuple(f"{b.pairs_text}: {x}" for b in self.branches for x in b.layouts)
         if len(self.parts) == 1:
             return (str(self.layout),)
         return tuple(f"{heads_text(part.all_heads)}: {part.layout}" for part in self.parts)
+
+    @property
+    def pairs_text(self) -> str:
+        """Which pairs the first heads attend, cut short."""
+        text = to_text(self.heads[0].where)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
     @property
     def all_heads(self) -> tuple[int, ...]:
@@ -177,9 +182,3 @@ class Plan:
             f"<Plan {self.problem.pattern.name}: {t['full']} full, {t['partial']} partial, "
             f"{t['empty']} empty tiles; {'; '.join(self.layouts)}>"
         )
-
-
-def _pairs_text(branch: Plan) -> str:
-    """Which pairs a branch has, cut short."""
-    text = to_text(branch.heads[0].where)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

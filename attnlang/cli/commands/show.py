@@ -206,7 +206,7 @@ def _by_tile(args: Namespace, longest: int) -> bool:
 
 def _subtitle(sized: Sized, plan: Plan) -> str:
     # Of the tiles that are drawn: a plan of boxes walks others, which need no grid.
-    tables = [(g.table.tiles(), len(g.heads)) for g in plan.heads]
+    tables = [(g.table.tiles(), len(g.heads)) for g in plan.followed]
     every = sum(heads * sum(kinds.values()) for kinds, heads in tables)
     empty = sum(heads * kinds["empty"] for kinds, heads in tables)
     visited = 1 - empty / max(every, 1)
