@@ -13,7 +13,7 @@ from dataclasses import replace
 from attnlang.compiler.analysis.leaves import Known, parameter_tables
 from attnlang.compiler.analysis.normal import Clause, clauses, complement
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.pattern import EmptyRule, Normaliser, PatternIR
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
@@ -23,6 +23,7 @@ from attnlang.compiler.plan.box_plan import box_plan
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.heads import head_classes
 from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.sema.segments import specialise
 
 MOST = 4
 """Attentions of one pattern: each reads and writes all queries."""
@@ -53,9 +54,7 @@ def _branches(problem: Problem) -> tuple[Problem, ...]:
 
 def _merges(problem: Problem) -> bool:
     """Are its outputs those of its branches, merged? Rows are softmaxes that need no other keys."""
-    if problem.outer is not None or len(problem.groups) != 1:
-        return False
-    if len(problem.q) > 1 or len(problem.k) > 1 or len(problem.q[0].axes) == 1:
+    if problem.outer is not None or len(problem.groups) != 1 or len(problem.pattern.q_axes) == 1:
         return False
     attend = problem.groups[0].attend
     rows = (x for root in (attend.score, attend.gain) if root is not None for x in walk(root))
@@ -69,7 +68,10 @@ def _merges(problem: Problem) -> bool:
 def _disjoint(pattern: PatternIR) -> tuple[Expr, ...]:
     """The condition as one for each set of axes that its clauses read, without the pairs of those
     before it: products of axes, as all but the last read one axis alone. None where they do not."""
-    found = clauses(closed_groups(pattern)[0].attend.where)
+    where = closed_groups(pattern)[0].attend.where
+    segments = {side: pattern.segments_of(side) for side in Side}
+    grids = [next(s for s in own if s.is_grid) for own in segments.values()]
+    found = clauses(specialise(where, *grids))
     by_axes: dict[frozenset[str], list[Expr]] = {}
     for clause in found or ():
         by_axes.setdefault(_axes(clause), []).append(e.And(clause))
@@ -77,10 +79,16 @@ def _disjoint(pattern: PatternIR) -> tuple[Expr, ...]:
     if not 1 < len(ordered) <= MOST or any(len(axes) != 1 for axes in ordered[:-1]):
         return ()
     unions = [e.Or(tuple(by_axes[axes])) for axes in ordered]
-    return tuple(
-        simplify(e.And((union, *(complement(before) for before in unions[:i]))))
+    made: list[Expr] = [
+        e.And((union, *(complement(before) for before in unions[:i])))
         for i, union in enumerate(unions)
-    )
+    ]
+    if any(len(own) > 1 for own in segments.values()):
+        # Other segments' tokens are the first one's.
+        inside = e.And(tuple(e.InSegment(side, e.GRID) for side in Side))
+        first, *others = (e.And((inside, x)) for x in made)
+        made = [e.Or((first, e.And((e.Not(inside), where)))), *others]
+    return tuple(simplify(x) for x in made)
 
 
 def _axes(clause: Clause) -> frozenset[str]:
@@ -95,12 +103,16 @@ def _with(pattern: PatternIR, where: Expr, *, first: bool) -> PatternIR:
 
 
 def _bound(pattern: PatternIR, like: Problem) -> Problem:
-    (q,), (k,) = like.q, like.k
-    sizes = {f"q.{a}": n for a, n in zip(q.axes, q.lengths, strict=True)}
-    sizes |= {f"k.{a}": n for a, n in zip(k.axes, k.lengths, strict=True)}
+    sizes = {
+        f"{side}.{axis}": length
+        for side in Side
+        for extent in like.extents(side)
+        for axis, length in zip(extent.axes, extent.lengths, strict=True)
+    }
+    grid = next(x for x in like.q if x.segment.is_grid)
     return bind(
         pattern, sizes, heads=like.heads, kv_heads=like.kv_heads, head_dim=like.head_dim,
-        q_offset=q.origin[0],
+        q_offset=grid.origin[0],
     )  # fmt: skip
 
 

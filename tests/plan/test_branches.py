@@ -27,17 +27,28 @@ CASES: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "three lines": ("same(t) or same(y) or same(x)", {"t": 3, "y": 4, "x": 5}),
     "two ranges of one axis": ("k.y < 2 or k.y > 5 or same(x)", {"y": 8, "x": 5}),
+    "a row, a column and class tokens": (
+        "q in cls or k in cls or q in grid and k in grid and (same(y) or same(x))",
+        {"y": 5, "x": 6},
+    ),
+    "text beside a video": (
+        "k in text or q in text and k in grid or k in grid and q in grid and (same(x) or k.t == 0)",
+        {"t": 4, "x": 6},
+    ),
     "causal bars": ("(same(y) or same(x)) and k.index <= q.index", {"y": 6, "x": 7}),
     "blocks and a column": ("block(y, 3) and block(x, 3) or k.x == 0", {"y": 6, "x": 9}),
 }  # fmt: skip
 SPLIT = [name for name in CASES if name != "causal bars"]
-EDITED = "        score s * 0.5 - 0.1 * abs(q.x - k.x)\n        sink sinks[head]\n"
+EDITED = "        score s * 0.5 - 0.1 * abs(q.index - k.index)\n        sink sinks[head]\n"
 AXES = {2: ("y", "x"), 3: ("t", "y", "x")}
 
 
 def text_of(where: str, sizes: dict[str, int], more: str = "") -> str:
     body = f"    attend where {where}\n        empty zero\n{more}"
-    return f"pattern p:\n    over {', '.join(sizes)}\n    input sinks: float[head] optional\n{body}"
+    beside = {"cls": "    prefix cls: 2\n", "text": "    suffix text: 3\n"}
+    segments = "".join(line for name, line in beside.items() if f"in {name}" in where)
+    over = f"    over {', '.join(sizes)}\n{segments}"
+    return f"pattern p:\n{over}    input sinks: float[head] optional\n{body}"
 
 
 @pytest.mark.parametrize("name", SPLIT)
@@ -103,7 +114,7 @@ def check(call: AttentionCall) -> None:
 
 def called(text: str, sizes: dict[str, int], inputs: dict[str, Any]) -> AttentionCall:
     generator = torch.Generator().manual_seed(0)
-    length = int(np.prod(list(sizes.values())))
+    length = attnlang.parse(text).problem(sizes, 2).q_len
     q, k, v = (
         torch.randn(2, h, length, 16, generator=generator, dtype=torch.float64).requires_grad_()
         for h in (2, 1, 1)
