@@ -325,6 +325,7 @@ SHOWN: dict[str, Shown] = {
     "radial_token": Shown({"sink": False}, {"t": 16, "s": 8}, {"t": 16, "s": 1560}, tile=(1, 8)),
     "vstar_tar": Shown(small={"t": 64}, large={"t": 64}),
     "pam": Shown(tile=(2, 4)),
+    "criss_cross": Shown(tile=(2, 4)),
     "agent_attention": Shown({"agents": 9}),
     "agent_attention_sd": Shown({"agents": 9}),
     "davit_channel": Shown({"group": 64}),

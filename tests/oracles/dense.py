@@ -43,6 +43,21 @@ def pam(call: Call) -> Floats:
     return out
 
 
+def criss_cross(call: Call) -> Floats:
+    """One softmax over a column, from which the pixel itself is left out, and its whole row."""
+    height, width = call.sizes["y"], call.sizes["x"]
+    out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
+    for b, h in call.rows():
+        q, k, v = call.sequence(b, h)
+        for y in range(height):
+            for x in range(width):
+                column = [j * width + x for j in range(height) if j != y]
+                seen = column + [y * width + j for j in range(width)]
+                found = attended(q[y * width + x], [k[j] for j in seen], [v[j] for j in seen], 1.0)
+                out[b, h, y * width + x] = found
+    return out
+
+
 def lama_pool(call: Call) -> Floats:
     """One query; words that are padding take no part; nothing but padding gives 0."""
     out = np.zeros((*call.q.shape[:3], call.v.shape[3]))
@@ -76,5 +91,6 @@ ORACLES: dict[str, Oracle] = {
     "ista": ista,
     "dependency_vit": dependency_vit,
     "pam": pam,
+    "criss_cross": criss_cross,
     "lama_pool": lama_pool,
 }

@@ -103,6 +103,10 @@ CASES: list[Case] = [
         Case("dependency_vit", {"n": n}, {}, 4, learned={"chosen": (2, n, 4), "message": (2, n)})
         for n in (1, 9)
     ),
+    *(
+        Case("criss_cross", {"y": y, "x": x}, kv_heads=kv)
+        for y, x, kv in ((3, 4, 2), (1, 5, 1), (6, 1, 2))
+    ),
     *(Case("pam", {"y": y, "x": x}, kv_heads=kv) for y, x, kv in ((3, 4, 2), (1, 5, 1))),
     *(
         Case("lama_pool", {"n": 7}, {}, 3, inputs=pad, shapes=((3, 1, 2), (3, 7, 2), (3, 7, 5)))
