@@ -29,6 +29,7 @@ from attnlang.backends.triton.target import Target, target
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir.expr import Kind
 from attnlang.compiler.ir.program import Recurrence, recurrences
+from attnlang.compiler.plan.branches import branches
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
@@ -83,20 +84,20 @@ def compile_pattern(
 
     sizes: of the whole pattern. about: lines that say what it was made from.
     """
-    program = isinstance(problem, BoundProgram)
     bound = problem if isinstance(problem, BoundProgram) else as_program(problem)
+    own: dict[str, Problem] = {}
+    if isinstance(problem, Problem):
+        own = {one.pattern.name: one for one in branches(problem) or (problem,)}
     made, shapes = Made(), Shapes(bound, bound.frame.head_dim)
     machines = [target(name) for name in targets]
     ready: dict[str, Branched] = {}
     for one in branched(bound, shapes):
-        if not program:
-            assert isinstance(problem, Problem)
-            one = replace(one, problem=problem)
+        one = replace(one, problem=own.get(one.name, one.problem))
         reasons = refuses(one.problem.pattern)
         if reasons:
             made.without[one.name] = f"Triton does not run {reasons[0]}"
             continue
-        ready[one.name] = _compiled(made, one, sizes, machines, dtype, step=program)
+        ready[one.name] = _compiled(made, one, sizes, machines, dtype, step=len(own) != 1)
     for step in recurrences(bound.program):
         _recurrence(made, Scope(bound), shapes, step, machines, DTYPES[dtype])
     refused = next(iter(made.without.values()), None)

@@ -32,6 +32,7 @@ from attnlang.compiler.ir.program import (
 )
 from attnlang.compiler.ir.text import input_type, to_text
 from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, Map, Scalar, Tensor, is_number, own_spaces
+from attnlang.compiler.plan.branches import branches
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.problem.program import BoundProgram
 
@@ -54,11 +55,16 @@ launch = _launcher()
 
 
 def as_program(problem: Problem) -> BoundProgram:
-    """One attention as a program of one step, which has the pattern's name."""
+    """One attention as a program of one step, which has the pattern's name, or of one for each of
+    its branches."""
     pattern = problem.pattern
     spaces = own_spaces(pattern.q_axes, pattern.k_axes)
-    step = Attention(pattern.name, (Branch("q", ("k",), ("v",), pattern),), spaces["q"])
-    program = Program((), (step,), Tensor(pattern.name))
+    patterns = [one.pattern for one in branches(problem) or (problem,)]
+    steps = tuple(
+        Attention(x.name, (Branch("q", ("k",), ("v",), x),), spaces["q"]) for x in patterns
+    )
+    parts = tuple(Tensor(x.name) for x in patterns)
+    program = Program((), steps, parts[0] if len(parts) == 1 else Map("merge", parts))
     frame = replace(problem, pattern=replace(pattern, program=program))
     counts: dict[e.Expr, int] = {
         e.Symbol(e.SymbolName.HEADS): problem.heads,
@@ -69,7 +75,7 @@ def as_program(problem: Problem) -> BoundProgram:
         for x in problem.extents(side):
             pairs = zip(x.axes, x.lengths, strict=True)
             counts.update({e.Length(side, a): n for a, n in pairs})
-    spaces[pattern.name] = spaces["q"]
+    spaces |= {x.name: spaces["q"] for x in patterns}
     return BoundProgram(frame, counts, {}, spaces)
 
 

@@ -33,7 +33,7 @@ _made: weakref.WeakKeyDictionary[Problem, tuple[Problem, ...]] = weakref.WeakKey
 
 def branches(problem: Problem) -> tuple[Problem, ...]:
     """Problems of disjoint pairs which together are this one's, all of boxes; none where it is
-    planned as it is. A sink is the first one's."""
+    planned as it is. Their patterns have its name and a number; a sink is the first one's."""
     if problem not in _made:
         _made[problem] = _branches(problem)
     return _made[problem]
@@ -45,7 +45,7 @@ def _branches(problem: Problem) -> tuple[Problem, ...]:
         return ()
     made = []
     for i, where in enumerate(wheres):
-        one = _bound(_with(problem.pattern, where, first=i == 0), problem)
+        one = _bound(_with(problem.pattern, where, i), problem)
         if not _boxed(one):
             return ()
         made.append(one)
@@ -95,11 +95,12 @@ def _axes(clause: Clause) -> frozenset[str]:
     return frozenset(x.axis for y in clause for x in walk(y) if isinstance(x, e.Coord))
 
 
-def _with(pattern: PatternIR, where: Expr, *, first: bool) -> PatternIR:
+def _with(pattern: PatternIR, where: Expr, number: int) -> PatternIR:
     (group,) = pattern.groups
-    sink = group.attend.sink if first else None
+    sink = None if number else group.attend.sink
     attend = replace(group.attend, where=where, sink=sink, empty=EmptyRule.ZERO)
-    return replace(pattern, groups=(replace(group, attend=attend),))
+    name = f"{pattern.name}_{number}"
+    return replace(pattern, name=name, groups=(replace(group, attend=attend),))
 
 
 def _bound(pattern: PatternIR, like: Problem) -> Problem:

@@ -240,6 +240,12 @@ CASES = {
         {"bias": torch.linspace(-1, 1, 48).view(4, 12), "sinks": torch.tensor([0.3, -0.2, 0, 1.0])},
         {"y": 9, "x": 7},
     ),
+    "a union in branches": Written(
+        CROSSED.replace("(same(y) if head % 3 == 0 else same(x))", "same(y) or same(x)"),
+        ("--size", "y=9", "--size", "x=7"), 63, 63, (4, 2),
+        {"bias": torch.linspace(-1, 1, 48).view(4, 12), "sinks": torch.tensor([0.3, -0.2, 0, 1.0])},
+        {"y": 9, "x": 7},
+    ),
     "empty self": Written(
         EMPTY.replace("RULE", "self"), ONE, 20, 20, (2, 1), {"bias": torch.tensor([0.1, 0.2])}
     ),
