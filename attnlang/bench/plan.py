@@ -80,6 +80,8 @@ def waste_cases() -> Iterator[WasteCase]:
     yield WasteCase("place in time or first frame, 16x16x16", place, clip)
     both = "(block(y, 8) and block(x, 8) if head % 2 == 0 else grid(y, 8) and grid(x, 8))"
     yield WasteCase("Swin and MaxViT heads by turns, 64x64", _where("y, x", both), grid, 2)
+    bands = {"t": 16, "s": 1024}
+    yield WasteCase("Radial's bands, 16 frames of 1024", load("stdlib:radial_token"), bands)
     seven = {"y": 56, "x": 56}
     yield WasteCase("Swin 56x56, window 7", _where("y, x", "block(y, 7) and block(x, 7)"), seven)
 

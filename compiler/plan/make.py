@@ -9,9 +9,10 @@ from attnlang.compiler.analysis.classify import classify
 from attnlang.compiler.analysis.leaves import Known, parameter_tables, settled
 from attnlang.compiler.analysis.swap import swapped, swapped_known
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.choose import default_layout
+from attnlang.compiler.layout.choose import box_layout, default_layout
 from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
+from attnlang.compiler.layout.shapes import best_shape
 from attnlang.compiler.plan.apart import apart
 from attnlang.compiler.plan.box_plan import Classes, box_plan
 from attnlang.compiler.plan.boxes import BoxTable
@@ -64,7 +65,7 @@ def _planned(
             layout, tables = boxed
             pairs = zip(classes, tables, strict=True)
             return [_boxed(own, table, layout, known) for own, table in pairs], True
-        layout = default_layout(line)
+        layout = _tables_layout(line, classes, known)
     groups: list[HeadPlan] = []
     exact = True
     for where, heads in classes:
@@ -73,6 +74,18 @@ def _planned(
         groups.append(HeadPlan(heads, where, layout, None, partial(_given, table), columns))
         exact = exact and sure
     return groups, exact
+
+
+def _tables_layout(problem: Problem, classes: Classes, known: Known) -> Layout:
+    """Of tables: tiles of the shape that visits least."""
+    layout = default_layout(problem)
+    q, k = (next(x for x in side if x.segment.is_grid) for side in (problem.q, problem.k))
+    wheres = [(specialise(where, q.segment, k.segment), len(heads)) for where, heads in classes]
+    first = tuple(
+        axis.size for x in layout.q.extents if x.extent.segment.is_grid for axis in x.axes
+    )
+    best = best_shape(wheres, q, k, first, known)
+    return layout if best == first else box_layout(problem, best, best)
 
 
 def _tabled(own: tuple[Expr, tuple[int, ...]], layout: Layout, known: Known) -> HeadPlan:
