@@ -19,7 +19,10 @@ from attnlang.backends.call import accumulation_dtype, rowed
 
 Tensor = torch.Tensor
 PART_BYTES = 8 << 20
-"""Memory of the key gradients of one part of a batch in the backward pass."""
+"""Memory of the gathered keys, or of key gradients, of one part of a batch on a processor: fresh
+memory is slow, and these fit its cache."""
+LARGE_PART_BYTES = 1 << 29
+"""The same on other devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,16 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         outs, lses = [], []
         for step in batches.steps:
-            out, lse = _forward(
-                _rows(q, step),
-                *_keys(k, v, step, batches.size),
-                _bias(step, q, batches.pack),
-                batches,
-            )
-            outs.append(out)
-            lses.append(lse)
+            in_place = isinstance(step.batch, View)
+            for part in [step] if in_place else _parts(step, k, batches.size):
+                out, lse = _forward(
+                    _rows(q, part),
+                    *_keys(k, v, part, batches.size),
+                    _bias(part, q, batches.pack),
+                    batches,
+                )
+                outs.append(out)
+                lses.append(lse)
         whole = outs[0] if len(outs) == 1 else torch.cat(outs, 1)
         lse = lses[0] if len(lses) == 1 else torch.cat(lses, 1)
         ctx.batches = batches
@@ -90,9 +95,10 @@ class _Fused(torch.autograd.Function):
 
 
 def _parts(step: Step, k: Tensor, size: int) -> list[Step]:
-    """A batch cut so that the gradients of its key tiles fit the cache: fresh memory is slow."""
+    """A batch cut so that its key tiles, or their gradients, take little memory."""
+    most = PART_BYTES if k.device.type == "cpu" else LARGE_PART_BYTES
     per_row = k.shape[0] * step.batch.width * size * k.shape[2] * k.element_size()
-    count = max(1, PART_BYTES // per_row)
+    count = max(1, most // per_row)
     return [step.part(i, count) for i in range(0, len(step.batch.rows), count)]
 
 
