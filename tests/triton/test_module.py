@@ -15,6 +15,7 @@ import pytest
 import attnlang
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.module import Kernels, write
+from tests.triton.test_attention import chosen_for
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["forward", "split_forward", "merge", "query_gradient", "key_gradient"]
@@ -118,6 +119,7 @@ def test_modules_need_no_attnlang(made: Path, tmp_path: Path) -> None:
     assert "JITFunction" in run(sys.executable, "-c", code, cwd=tmp_path)
 
 
+@chosen_for
 @pytest.mark.parametrize("width", [64, 128])
 @pytest.mark.parametrize("name", ["causal", "alibi"])
 def test_first_choices_do_not_spill(name: str, width: int, tmp_path: Path) -> None:

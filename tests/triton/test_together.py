@@ -17,7 +17,7 @@ from attnlang.backends.triton import attend
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.together import stand_together, stands_apart
 from tests.backends.calls import AttentionCall
-from tests.triton.test_attention import check
+from tests.triton.test_attention import check, chosen_for
 
 ROOT = Path(__file__).parents[2]
 WINDOW = "causal(n) and band(n, 9)"
@@ -189,6 +189,7 @@ for width in (64, 128):
 """
 
 
+@chosen_for
 def test_tiles_of_several_heads_compile_for_hopper() -> None:
     """The first choice of each fits, spills nothing and is made of matrix instructions."""
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
