@@ -27,9 +27,11 @@ def flat(problem: Problem) -> Problem:
 
 
 def _flat(extent: Extent, problem: Problem, side: Side) -> Extent:
+    if len(extent.axes) == 1:
+        return extent
     wheres = [group.attend.where for group in problem.groups]
     read = {x.axis for w in wheres for x in walk(w) if isinstance(x, e.Coord) and x.side is side}
     placed = any(isinstance(x, e.Index) and x.side is side for w in wheres for x in walk(w))
-    if len(extent.axes) == 1 or not placed or read & set(extent.axes):
+    if not placed or read & set(extent.axes):
         return extent
     return replace(extent, axes=(AXIS,), lengths=(extent.size,), origin=(0,))
