@@ -6,6 +6,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.intervals import Intervals, Range
 from attnlang.compiler.ir.linear import Linear, difference, linear
+from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.traverse import rewrite, walk
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.problem.bind import PYTHON
@@ -40,6 +41,7 @@ def corners_suffice(
     )
 
 
+@remembered
 def growth(x: Expr) -> int | None:
     """At most how much ``x`` grows from one query to the next; None if it may decrease."""
     if not any(isinstance(n, e.Coord | e.Index | e.TokenInput | e.InSegment) for n in walk(x)):
