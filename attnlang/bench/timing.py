@@ -29,16 +29,17 @@ class Timing:
         return {"median_s": self.median, "min_s": self.low, "max_s": self.high, "runs": self.runs}
 
 
-def timed(work: Callable[[], object], runs: int, warmup: int = 1) -> Timing:
-    """Wall-clock seconds of ``work``, after ``warmup`` runs that do not count."""
+def timed(work: Callable[[], object], runs: int, warmup: int = 1, least: float = 0.0) -> Timing:
+    """Wall-clock seconds of ``work``, after ``warmup`` runs that do not count: of ``runs``, or as
+    many as take ``least`` seconds together."""
     for _ in range(warmup):
         work()
-    seconds = []
-    for _ in range(runs):
+    seconds: list[float] = []
+    while len(seconds) < runs or sum(seconds) < least:
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
-    return Timing(statistics.median(seconds), min(seconds), max(seconds), runs)
+    return Timing(statistics.median(seconds), min(seconds), max(seconds), len(seconds))
 
 
 def interleaved(
