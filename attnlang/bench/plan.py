@@ -114,9 +114,7 @@ def run(runs: int = 9) -> dict[str, Any]:
     waste = []
     for item in waste_cases():
         plan = item.pattern.plan(item.sizes, item.heads)
-        waste.append(
-            {"case": item.name, "waste": round(plan.waste, 4), "layout": "; ".join(plan.layouts)}
-        )
+        waste.append({"case": item.name, "waste": round(plan.waste, 4), "layout": plan.layout_text})
     return {"schema": SCHEMA, "speed": speed, "waste": waste}
 
 

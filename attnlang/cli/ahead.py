@@ -58,7 +58,7 @@ def planned(
                     found.entries.append({
                         "step": name,
                         "kind": "attention",
-                        "layout": "; ".join(plan.layouts),
+                        "layout": plan.layout_text,
                         "tiles": {**plan.tiles, "exact": plan.exact},
                         "planned_without": list(missing_inputs(plan)),
                     })  # fmt: skip

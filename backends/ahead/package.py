@@ -42,7 +42,7 @@ def launched(
             tables[cut.name] = build(cut.plan, torch.device("cpu"))
     stored = {f"{own}{n}": x for own, made in tables.items() for n, x in _stored(made).items()}
     name = f"{prefix}tables.bin"
-    first, shape = problem.groups, parts[0].cut.shape
+    shape = parts[0].cut.shape
     launch = {
         "dtype": DTYPES[shape.dtype],
         "heads": problem.heads,
@@ -54,7 +54,7 @@ def launched(
         "inputs": [_declared(i) for i in problem.pattern.inputs if i.name in read],
         "values": _values(problem),
         "groups": [
-            {"group": first.index(part.group), "heads": [heads.start, heads.stop], **about}
+            {"group": problem.groups.index(part.group), "heads": [heads.start, heads.stop], **about}
             for part in parts
             for about in [_group(problem, part, tables.get(part.cut.name))]
             for heads in heads_of(part)

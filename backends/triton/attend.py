@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,25 +97,25 @@ def _run(
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     described = machine_describes(call.q.device, call.q.dtype)
     described = described and describable(call.q, call.k, call.v)
-    for group, own in itertools.product(call.problem.groups, tables):
-        mine = range(group.start, group.stop)
-        heads = [h for h in mine if own is None or h in own.heads]
-        if not heads:
-            continue
+    for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
-        gathered = frozenset(own.tokens if own is not None else ())
-        boxed = None if own is None else own.boxed
-        form = form_of(
-            call.problem, group, gathered, absent, learned, boxed=boxed is not None,
-            alike=boxed is not None and boxed.alike,
-            strips=frozenset() if own is None else frozenset(own.strips), listed=listed,
-            described=described, carved=described and carves(call, boxed),
-        )  # fmt: skip
-        kernels = write(call.problem.pattern, group.index, form)
-        factor = 1.0 if scale is None else scale
-        for stretch in stretches(heads):
-            launches.append(Launch(call, own, kernels, group, stretch, factor))
-            sinks.append(sink)
+        for own in tables:
+            mine = range(group.start, group.stop)
+            heads = stretches(h for h in mine if own is None or h in own.heads)
+            if not heads:
+                continue
+            gathered = frozenset(own.tokens if own is not None else ())
+            boxed = None if own is None else own.boxed
+            form = form_of(
+                call.problem, group, gathered, absent, learned, boxed=boxed is not None,
+                alike=boxed is not None and boxed.alike,
+                strips=frozenset() if own is None else frozenset(own.strips), listed=listed,
+                described=described, carved=described and carves(call, boxed),
+            )  # fmt: skip
+            kernels = write(call.problem.pattern, group.index, form)
+            factor = 1.0 if scale is None else scale
+            launches += [Launch(call, own, kernels, group, x, factor) for x in heads]
+            sinks += [sink] * len(heads)
     keys = tuple(dict.fromkeys(key_of(x) for one in launches for x in one.kernels.leaves))
     extras = (*sinks, *(given(call, key) for key in keys))
     out, lse, met = _Attention.apply(launches, keys, call.q, call.k, call.v, *extras)  # type: ignore[no-untyped-call]

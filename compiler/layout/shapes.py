@@ -36,7 +36,7 @@ def best_shape(
 
     wheres: each class' predicate and its number of heads.
     """
-    if q.axes != k.axes or len(q.axes) == 1 or not all(known.covers(w) for w, _ in wheres):
+    if q.axes != k.axes or not all(known.covers(w) for w, _ in wheres):
         return first
     least = WORTH * _visited(wheres, q, k, first, known)
     best = first

@@ -13,7 +13,7 @@ from attnlang.compiler.analysis.normal import Clause, clauses
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.layout.folds import Blocks, Fold, Whole, find_fold
 from attnlang.compiler.plan.box_plan import Classes
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 from attnlang.compiler.sema.segments import specialise
 
 Folds: TypeAlias = tuple[Fold, ...]
@@ -34,7 +34,7 @@ def apart(problem: Problem, classes: Classes) -> tuple[Classes, ...]:
 
 
 def _union(where: Expr, problem: Problem) -> tuple[Clause, ...] | None:
-    q, k = (next(x for x in side if x.segment.is_grid) for side in (problem.q, problem.k))
+    q, k = grid_of(problem.q), grid_of(problem.k)
     return clauses(specialise(where, q.segment, k.segment))
 
 

@@ -16,7 +16,7 @@ from attnlang.compiler.layout.cost import Machine
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.tiling import ExtentTiling, SideTiling, contiguous
 from attnlang.compiler.plan.boxes import Box, BoxTable, Everything, Part
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 from attnlang.compiler.sema.segments import specialise
 
 Classes: TypeAlias = tuple[tuple[Expr, tuple[int, ...]], ...]
@@ -27,7 +27,7 @@ def box_plan(
     problem: Problem, classes: Classes, known: Known, machine: Machine
 ) -> tuple[Layout, tuple[BoxTable, ...]] | None:
     """A layout and the boxes of every class of heads; None when some keys are no few boxes."""
-    q, k = (_grid(side) for side in (problem.q, problem.k))
+    q, k = grid_of(problem.q), grid_of(problem.k)
     plain = len(problem.q) == len(problem.k) == 1
     if not plain and not all(_settled(where, problem) for where, _ in classes):
         return None
@@ -48,10 +48,6 @@ def box_plan(
     layout = Layout(q_side, k_side, describe(boxes, k.axes))
     tables = (_table(where, i, boxes, layout, problem) for i, (where, _) in enumerate(classes))
     return layout, tuple(tables)
-
-
-def _grid(side: tuple[Extent, ...]) -> Extent:
-    return next(x for x in side if x.segment.is_grid)
 
 
 def _run(extent: Extent) -> ExtentTiling:

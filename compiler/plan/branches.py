@@ -22,7 +22,7 @@ from attnlang.compiler.layout.cost import TENSOR_CORES
 from attnlang.compiler.plan.box_plan import box_plan
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.heads import head_classes
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 from attnlang.compiler.sema.segments import specialise
 
 MOST = 4
@@ -110,10 +110,9 @@ def _bound(pattern: PatternIR, like: Problem) -> Problem:
         for extent in like.extents(side)
         for axis, length in zip(extent.axes, extent.lengths, strict=True)
     }
-    grid = next(x for x in like.q if x.segment.is_grid)
     return bind(
         pattern, sizes, heads=like.heads, kv_heads=like.kv_heads, head_dim=like.head_dim,
-        q_offset=grid.origin[0],
+        q_offset=grid_of(like.q).origin[0],
     )  # fmt: skip
 
 

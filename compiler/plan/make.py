@@ -21,7 +21,7 @@ from attnlang.compiler.plan.flat import flat
 from attnlang.compiler.plan.plan import HeadPlan, Plan
 from attnlang.compiler.plan.table import RunTable, stack
 from attnlang.compiler.problem.heads import head_classes
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 from attnlang.compiler.sema.segments import specialise
 
 
@@ -68,10 +68,9 @@ def _planned(
         layout = _tables_layout(line, classes, known)
     groups: list[HeadPlan] = []
     exact = True
-    for where, heads in classes:
-        table, sure = _table(where, layout, known)
-        columns = partial(_columns, where, layout, known)
-        groups.append(HeadPlan(heads, where, layout, None, partial(_given, table), columns))
+    for own in classes:
+        table, sure = _table(own[0], layout, known)
+        groups.append(replace(_tabled(own, layout, known), classify=partial(_given, table)))
         exact = exact and sure
     return groups, exact
 
@@ -79,7 +78,9 @@ def _planned(
 def _tables_layout(problem: Problem, classes: Classes, known: Known) -> Layout:
     """Of tables: tiles of the shape that visits least."""
     layout = default_layout(problem)
-    q, k = (next(x for x in side if x.segment.is_grid) for side in (problem.q, problem.k))
+    q, k = grid_of(problem.q), grid_of(problem.k)
+    if len(q.axes) == 1:
+        return layout
     wheres = [(specialise(where, q.segment, k.segment), len(heads)) for where, heads in classes]
     first = tuple(
         axis.size for x in layout.q.extents if x.extent.segment.is_grid for axis in x.axes

@@ -99,6 +99,11 @@ class Plan:
         return tuple(f"{heads_text(part.all_heads)}: {part.layout}" for part in self.parts)
 
     @property
+    def layout_text(self) -> str:
+        """All of :attr:`layouts` in one line."""
+        return "; ".join(self.layouts)
+
+    @property
     def pairs_text(self) -> str:
         """Which pairs the first heads attend, cut short."""
         text = to_text(self.heads[0].where)
@@ -180,5 +185,5 @@ class Plan:
         t = self.tiles
         return (
             f"<Plan {self.problem.pattern.name}: {t['full']} full, {t['partial']} partial, "
-            f"{t['empty']} empty tiles; {'; '.join(self.layouts)}>"
+            f"{t['empty']} empty tiles; {self.layout_text}>"
         )

@@ -37,6 +37,11 @@ class Extent:
         return self.start + self.size
 
 
+def grid_of(side: tuple[Extent, ...]) -> Extent:
+    """The segment of a side that lies on the axes."""
+    return next(x for x in side if x.segment.is_grid)
+
+
 @dataclass(frozen=True, slots=True)
 class BoundAttend:
     """An attention whose parameters, lengths and head counts are numbers.

@@ -125,7 +125,7 @@ def facts(task: Task) -> dict[str, Any]:
         "dense_share": None if pairs is None else pairs / task.dense_pairs,
         "live_flops": task.flops,
         "waste": None if plan is None or not pairs else plan.visited / pairs,
-        "layout": None if plan is None else "; ".join(plan.layouts),
+        "layout": None if plan is None else plan.layout_text,
         "plan_bytes": None if plan is None else plan.nbytes,
         "plan_s": task.seconds.get("plan"),
         "select_s": task.seconds.get("select"),

@@ -184,7 +184,7 @@ def _one(args: Namespace, sized: Sized, tensors: Tensors) -> _Seen:
     subtitle = _subtitle(sized, plan)
     draw = drawing.tiles if by_tile else drawing.elements
     picture = draw(plan, args.head, sized.pattern.name, subtitle)
-    return _Seen(sized, picture, by_tile, "; ".join(plan.layouts))
+    return _Seen(sized, picture, by_tile, plan.layout_text)
 
 
 def _steps(args: Namespace, sized: Sized, tensors: Tensors) -> _Seen:
