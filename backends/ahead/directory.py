@@ -138,10 +138,7 @@ def _compiled(
     described = describes(DTYPES[dtype])
     parts = []
     for cut, group in product(cuts_of(plan, dtype, one.width, one.value_width), problem.groups):
-        form = form_of(
-            problem, group, cut.gathered, frozenset(), learned, boxed=cut.boxed is not None,
-            alike=cut.boxed is not None and cut.boxed.alike, strips=frozenset(cut.strips),
-        )  # fmt: skip
+        form = form_of(problem, group, cut.tiles, frozenset(), learned)
         part = part_of(problem, group, cut, form, prefix, described=described)
         parts += [part] if heads_of(part) else []
     for module in (m for part in parts for m in (part.module, part.described) if m is not None):

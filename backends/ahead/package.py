@@ -12,9 +12,9 @@ from attnlang.backends.ahead.parts import Cut, Part, heads_of
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.ahead import shape_of
 from attnlang.backends.triton.attend import form_of
+from attnlang.backends.triton.form import Kernel
 from attnlang.backends.triton.launch import number_of
 from attnlang.backends.triton.tables import Tables, arrays, build
-from attnlang.backends.triton.writer import Kernel
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl, Normaliser
@@ -158,10 +158,8 @@ def _longest(problem: Problem, sizes: Mapping[str, int], parts: Sequence[Part]) 
             continue
         forms = (
             form_of(
-                longer, longer.groups[problem.groups.index(part.group)], form.gathered,
-                form.absent, form.learned,
-                boxed=form.boxed, alike=form.alike, strips=form.strips, listed=form.listed,
-                together=form.together,
+                longer, longer.groups[problem.groups.index(part.group)], form.tiles, form.absent,
+                form.learned, together=form.together,
             )
             for part in parts
             for form in [part.form]

@@ -10,10 +10,10 @@ import torch
 from attnlang.backends.triton.boxes import BoxWalk, box_walk
 from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.descriptors import grid_fits
+from attnlang.backends.triton.form import Form, Kernel, Tiles
 from attnlang.backends.triton.module import Kernels, write
 from attnlang.backends.triton.strips import Strips
-from attnlang.backends.triton.tables import in_order, strips
-from attnlang.backends.triton.writer import Form, Kernel
+from attnlang.backends.triton.tables import in_order, strips, tiles_of
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.plan.plan import Plan
@@ -38,7 +38,7 @@ class Cut:
     plan: Plan
     name: str
     shape: Shape
-    gathered: frozenset[Side]
+    tiles: Tiles
     boxed: BoxWalk | None
     strips: Mapping[Side, Strips]
 
@@ -49,16 +49,16 @@ def cuts_of(plan: Plan, dtype: str, width: int, value_width: int) -> list[Cut]:
     cpu = torch.device("cpu")
     for i, part in enumerate(plan.parts):
         sides = {Side.Q: part.layout.q, Side.K: part.layout.k}
-        blocks = slots(sides[Side.Q].capacity), slots(sides[Side.K].capacity)
-        gathered = frozenset(
-            s for s, block in zip(Side, blocks, strict=True) if not in_order(sides[s], block)
-        )
+        blocks = {side: slots(tiling.capacity) for side, tiling in sides.items()}
+        gathered = [s for s, block in blocks.items() if not in_order(sides[s], block)]
         boxes = [g.boxes for g in part.heads if g.boxes is not None]
         axes = len(plan.problem.pattern.axes(Side.K))
         walk = box_walk(boxes, axes, cpu) if len(boxes) == len(part.heads) else None
         name = f"part{i}." if len(plan.parts) > 1 else ""
-        shape = Shape(dtype, width, value_width, blocks)
-        found.append(Cut(part, name, shape, gathered, walk, strips(part, cpu)))
+        shape = Shape(dtype, width, value_width, (blocks[Side.Q], blocks[Side.K]))
+        made = strips(part, cpu)
+        tiles = tiles_of(blocks, gathered, made, walk)
+        found.append(Cut(part, name, shape, tiles, walk, made))
     return found
 
 

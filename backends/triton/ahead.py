@@ -25,10 +25,10 @@ from attnlang.backends.triton.choices import (
     step_of,
 )
 from attnlang.backends.triton.fit import Need
+from attnlang.backends.triton.form import READ, Kernel
 from attnlang.backends.triton.module import load
 from attnlang.backends.triton.strips import Strips
 from attnlang.backends.triton.target import Target, unfit
-from attnlang.backends.triton.writer import READ, Kernel
 from attnlang.compiler.ir.expr import Kind, Side
 
 RESERVED = 1024

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from attnlang.backends.triton.form import POINTERS, Kernel
 from attnlang.backends.triton.source.tree import Block, Function, Name, Parameter, names, op
-from attnlang.backends.triton.writer import POINTERS, Kernel, Writer
+from attnlang.backends.triton.writer import Writer
 from attnlang.compiler.ir.expr import Side
 
 

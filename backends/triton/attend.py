@@ -17,6 +17,7 @@ from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
 from attnlang.backends.triton.boxes import BoxWalk
 from attnlang.backends.triton.descriptors import aligned, describable, has_grid, machine_describes
+from attnlang.backends.triton.form import Form, Tiles
 from attnlang.backends.triton.gradients import Key, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.lists import prepared
@@ -26,7 +27,6 @@ from attnlang.backends.triton.together import stand_together, stands_apart
 from attnlang.backends.triton.told import told
 from attnlang.backends.triton.weights import is_softmax
 from attnlang.backends.triton.widths import closed_sides, largest
-from attnlang.backends.triton.writer import Form
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import EmptyRule
@@ -104,14 +104,11 @@ def _run(
             heads = stretches(h for h in mine if own is None or h in own.heads)
             if not heads:
                 continue
-            gathered = frozenset(own.tokens if own is not None else ())
-            boxed = None if own is None else own.boxed
+            tiles = Tiles() if own is None else own.tiles(listed)
+            carved = described and own is not None and carves(call, own.boxed)
             form = form_of(
-                call.problem, group, gathered, absent, learned, boxed=boxed is not None,
-                alike=boxed is not None and boxed.alike,
-                strips=frozenset() if own is None else frozenset(own.strips), listed=listed,
-                described=described, carved=described and carves(call, boxed),
-            )  # fmt: skip
+                call.problem, group, tiles, absent, learned, described=described, carved=carved
+            )
             kernels = write(call.problem.pattern, group.index, form)
             factor = 1.0 if scale is None else scale
             launches += [Launch(call, own, kernels, group, x, factor) for x in heads]
@@ -158,15 +155,14 @@ def _learned(call: Call) -> frozenset[str]:
 
 
 def form_of(
-    problem: Problem, group: BoundGroup, gathered: frozenset[Side], absent: frozenset[str],
-    learned: frozenset[str] = frozenset(), *, boxed: bool = False,
-    alike: bool = False, strips: frozenset[Side] = frozenset(), listed: str | None = None,
-    described: bool = False, carved: bool = False, together: bool | None = None,
+    problem: Problem, group: BoundGroup, tiles: Tiles, absent: frozenset[str],
+    learned: frozenset[str] = frozenset(), *, described: bool = False, carved: bool = False,
+    together: bool | None = None,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
-    those that gradients are asked of. boxed, alike, strips, listed: how the plan comes, see
-    :class:`Form`. described: are tiles read by descriptors where they can be? together: do heads
-    that share keys stand together in walks that are worked out? None: where that pays."""
+    those that gradients are asked of. described: are tiles read by descriptors where they can be?
+    together: do heads that share keys stand together in walks that are worked out? None: where
+    that pays."""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
@@ -175,7 +171,7 @@ def form_of(
     if together is None:
         together = stand_together(problem, group)
     return Form(
-        gathered,
+        tiles,
         wide,
         sink,
         absent,
@@ -184,10 +180,6 @@ def form_of(
         marks,
         closed,
         stands_apart(problem, group),
-        boxed,
-        alike,
-        strips,
-        listed,
         described,
         carved,
         together,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attnlang.backends.triton.assemble import kernel, key_head, tile_of_queries
+from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.functions import FLOAT32
 from attnlang.backends.triton.leaves import (
     add_leaves,
@@ -28,16 +29,7 @@ from attnlang.backends.triton.weights import (
     read_rows,
     weigh,
 )
-from attnlang.backends.triton.writer import (
-    Form,
-    Kernel,
-    Writer,
-    across,
-    dims,
-    dot,
-    dtype,
-    row_pointer,
-)
+from attnlang.backends.triton.writer import Writer, across, dims, dot, dtype, row_pointer
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, Normaliser, PatternIR
 

@@ -11,6 +11,7 @@ read once for them all.
 from __future__ import annotations
 
 from attnlang.backends.triton.assemble import kernel, tile_of_queries
+from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.forward import (
     divide,
     finish,
@@ -23,13 +24,7 @@ from attnlang.backends.triton.forward import (
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Literal, Name, op
 from attnlang.backends.triton.weights import is_softmax, kept_of_rows
-from attnlang.backends.triton.writer import (
-    LOG2_E,
-    Form,
-    Kernel,
-    Writer,
-    dims,
-)
+from attnlang.backends.triton.writer import LOG2_E, Writer, dims
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR
 

@@ -7,18 +7,14 @@ from collections.abc import Callable
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.assemble import kernel
 from attnlang.backends.triton.backward import backward_rows, query_step
+from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.learned import Leaf, leaves
 from attnlang.backends.triton.lowering import Lowering
 from attnlang.backends.triton.shares import read_shares, share_pointers
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Literal, Name, X, op
 from attnlang.backends.triton.weights import by_leaf, read_rows
-from attnlang.backends.triton.writer import (
-    Form,
-    Kernel,
-    Writer,
-    dims,
-)
+from attnlang.backends.triton.writer import Writer, dims
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR

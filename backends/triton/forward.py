@@ -4,8 +4,7 @@ The running maximum starts at a finite number, so that no step asks whether anyt
 
 Where values are read by descriptors, a step first multiplies the weights of the step before it with
 their values: the product has been asked for before the softmax begins, so that matrix units work
-on it meanwhile. Read by pointers, a tile of values takes too many registers for that; walks that
-are shared wait for memory, not for matrix units.
+on it meanwhile. Read by pointers, a tile of values takes too many registers for that.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attnlang.backends.triton.assemble import kernel, tile_of_queries
+from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.functions import FLOAT32, INT32
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
 from attnlang.backends.triton.weights import add_up, gained, is_softmax, kept_of_rows, let_gain
 from attnlang.backends.triton.writer import (
     LOG2_E,
     LOWEST,
-    Form,
-    Kernel,
     Writer,
     across,
     dims,
@@ -80,10 +78,12 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
     w.places(begin, Side.Q, Name("tile_q"))
     begin.let("query", w.read("q", Side.Q, "D"))
     nothing_seen(w, begin)
-    delayed = w.described("v") and not w.carved("v") and not w.split
+    delayed = w.overlaps
+    before = [Name(f"before_{i}") for i, _ in enumerate(w.first("v", Side.K))]
     if delayed:
         # Before the first step stand tokens that are not there, whose values read as zeros.
-        begin.let("before", -Name("STEP"))
+        for i, name in enumerate(before):
+            begin.let(name.text, Literal(0) if i else -Name("STEP"))
         begin.let("given", op("zeros")(Listed((Name("ROWS"), Name("STEP"))), dtype("query")))
 
     def step(partial: bool) -> Callable[[Block], None]:
@@ -95,7 +95,8 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
             block.let("dots", dot(Name("query"), across(Name("key"))))
             if delayed:
                 give(block)
-                block.let("before", Name("at_k"))
+                for name, at in zip(before, w.first("v", Side.K), strict=True):
+                    block.let(name.text, at)
             w.score(block, Name("dots"), moving)
             seen = w.let_in(block, moving, partial)
             if softmax and seen is not None:
@@ -127,7 +128,7 @@ def walk(w: Writer, begin: Block, loops: Block) -> None:
 
     def give(block: Block) -> None:
         """What the weights of the step before give."""
-        block.let("value", w.read("v", Side.K, "DV", at=Name("before")))
+        block.let("value", w.read("v", Side.K, "DV", at=before))
         block.let("result", dot(Name("given"), Name("value"), Name("result")))
 
     w.walk(loops, step)

@@ -24,6 +24,7 @@ from attnlang.backends.triton.choices import (
     tile_block,
 )
 from attnlang.backends.triton.descriptors import descriptor, grid_descriptor
+from attnlang.backends.triton.form import READ, Kernel
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
@@ -31,7 +32,7 @@ from attnlang.backends.triton.shares import SHARES, row_of
 from attnlang.backends.triton.tables import Tables, arrays
 from attnlang.backends.triton.tune import launched
 from attnlang.backends.triton.widths import reach
-from attnlang.backends.triton.writer import LOG2_E, READ, Kernel
+from attnlang.backends.triton.writer import LOG2_E
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
 from attnlang.compiler.problem.problem import BoundGroup, Problem

@@ -15,6 +15,7 @@ from attnlang.backends.blocked.sets import without
 from attnlang.backends.triton.backward import key_gradient, query_gradient
 from attnlang.backends.triton.decode import merge, split_forward
 from attnlang.backends.triton.entries import table_gradient
+from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.forward import forward
 from attnlang.backends.triton.learned import Leaf, leaves
 from attnlang.backends.triton.row_max import row_max, row_max_gradient
@@ -22,7 +23,6 @@ from attnlang.backends.triton.source.printer import comment_safe, function_text
 from attnlang.backends.triton.tops import tops
 from attnlang.backends.triton.used import helpers
 from attnlang.backends.triton.weights import is_softmax
-from attnlang.backends.triton.writer import Form, Kernel
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.canonical import content_hash
 from attnlang.compiler.ir.expr import SymbolName
@@ -68,8 +68,8 @@ def write(pattern: PatternIR, group: int, form: Form) -> Kernels:
     attend = closed_groups(pattern)[group].attend
     if form.own_scale:
         attend = _with_scale_in_score(attend)
-    if form.listed is not None:  # who is listed is a member
-        attend = replace(attend, where=without(attend.where, form.listed))
+    if form.tiles.listed is not None:  # who is listed is a member
+        attend = replace(attend, where=without(attend.where, form.tiles.listed))
     numbers = range(len(tops(attend)))
     made = Kernels(
         tuple(row_max(pattern, attend, form, i) for i in numbers),

@@ -109,11 +109,15 @@ def box_places(block: Block, axes: int, *, alike: bool, full: bool) -> None:
         block.let("real_k", Name("real_k") | Name("WHOLE"))
 
 
-def read_box(tensor: str, head: X, axes: int, dim: str) -> X:
+def corner(axes: int) -> tuple[X, ...]:
+    """The coordinates of a step's first key."""
+    return tuple(Name(f"first_{i}") + Name(f"at_{i}") for i in range(axes))
+
+
+def read_box(tensor: str, head: X, at: Sequence[X], dim: str) -> X:
     """The keys or values ``[tokens, dim]`` of a step by a descriptor of their grid. head: of all
-    batch elements, one after another."""
-    first = (Name(f"first_{i}") + Name(f"at_{i}") for i in range(axes))
-    box = Attribute(Name(tensor), "load")(Listed((head, *first, Literal(0))))
+    batch elements, one after another. at: the first key's coordinates."""
+    box = Attribute(Name(tensor), "load")(Listed((head, *at, Literal(0))))
     return Attribute(box, "reshape")(STEP, Name(f"PADDED_{dim}"))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from attnlang.backends.triton.assemble import kernel, tile_of_queries
 from attnlang.backends.triton.backward import backward_rows, query_step
+from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.functions import FLOAT32, INT32, INT64, masked
 from attnlang.backends.triton.lowering import Lowering
 from attnlang.backends.triton.shares import (
@@ -24,15 +25,7 @@ from attnlang.backends.triton.slope import SCORE, slope
 from attnlang.backends.triton.source.tree import ALL, NEW, Block, Listed, Literal, Name, X, op
 from attnlang.backends.triton.tops import tops
 from attnlang.backends.triton.weights import read_rows
-from attnlang.backends.triton.writer import (
-    Form,
-    Kernel,
-    Writer,
-    across,
-    dims,
-    dot,
-    row_pointer,
-)
+from attnlang.backends.triton.writer import Writer, across, dims, dot, row_pointer
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import Attend, PatternIR
 from attnlang.compiler.ir.traverse import walk

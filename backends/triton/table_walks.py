@@ -19,7 +19,7 @@ STEP = Name("STEP")
 
 def over(w: Writer, block: Block, kind: str, step: Step) -> None:
     """Loops over what a row has of one kind, ``partial`` or ``full``."""
-    loop = _over_boxes if w.boxed else _over_lists if w.form.listed else _over_runs
+    loop = _over_boxes if w.boxed else _over_lists if w.form.tiles.listed else _over_runs
     loop(w, block, kind, step)
 
 
@@ -40,7 +40,7 @@ def _over_boxes(w: Writer, block: Block, kind: str, step: Step) -> None:
     """Loops over the boxes of one kind in a row, a part of a tile at a time."""
     inner, outer = Block(), Block()
     step(inner)
-    over_box(outer, kind, inner, w.axes, alike=w.form.alike, split=w.split)
+    over_box(outer, kind, inner, w.axes, alike=w.form.tiles.alike, split=w.split)
     _over_row(block, kind, outer)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton.boxes import BoxWalk, box_walk
+from attnlang.backends.triton.form import WIDE_ROWS, Tiles
 from attnlang.backends.triton.lists import ListWalk, Prepared, walks
 from attnlang.backends.triton.strips import Strips, strips_of
 from attnlang.compiler.ir.expr import Side
@@ -67,6 +68,10 @@ class Tables:
             return self.boxed.tile
         strips = self.strips.get(Side.Q if stands_on_keys else Side.K)
         return () if strips is None else strips.tile
+
+    def tiles(self, listed: str | None) -> Tiles:
+        """How they give tiles. listed: the set whose lists they are."""
+        return tiles_of(self.blocks, self.tokens, self.strips, self.boxed, listed)
 
     @property
     def listed(self) -> bool:
@@ -146,6 +151,16 @@ def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
 def in_order(tiling: SideTiling, block: int) -> bool:
     """Is slot ``i`` of tile ``t`` simply token ``t * block + i``?"""
     return tiling.row_major and (tiling.tiles == 1 or tiling.capacity == block)
+
+
+def tiles_of(
+    blocks: Mapping[Side, int], gathered: Iterable[Side], strips: Iterable[Side],
+    boxed: BoxWalk | None, listed: str | None = None,
+) -> Tiles:  # fmt: skip
+    """How tables give tiles. blocks: slots of a tile of each side."""
+    alike, large = boxed is not None and boxed.alike, blocks[Side.Q] >= WIDE_ROWS
+    own = frozenset(gathered), frozenset(strips)
+    return Tiles(*own, boxed is not None, alike, listed, large)
 
 
 def strips(plan: Plan, device: torch.device) -> dict[Side, Strips]:

@@ -26,9 +26,9 @@ import torch
 
 from attnlang.backends.triton.choices import Choice, Shape, candidates
 from attnlang.backends.triton.fit import first_that_fits, least
+from attnlang.backends.triton.form import Kernel
 from attnlang.backends.triton.module import cache_directory
 from attnlang.backends.triton.target import unfit
-from attnlang.backends.triton.writer import Kernel
 
 LOG = logging.getLogger(__name__)
 Run = Callable[[Choice], Any]

@@ -6,22 +6,28 @@ it fills. Scores of a softmax are kept as logarithms to base 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton import table_walks
 from attnlang.backends.triton.closed import Interval, intervals
+from attnlang.backends.triton.form import READ, Form
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope, Value
-from attnlang.backends.triton.odometer import box_places, coordinates, read_box, strip_places
+from attnlang.backends.triton.odometer import (
+    box_places,
+    coordinates,
+    corner,
+    read_box,
+    strip_places,
+)
 from attnlang.backends.triton.slope import slope
 from attnlang.backends.triton.source.tree import (
     ALL,
     NEW,
     Attribute,
     Block,
-    Function,
     Listed,
     Literal,
     Name,
@@ -36,9 +42,6 @@ from attnlang.compiler.ir.pattern import Attend, Normaliser, PatternIR
 
 LOG2_E = 1.4426950408889634
 LOWEST = -1.0e30
-READ = {"q": Side.Q, "d_out": Side.Q, "k": Side.K, "v": Side.K}
-"""Tensors that kernels read tiles of."""
-POINTERS = a.TokenTensor | a.TableTensor | a.RowTop | a.LeafSums
 HEAD = {
     "q": "head",
     "k": "kv_head",
@@ -50,66 +53,6 @@ HEAD = {
     "d_v": "kv_head",
 }
 OTHER = {Side.Q: Side.K, Side.K: Side.Q}
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What the text of the kernels depends on.
-
-    gathered: sides whose tiles are read through a table of places. wide: integers need 64 bits.
-    sink: does a logit without a value join the softmax? absent: optional inputs not given.
-    own_scale: does the pattern's factor of q.k vary within a call? learned: inputs of the score
-    whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
-    standing sides whose walks are worked out in the kernel, without tables. apart: must the query
-    heads of a key head stand in tiles of their own? boxed: do walks of queries that read tables go
-    over boxes of keys? alike: have the tiles of all boxes the same extents? strips: sides whose
-    tiles are products of strips. listed: the set whose lists walks go over. described: are tiles of
-    tokens that lie one after another read by tensor descriptors? carved: are boxes of keys, too?
-    together: do heads that share keys stand together where the walk of queries is worked out?
-    """
-
-    gathered: frozenset[Side]
-    wide: bool
-    sink: bool
-    absent: frozenset[str] = frozenset()
-    own_scale: bool = False
-    learned: frozenset[str] = frozenset()
-    marks: bool = False
-    closed: frozenset[Side] = frozenset()
-    apart: bool = True
-    boxed: bool = False
-    alike: bool = False
-    strips: frozenset[Side] = frozenset()
-    listed: str | None = None
-    described: bool = False
-    carved: bool = False
-    together: bool = False
-
-    @property
-    def packs(self) -> bool:
-        """Do the queries of heads that share keys stand together in one tile?"""
-        return not self.apart and (self.listed is not None or self.together)
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """closed: does it read no tables? packed: does a program stand on queries of all heads that
-    share a key head? boxed: does it walk boxes? described: tensors that it is given as descriptors
-    ``[B, H, tokens, dims]`` of one tile. carved: those of them given by their grid."""
-
-    function: Function
-    extra: tuple[a.Argument, ...]
-    stands_on_keys: bool
-    closed: bool
-    packed: bool = False
-    boxed: bool = False
-    described: tuple[str, ...] = ()
-    carved: tuple[str, ...] = ()
-
-    @property
-    def walk_described(self) -> bool:
-        """Are the tiles of the side that moves read by descriptors?"""
-        return any((READ[x] is Side.Q) == self.stands_on_keys for x in self.described)
 
 
 @dataclass(slots=True)
@@ -164,13 +107,13 @@ class Writer:
     @property
     def boxed(self) -> bool:
         """Does the walk go over boxes of keys?"""
-        return self.form.boxed and self.fixed is Side.Q and self.fixed not in self.form.closed
+        return self.form.tiles.boxed and self.fixed is Side.Q and self.fixed not in self.form.closed
 
     @property
     def stripped(self) -> bool:
         """Does the walk go over tiles that are products of strips?"""
-        read = self.boxed or self.form.listed or self.fixed in self.form.closed
-        return not read and self.moving in self.form.strips
+        read = self.boxed or self.form.tiles.listed or self.fixed in self.form.closed
+        return not read and self.moving in self.form.tiles.strips
 
     @property
     def axes(self) -> int:
@@ -193,8 +136,15 @@ class Writer:
             return True
         if self.carved(tensor):
             return True
-        odd = side is not self.fixed and (self.boxed or self.form.listed is not None)
-        return not odd and side not in self.form.gathered
+        odd = side is not self.fixed and (self.boxed or self.form.tiles.listed is not None)
+        return not odd and side not in self.form.tiles.gathered
+
+    @property
+    def overlaps(self) -> bool:
+        """Do products with the values run beside the softmax of the step after them? Shared walks
+        wait for memory, and tiles of few rows for the products themselves."""
+        worked_out = self.fixed in self.form.closed
+        return self.described("v") and not self.split and (worked_out or self.form.tiles.large)
 
     def carved(self, tensor: str) -> bool:
         """Is a tensor read box by box, by a descriptor of its grid?"""
@@ -208,7 +158,7 @@ class Writer:
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
-        if self.form.listed and side is self.fixed:
+        if self.form.tiles.listed and side is self.fixed:
             table_walks.granule_places(block, side, tile, self.packed)
             return
         first: X = tile * size
@@ -230,12 +180,12 @@ class Writer:
                 # Padding stands for the last token, so that it widens no span.
                 block.let(place.text, op("minimum")(place, length - 1))
         elif self.boxed and side is not self.fixed:
-            box_places(block, self.axes, alike=self.form.alike, full=self.full)
+            box_places(block, self.axes, alike=self.form.tiles.alike, full=self.full)
         elif self.stripped and side is not self.fixed:
             strip_places(block, side, self.axes)
-        elif self.form.listed and side is not self.fixed:
+        elif self.form.tiles.listed and side is not self.fixed:
             table_walks.list_places(block, side)
-        elif side in self.form.gathered:
+        elif side in self.form.tiles.gathered:
             table_walks.gathered_places(block, side, slots)
         else:
             block.let(place.text, slots)
@@ -246,29 +196,36 @@ class Writer:
         return not partial and self.fixed in self.form.closed
 
     def read(
-        self, tensor: str, side: Side, dim: str, *, whole: bool = False, at: X | None = None
+        self, tensor: str, side: Side, dim: str, *, whole: bool = False, at: Sequence[X] = ()
     ) -> X:
-        """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token. at: the first token,
-        where a descriptor is to read another tile than that of the step."""
+        """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token. at: where a
+        descriptor is to read another tile than that of the step, see :meth:`first`."""
         if self.carved(tensor):
             heads = self.argument(a.Count(e.SymbolName.KV_HEADS))
-            return read_box(tensor, Name("batch") * heads + Name("kv_head"), self.axes, dim)
+            head = Name("batch") * heads + Name("kv_head")
+            return read_box(tensor, head, at or self.first(tensor, side), dim)
         if self.described(tensor):
-            token = Name(f"at_{side}") if at is None else at
-            corner = Listed((Name("batch"), Name(HEAD[tensor]), token, Literal(0)))
+            (token,) = at or self.first(tensor, side)
+            begin = Listed((Name("batch"), Name(HEAD[tensor]), token, Literal(0)))
             size = Name("ROWS" if side is self.fixed else "STEP")
-            return Attribute(Attribute(Name(tensor), "load")(corner), "reshape")(
+            return Attribute(Attribute(Name(tensor), "load")(begin), "reshape")(
                 size, Name(f"PADDED_{dim}")
             )
         dims = Name(f"dims_{dim}")
-        at = self.offset(tensor, side, dims)
+        offset = self.offset(tensor, side, dims)
         inside = (dims < Name(dim))[(NEW, ALL)]
         if not whole:
             inside = Name(f"real_{side}")[(ALL, NEW)] & inside
-        return op("load")(Name(f"{tensor}_head") + at, mask=inside, other=0.0)
+        return op("load")(Name(f"{tensor}_head") + offset, mask=inside, other=0.0)
+
+    def first(self, tensor: str, side: Side) -> tuple[X, ...]:
+        """Where a descriptor reads the step's tile: its first token, or the coordinates."""
+        return corner(self.axes) if self.carved(tensor) else (Name(f"at_{side}"),)
 
     def write(self, block: Block, tensor: str, side: Side, dim: str, value: X) -> None:
-        if side in self.form.gathered and not (self.form.listed or side in self.form.closed):
+        if side in self.form.tiles.gathered and not (
+            self.form.tiles.listed or side in self.form.closed
+        ):
             # Held through the walk places would take registers: they are read once more, in a way
             # that the compiler does not take for the same.
             slots = Name(f"tile_{side}") * Name("ROWS") + op("arange")(0, Name("ROWS"))
@@ -324,7 +281,7 @@ class Writer:
         """Which pairs of a step attend; None: all."""
         if partial:
             return self.seen(block, moving)
-        if self.boxed or self.form.listed:
+        if self.boxed or self.form.tiles.listed:
             return block.let("seen", Name(f"real_{OTHER[self.fixed]}")[(NEW, ALL)])
         return None
 

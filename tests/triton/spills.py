@@ -33,8 +33,7 @@ def compiled(name: str, width: int, machine: str, *, described: bool) -> dict[st
     assert tables.boxed is not None
     assert tables.boxed.solid
     form = form_of(
-        problem, problem.groups[0], frozenset(tables.tokens), frozenset(), boxed=True,
-        alike=tables.boxed.alike, strips=frozenset(tables.strips), described=described,
+        problem, problem.groups[0], tables.tiles(None), frozenset(), described=described,
         carved=described,
     )  # fmt: skip
     shape = Shape("bf16", width, width, (tables.blocks[Side.Q], tables.blocks[Side.K]))

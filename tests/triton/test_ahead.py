@@ -19,6 +19,7 @@ from attnlang.backends.triton import ahead
 from attnlang.backends.triton.ahead import Built, cap_for_two, compile_kernel
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.choices import Choice, Shape
+from attnlang.backends.triton.form import Tiles
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.target import target
 from tests.program.library import fitting
@@ -62,7 +63,7 @@ def test_what_fits_no_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     large = Built(1 << 20, 64, 0, True, "", b"")
     monkeypatch.setattr(ahead, "built", lambda *args: large)
     problem = attnlang.load("stdlib:causal").problem({"n": 64})
-    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    form = form_of(problem, problem.groups[0], Tiles(), frozenset())
     kernels = write(problem.pattern, 0, form)
     with pytest.raises(attnlang.Unsupported, match=r"does not fit cuda:90.* 1048576 bytes"):
         compile_kernel(
@@ -83,7 +84,7 @@ def test_registers_are_capped_for_a_second_program(
 
     monkeypatch.setattr(ahead, "built", built)
     problem = attnlang.load("stdlib:causal").problem({"n": 64})
-    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    form = form_of(problem, problem.groups[0], Tiles(), frozenset())
     kernels = write(problem.pattern, 0, form)
     shape = Shape("bf16", 64, 64, (128, 128))
     made = compile_kernel(kernels.text, kernels.forward, target("cuda:90"), shape)

@@ -10,7 +10,12 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 import attnlang
 from attnlang.backends.triton import attend
+from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.descriptors import aligned, describable, descriptor
+from attnlang.backends.triton.module import write
+from attnlang.backends.triton.source.printer import function_text
+from attnlang.backends.triton.tables import kept
+from attnlang.compiler.ir.expr import Side
 from tests.backends.calls import AttentionCall
 from tests.triton.test_attention import DEVICE, check
 
@@ -153,3 +158,28 @@ def test_boxes_of_a_grid_are_read_by_descriptors(batch: int, apart: bool, launch
     for kernel, given, _ in launched:
         for x in (given["k"], given["v"]) if kernel in ("forward", "query_gradient") else ():
             assert apart or x.shape[:4] == [2 * batch, 3, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("width", "sizes", "rows"),
+    [(4, {"t": 3, "y": 8, "x": 8}, 64), (9, {"t": 2, "y": 17, "x": 19}, 32)],
+)
+def test_products_of_boxes_overlap_where_tiles_have_the_rows(
+    width: int, sizes: dict[str, int], rows: int
+) -> None:
+    """The step before stands in a box of its own: all its coordinates are kept. Hopper's matrix
+    instructions that run beside other work take 64 rows."""
+    text = GRID.replace("4", str(width))
+    tokens = sizes["t"] * sizes["y"] * sizes["x"]
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, tokens, 16, generator=generator) for _ in range(3))
+    check(AttentionCall(text, sizes, q, k, v, {}, 0))
+    problem = attnlang.parse(text).problem(sizes, 2, head_dim=16)
+    (tables,) = kept(problem, torch.device("cpu"))
+    assert tables.blocks[Side.Q] == rows
+    form = form_of(
+        problem, problem.groups[0], tables.tiles(None), frozenset(), described=True, carved=True
+    )
+    kernels = write(problem.pattern, 0, form)
+    assert ("before_2" in function_text(kernels.forward.function)) == (rows == 64)
+    assert "before_0" not in function_text(kernels.split_forward.function)

@@ -14,6 +14,7 @@ import pytest
 
 import attnlang
 from attnlang.backends.triton.attend import form_of
+from attnlang.backends.triton.form import Tiles
 from attnlang.backends.triton.module import Kernels, write
 from tests.triton.test_attention import chosen_for
 
@@ -24,7 +25,7 @@ NAMES = ["forward", "split_forward", "merge", "query_gradient", "key_gradient"]
 def kernels(name: str, sizes: dict[str, int], heads: int = 2) -> Kernels:
     pattern = attnlang.load(f"stdlib:{name}")
     problem = pattern.problem(sizes, heads)
-    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    form = form_of(problem, problem.groups[0], Tiles(), frozenset())
     write.cache_clear()
     return write(pattern.ir, 0, form)
 
@@ -150,7 +151,7 @@ def test_a_tensor_read_in_two_precisions_has_two_names() -> None:
 """
     )
     problem = pattern.problem({"n": 64}, 1)
-    form = form_of(problem, problem.groups[0], frozenset(), frozenset())
+    form = form_of(problem, problem.groups[0], Tiles(), frozenset())
     for function in ast.parse(write(pattern.ir, 0, form).text).body:
         precisions: dict[str, set[str]] = {}
         for node in ast.walk(function):

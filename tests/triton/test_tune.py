@@ -15,8 +15,8 @@ from triton.runtime.errors import OutOfResources
 import attnlang
 from attnlang.backends.triton import tune
 from attnlang.backends.triton.choices import Choice, Shape, candidates
+from attnlang.backends.triton.form import Kernel
 from attnlang.backends.triton.tune import Tried, fastest, launched, tuning
-from attnlang.backends.triton.writer import Kernel
 from attnlang.cli.commands.tune import tune as tune_pattern
 from tests.triton.test_attention import interpreted
 from tests.triton.test_module import kernels
