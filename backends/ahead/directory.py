@@ -138,7 +138,7 @@ def _compiled(
     described = describes(DTYPES[dtype])
     parts = []
     for cut, group in product(cuts_of(plan, dtype, one.width, one.value_width), problem.groups):
-        form = form_of(problem, group, cut.tiles, frozenset(), learned)
+        form = form_of(problem, group, cut.tables.tiles(), frozenset(), learned)
         part = part_of(problem, group, cut, form, prefix, described=described)
         parts += [part] if heads_of(part) else []
     for module in (m for part in parts for m in (part.module, part.described) if m is not None):
@@ -148,7 +148,7 @@ def _compiled(
         second = part.described if machine.describes else None
         for module in (m for m in (part.module, second) if m is not None):
             for kernel in module.kernels:
-                own_shape = shape_of(kernel, part.cut.shape, part.cut.boxed, part.cut.strips)
+                own_shape = shape_of(kernel, part.cut.shape, part.cut.tables)
                 x = compile_kernel(module.text, kernel, machine, own_shape)
                 about = {**asdict(own_shape), "described": list(kernel.described)}
                 stem = f"{module.name.removesuffix('.py')}.{x.kernel}"

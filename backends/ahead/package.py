@@ -14,7 +14,7 @@ from attnlang.backends.triton.ahead import shape_of
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.form import Kernel
 from attnlang.backends.triton.launch import number_of
-from attnlang.backends.triton.tables import Tables, arrays, build
+from attnlang.backends.triton.tables import Tables, arrays
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl, Normaliser
@@ -37,9 +37,8 @@ def launched(
     read = {_read(x) for part in parts for kernel in part.kernels.all for x in kernel.extra}
     tables: dict[str, Tables] = {}
     for part in parts:
-        cut = part.cut
-        if cut.name not in tables and any(not k.closed for k in part.kernels.all):
-            tables[cut.name] = build(cut.plan, torch.device("cpu"))
+        if any(not k.closed for k in part.kernels.all):
+            tables[part.cut.name] = part.cut.tables
     stored = {f"{own}{n}": x for own, made in tables.items() for n, x in _stored(made).items()}
     name = f"{prefix}tables.bin"
     shape = parts[0].cut.shape
@@ -56,7 +55,7 @@ def launched(
         "groups": [
             {"group": problem.groups.index(part.group), "heads": [heads.start, heads.stop], **about}
             for part in parts
-            for about in [_group(problem, part, tables.get(part.cut.name))]
+            for about in [_group(problem, part)]
             for heads in heads_of(part)
         ],
         "plan": name if stored else None,
@@ -87,7 +86,7 @@ def _stored(tables: Tables) -> dict[str, torch.Tensor]:
     return found
 
 
-def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any]:
+def _group(problem: Problem, part: Part) -> dict[str, Any]:
     group = part.group
     modules = [part.module, *([] if part.described is None else [part.described])]
     scale = None if group.attend.scale is None else value_of(group.attend.scale)
@@ -95,10 +94,7 @@ def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any
     recipes = {x.name: _recipe(x, problem) for x in used}
     grid = next(x for x in problem.extents(Side.K) if x.segment.is_grid)
     kernels, *described = (
-        {
-            k.function.name: {"module": m.name, **_kernel(k, tables, part.cut, grid)}
-            for k in m.kernels
-        }
+        {k.function.name: {"module": m.name, **_kernel(k, part.cut, grid)} for k in m.kernels}
         for m in modules
     )
     return {
@@ -112,16 +108,16 @@ def _group(problem: Problem, part: Part, tables: Tables | None) -> dict[str, Any
     }
 
 
-def _kernel(kernel: Kernel, tables: Tables | None, cut: Cut, grid: Extent) -> dict[str, Any]:
+def _kernel(kernel: Kernel, cut: Cut, grid: Extent) -> dict[str, Any]:
     """grid: of the keys."""
-    own = shape_of(kernel, cut.shape, cut.boxed, cut.strips)
+    own = shape_of(kernel, cut.shape, cut.tables)
     known: dict[str, Any] = {
         "stands_on": "k" if kernel.stands_on_keys else "q", "packed": kernel.packed,
         "closed": kernel.closed, "described": list(kernel.described),
         "shape": asdict(own),
     }  # fmt: skip
-    if not kernel.closed and tables is not None:
-        known["rows"] = arrays(tables, kernel.stands_on_keys)["rows"]
+    if not kernel.closed:
+        known["rows"] = arrays(cut.tables, kernel.stands_on_keys)["rows"]
     if kernel.carved:
         known["carved"] = list(kernel.carved)
         known["grid"] = {"start": grid.start, "lengths": list(grid.lengths)}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
-from attnlang.backends.triton.boxes import BoxWalk, box_walk
 from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.descriptors import grid_fits
-from attnlang.backends.triton.form import Form, Kernel, Tiles
+from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.module import Kernels, write
-from attnlang.backends.triton.strips import Strips
-from attnlang.backends.triton.tables import in_order, strips, tiles_of
+from attnlang.backends.triton.tables import Tables, build
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.heads import stretches
 from attnlang.compiler.problem.problem import BoundGroup, Problem
@@ -38,9 +34,7 @@ class Cut:
     plan: Plan
     name: str
     shape: Shape
-    tiles: Tiles
-    boxed: BoxWalk | None
-    strips: Mapping[Side, Strips]
+    tables: Tables
 
 
 def cuts_of(plan: Plan, dtype: str, width: int, value_width: int) -> list[Cut]:
@@ -48,17 +42,10 @@ def cuts_of(plan: Plan, dtype: str, width: int, value_width: int) -> list[Cut]:
     found = []
     cpu = torch.device("cpu")
     for i, part in enumerate(plan.parts):
-        sides = {Side.Q: part.layout.q, Side.K: part.layout.k}
-        blocks = {side: slots(tiling.capacity) for side, tiling in sides.items()}
-        gathered = [s for s, block in blocks.items() if not in_order(sides[s], block)]
-        boxes = [g.boxes for g in part.heads if g.boxes is not None]
-        axes = len(plan.problem.pattern.axes(Side.K))
-        walk = box_walk(boxes, axes, cpu) if len(boxes) == len(part.heads) else None
+        made = build(part, cpu)
         name = f"part{i}." if len(plan.parts) > 1 else ""
-        shape = Shape(dtype, width, value_width, (blocks[Side.Q], blocks[Side.K]))
-        made = strips(part, cpu)
-        tiles = tiles_of(blocks, gathered, made, walk)
-        found.append(Cut(part, name, shape, tiles, walk, made))
+        shape = Shape(dtype, width, value_width, (made.blocks[Side.Q], made.blocks[Side.K]))
+        found.append(Cut(part, name, shape, made))
     return found
 
 
@@ -85,7 +72,7 @@ def part_of(
     part = Part(group, cut, form, plain, Module(f"{stem}.py", plain.text, plain.all), None)
     if not described:
         return part
-    boxes = cut.boxed is not None and cut.boxed.solid
+    boxes = cut.tables.boxed is not None and cut.tables.boxed.solid
     carved = boxes and grid_fits(len(problem.pattern.axes(Side.K)))
     second = write(problem.pattern, group.index, replace(form, described=True, carved=carved))
     mine = tuple(k for k in second.all if k.described)

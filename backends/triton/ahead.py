@@ -9,11 +9,9 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.boxes import BoxWalk
 from attnlang.backends.triton.choices import (
     LARGEST_TILE,
     REGISTERS,
@@ -27,7 +25,7 @@ from attnlang.backends.triton.choices import (
 from attnlang.backends.triton.fit import Need
 from attnlang.backends.triton.form import READ, Kernel
 from attnlang.backends.triton.module import load
-from attnlang.backends.triton.strips import Strips
+from attnlang.backends.triton.tables import Tables
 from attnlang.backends.triton.target import Target, unfit
 from attnlang.compiler.ir.expr import Kind, Side
 
@@ -79,19 +77,17 @@ class Compiled:
     dropped: tuple[Dropped, ...]
 
 
-def shape_of(
-    kernel: Kernel, shape: Shape, boxes: BoxWalk | None,
-    strips: Mapping[Side, Strips] = MappingProxyType({}),
-) -> Shape:  # fmt: skip
-    """The shape of one of a module's kernels. boxes, strips: of the plan, where it has them."""
+def shape_of(kernel: Kernel, shape: Shape, tables: Tables | None = None) -> Shape:
+    """The shape of one of a module's kernels. tables: of the plan, where kernels read it."""
     shape = replace(shape, described=kernel.walk_described)
     if kernel.closed:
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
-    if kernel.boxed and boxes is not None:
-        blocks = (shape.blocks[0], boxes.block)
-        return replace(shape, blocks=blocks, whole=boxes.whole, tile=boxes.tile)
-    moving = strips.get(Side.Q if kernel.stands_on_keys else Side.K)
-    return shape if moving is None else replace(shape, tile=moving.tile)
+    assert tables is not None
+    shape = replace(shape, tile=tables.tile(kernel.stands_on_keys))
+    boxes = tables.boxed if kernel.boxed else None
+    if boxes is None:
+        return shape
+    return replace(shape, blocks=(shape.blocks[0], boxes.block), whole=boxes.whole)
 
 
 def compile_kernel(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:

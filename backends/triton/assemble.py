@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from attnlang.backends.triton.form import POINTERS, Kernel
-from attnlang.backends.triton.source.tree import Block, Function, Name, Parameter, names, op
+from attnlang.backends.triton.source.tree import Block, Function, Name, Parameter, X, names, op
 from attnlang.backends.triton.writer import Writer
 from attnlang.compiler.ir.expr import Side
 
 
-def tile_of_queries(block: Block, packed: bool = False) -> None:
+def own_tile(w: Writer, block: Block) -> None:
+    """Which tile a program stands on. Programs start in the order of their numbers: what takes
+    longest is begun with, so that no other waits for it at the end."""
+    tile: X = op("program_id")(0)
+    if w.rising:
+        tile = op("num_programs")(0) - 1 - tile
+    block.let(f"tile_{w.fixed}", tile)
+
+
+def tile_of_queries(w: Writer, block: Block) -> None:
     """Which tile, head and batch element a program of the query walk has."""
-    block.let("tile_q", op("program_id")(0))
-    if packed:
+    own_tile(w, block)
+    if w.packed:
         key_head(block)
         block.let("head", Name("kv_head") * Name("group"))
         return

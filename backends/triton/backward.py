@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attnlang.backends.triton.assemble import kernel, key_head, tile_of_queries
+from attnlang.backends.triton.assemble import kernel, key_head, own_tile, tile_of_queries
 from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.functions import FLOAT32
 from attnlang.backends.triton.leaves import (
@@ -38,7 +38,7 @@ def query_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """The gradient of q: the forward walk once more."""
     w = Writer(pattern, attend, form, Side.Q, packed=form.packs)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin, w.packed)
+    tile_of_queries(w, begin)
     w.row(begin)
     w.pointers(begin, "q", "k", "v", "d_out", "d_q")
     of_rows = [*backward_rows(w, begin), *share_pointers(w, begin)]
@@ -109,7 +109,7 @@ def key_gradient(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """The gradients of k and v: the transposed walk, over all query heads of a key head."""
     w = Writer(pattern, attend, form, Side.K)
     begin, loops, end = Block(), Block(), Block()
-    begin.let("tile_k", op("program_id")(0))
+    own_tile(w, begin)
     key_head(begin)
     w.pointers(begin, "k", "v", "d_k", "d_v")
     dims(begin)

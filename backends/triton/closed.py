@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attnlang.compiler.analysis.monotone import growth
-from attnlang.compiler.analysis.normal import Clause, clauses
+from attnlang.compiler.analysis.normal import Clause, clauses, reads
 from attnlang.compiler.analysis.ranges import range_of
 from attnlang.compiler.analysis.swap import swapped
 from attnlang.compiler.ir import expr as e
@@ -76,6 +76,13 @@ def hulls(pattern: PatternIR, where: Expr, standing: Side) -> tuple[Interval, ..
     axis = pattern.axes(Side.K if standing is Side.Q else Side.Q)[0]
     made = (_interval(clause, axis, standing) for clause in union)
     return tuple(dict.fromkeys(i for i in made if i is not None))
+
+
+def rises(interval: Interval, standing: Side) -> bool:
+    """Is it longer for later tokens of the standing side: does its end move, but not its begin?"""
+    upper = _parts(interval.upper, "min")
+    fixed = interval.lower is None or not reads(interval.lower, standing)
+    return fixed and bool(upper) and all(reads(x, standing) for x in upper)
 
 
 def _plain(pattern: PatternIR) -> bool:

@@ -36,7 +36,7 @@ def split_forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     packed = form.packs or (Side.Q in form.closed and not form.apart)
     w = Writer(pattern, attend, form, Side.Q, split=True, packed=packed)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin, packed)
+    tile_of_queries(w, begin)
     begin.let("split", op("program_id")(2))
     w.row(begin)
     names = _parts(w, begin)
@@ -55,7 +55,7 @@ def merge(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """out and lse from what the splits found."""
     w = Writer(pattern, attend, form, Side.Q)
     begin, loops, end, body = Block(), Block(), Block(), Block()
-    tile_of_queries(begin)
+    tile_of_queries(w, begin)
     w.pointers(begin, "out")
     names = row_pointers(w, begin)
     dims(begin, "DV")

@@ -24,7 +24,7 @@ class Tiles:
     gathered: sides whose tiles are read through a table of places. strips: those whose tiles are
     products of strips. boxed: do walks of queries go over boxes of keys? alike: have the tiles of
     all boxes the same extents? listed: the set whose lists walks go over. large: have tiles of
-    queries :data:`WIDE_ROWS` slots?
+    queries :data:`WIDE_ROWS` slots? rising: standing sides whose last tiles visit more.
     """
 
     gathered: frozenset[Side] = frozenset()
@@ -33,6 +33,7 @@ class Tiles:
     alike: bool = False
     listed: str | None = None
     large: bool = True
+    rising: frozenset[Side] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """out and lse, one program for each query tile of each head."""
     w = Writer(pattern, attend, form, Side.Q, packed=form.packs)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin, w.packed)
+    tile_of_queries(w, begin)
     w.row(begin)
     w.pointers(begin, "out")
     names = row_pointers(w, begin)

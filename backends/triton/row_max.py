@@ -41,7 +41,7 @@ def row_max(pattern: PatternIR, attend: Attend, form: Form, number: int) -> Kern
     of = tops(attend)[number].arguments[0]
     products = SCORE in walk(of)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin, w.packed)
+    tile_of_queries(w, begin)
     begin.let("split", op("program_id")(2))
     w.row(begin)
     batch = Name("batches").to(INT64) * Name("split") + Name("batch")
@@ -93,7 +93,7 @@ def row_max_gradient(pattern: PatternIR, attend: Attend, form: Form, number: int
     top = tops(attend)[number]
     steep = slope(attend.score or SCORE, top)
     begin, loops, end = Block(), Block(), Block()
-    tile_of_queries(begin, w.packed)
+    tile_of_queries(w, begin)
     w.row(begin)
     w.pointers(begin, "q", "k", "v", "d_out")
     rows = [*backward_rows(w, begin), *share_pointers(w, begin, number)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -21,6 +21,9 @@ from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.plan.table import IntArray, RunTable
 from attnlang.compiler.problem.problem import Problem
+
+RISES = 1.25
+"""How much more the last eighth of tiles visits where they are begun with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Tables:
     """blocks: slots of a tile of each side; of a granule, where walks go over lists. tokens:
     ``[tiles * block]`` sequence places, -1 for padding, of a side whose tiles are not just its
     tokens in order. strips: of those sides where tiles are products of them. heads: whose plan it
-    is. classes: of each head."""
+    is. classes: of each head. rising: standing sides whose last tiles visit more than the first."""
 
     heads: tuple[int, ...]
     blocks: dict[Side, int]
@@ -56,6 +59,7 @@ class Tables:
     by_query: Walk | BoxWalk | ListWalk
     by_key: Walk | ListWalk
     strips: Mapping[Side, Strips] = field(default_factory=dict)
+    rising: frozenset[Side] = frozenset()
 
     @property
     def boxed(self) -> BoxWalk | None:
@@ -69,9 +73,12 @@ class Tables:
         strips = self.strips.get(Side.Q if stands_on_keys else Side.K)
         return () if strips is None else strips.tile
 
-    def tiles(self, listed: str | None) -> Tiles:
+    def tiles(self, listed: str | None = None) -> Tiles:
         """How they give tiles. listed: the set whose lists they are."""
-        return tiles_of(self.blocks, self.tokens, self.strips, self.boxed, listed)
+        alike = self.boxed is not None and self.boxed.alike
+        large = self.blocks[Side.Q] >= WIDE_ROWS
+        sides = frozenset(self.tokens), frozenset(self.strips)
+        return Tiles(*sides, self.boxed is not None, alike, listed, large, self.rising)
 
     @property
     def listed(self) -> bool:
@@ -123,7 +130,24 @@ def build(plan: Plan, device: torch.device) -> Tables:
         else _walk([g.table for g in plan.heads], ragged, device),
         _walk([g.columns for g in plan.heads], np.zeros(plan.layout.q.tiles, dtype=bool), device),
         strips(plan, device),
+        frozenset(side for side, visits in _visits(plan).items() if _rises(visits)),
     )
+
+
+def _visits(plan: Plan) -> dict[Side, IntArray]:
+    """What each tile of the side that stands visits, of a head of every class."""
+    tables = [g.columns for g in plan.heads]
+    by_key = sum((x.live_per_row() for x in tables), np.zeros(plan.layout.k.tiles, np.int64))
+    by_query = np.zeros(plan.layout.q.tiles, np.int64)
+    for one in plan.heads:
+        by_query = by_query + (one.table.live_per_row() if one.boxes is None else one.boxes.volumes)
+    return {Side.Q: by_query, Side.K: by_key}
+
+
+def _rises(visits: IntArray) -> bool:
+    """Do the last tiles visit more than the first ones?"""
+    part = -(-len(visits) // 8)
+    return bool(visits[-part:].sum() > RISES * visits[:part].sum())
 
 
 def of_set(call: Call, one: Prepared) -> Tables:
@@ -151,16 +175,6 @@ def arrays(tables: Tables, by_key: bool) -> dict[str, torch.Tensor | int]:
 def in_order(tiling: SideTiling, block: int) -> bool:
     """Is slot ``i`` of tile ``t`` simply token ``t * block + i``?"""
     return tiling.row_major and (tiling.tiles == 1 or tiling.capacity == block)
-
-
-def tiles_of(
-    blocks: Mapping[Side, int], gathered: Iterable[Side], strips: Iterable[Side],
-    boxed: BoxWalk | None, listed: str | None = None,
-) -> Tiles:  # fmt: skip
-    """How tables give tiles. blocks: slots of a tile of each side."""
-    alike, large = boxed is not None and boxed.alike, blocks[Side.Q] >= WIDE_ROWS
-    own = frozenset(gathered), frozenset(strips)
-    return Tiles(*own, boxed is not None, alike, listed, large)
 
 
 def strips(plan: Plan, device: torch.device) -> dict[Side, Strips]:

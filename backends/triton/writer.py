@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton import table_walks
-from attnlang.backends.triton.closed import Interval, intervals
+from attnlang.backends.triton.closed import Interval, intervals, rises
 from attnlang.backends.triton.form import READ, Form
 from attnlang.backends.triton.functions import INT64
 from attnlang.backends.triton.lowering import Lowering, Scope, Value
@@ -126,6 +126,14 @@ class Writer:
         if self.fixed not in self.form.closed:
             return None
         return intervals(self.pattern, self.attend.where, self.fixed)
+
+    @property
+    def rising(self) -> bool:
+        """Do the last tiles visit more than the first ones, each alone?"""
+        found = self.spans
+        if found is None:
+            return self.fixed in self.form.tiles.rising and not self.split
+        return any(rises(x, self.fixed) for x in found) and not self.split
 
     def described(self, tensor: str) -> bool:
         """Is a tensor read by a descriptor: do the tokens of its tiles lie one after another?"""

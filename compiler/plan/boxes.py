@@ -169,6 +169,11 @@ class BoxTable:
         """Attending pairs of one head."""
         return sum(b.pairs for b in self.boxes)
 
+    @property
+    def volumes(self) -> IntArray:
+        """Keys of every query tile's boxes ``[rows]``."""
+        return np.concatenate([sum(b.volumes for b in part.boxes) for part in self.parts])
+
     @cached_property
     def visited(self) -> int:
         """Slots of all tiles that one head visits, padding included."""

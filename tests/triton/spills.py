@@ -33,14 +33,14 @@ def compiled(name: str, width: int, machine: str, *, described: bool) -> dict[st
     assert tables.boxed is not None
     assert tables.boxed.solid
     form = form_of(
-        problem, problem.groups[0], tables.tiles(None), frozenset(), described=described,
+        problem, problem.groups[0], tables.tiles(), frozenset(), described=described,
         carved=described,
     )  # fmt: skip
     shape = Shape("bf16", width, width, (tables.blocks[Side.Q], tables.blocks[Side.K]))
     kernels = write(problem.pattern, 0, form)
     found: dict[str, object] = {}
     for kernel in (x for x in kernels.all if x is not kernels.merge):
-        own = shape_of(kernel, shape, tables.boxed, tables.strips)
+        own = shape_of(kernel, shape, tables)
         made = compile_kernel(kernels.text, kernel, target(machine), own)
         first = next(choices(kernel.function.name, own, kernel.stands_on_keys))
         text = made.built.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 import attnlang
 from attnlang.backends.triton import amounts, attend
 from attnlang.backends.triton.boxes import NUMBERS, Boxes, BoxWalk
+from attnlang.backends.triton.form import Form
 from attnlang.backends.triton.tables import kept
 from attnlang.pattern import Pattern
 from tests.backends.calls import AttentionCall
@@ -116,9 +118,10 @@ def test_what_kernels_compute(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     launched = []
     form_of = attend.form_of
 
-    def watched(*args: object, **how: bool) -> object:
-        launched.append(how["boxed"])
-        return form_of(*args, **how)  # type: ignore[arg-type]
+    def watched(*args: Any, **how: bool) -> Form:
+        made = form_of(*args, **how)  # type: ignore[arg-type]
+        launched.append(made.tiles.boxed)
+        return made
 
     monkeypatch.setattr(attend, "form_of", watched)
     monkeypatch.setattr(amounts, "FEWEST_KEYS", 10**9)

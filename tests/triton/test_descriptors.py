@@ -178,7 +178,7 @@ def test_products_of_boxes_overlap_where_tiles_have_the_rows(
     (tables,) = kept(problem, torch.device("cpu"))
     assert tables.blocks[Side.Q] == rows
     form = form_of(
-        problem, problem.groups[0], tables.tiles(None), frozenset(), described=True, carved=True
+        problem, problem.groups[0], tables.tiles(), frozenset(), described=True, carved=True
     )
     kernels = write(problem.pattern, 0, form)
     assert ("before_2" in function_text(kernels.forward.function)) == (rows == 64)

@@ -15,6 +15,7 @@ import attnlang
 from attnlang.backends.ahead.directory import compile_pattern
 from attnlang.backends.triton import attend
 from attnlang.backends.triton.attend import form_of
+from attnlang.backends.triton.form import Tiles
 from attnlang.backends.triton.together import stand_together, stands_apart
 from tests.backends.calls import AttentionCall
 from tests.triton.test_attention import check, chosen_for
@@ -148,9 +149,9 @@ def test_the_cost_is_that_of_the_steps_visited() -> None:
 
 def test_a_text_says_what_it_was_asked_for() -> None:
     problem = attnlang.load("stdlib:causal").problem({"n": 4096}, 8, kv_heads=2)
-    group, none = problem.groups[0], frozenset[Any]()
-    assert not form_of(problem, group, none, none).packs
-    assert form_of(problem, group, none, none, together=True).packs
+    group, given = problem.groups[0], (Tiles(), frozenset[str]())
+    assert not form_of(problem, group, *given).packs
+    assert form_of(problem, group, *given, together=True).packs
 
 
 def test_directories_have_heads_together_at_other_lengths_too() -> None:
@@ -168,6 +169,7 @@ COMPILE = """
 from attnlang.backends.triton.ahead import compile_kernel, shape_of
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.choices import Shape
+from attnlang.backends.triton.form import Tiles
 from attnlang.backends.triton.module import write
 from attnlang.backends.triton.target import target
 import attnlang
@@ -175,12 +177,12 @@ import attnlang
 pattern = attnlang.load("stdlib:sliding_window", window=128)
 for width in (64, 128):
     problem = pattern.problem({"n": 4096}, 8, kv_heads=2, head_dim=width)
-    form = form_of(problem, problem.groups[0], frozenset(), frozenset(), described=True)
+    form = form_of(problem, problem.groups[0], Tiles(), frozenset(), described=True)
     every = write(problem.pattern, 0, form)
     shape = Shape("bf16", width, width, (128, 128))
     for kernel in (every.forward, every.query_gradient):
         assert kernel.packed
-        own = shape_of(kernel, shape, None)
+        own = shape_of(kernel, shape)
         x = compile_kernel(every.text, kernel, target("cuda:90"), own)
         assert x.built.tensor_cores
         assert not x.built.spills
