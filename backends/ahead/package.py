@@ -19,7 +19,7 @@ from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl, Normaliser
 from attnlang.compiler.ir.scalar import value_of
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 from attnlang.compiler.problem.steps import rebind
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -92,9 +92,8 @@ def _group(problem: Problem, part: Part) -> dict[str, Any]:
     scale = None if group.attend.scale is None else value_of(group.attend.scale)
     used = dict.fromkeys(x for m in modules for kernel in m.kernels for x in kernel.extra)
     recipes = {x.name: _recipe(x, problem) for x in used}
-    grid = next(x for x in problem.extents(Side.K) if x.segment.is_grid)
     kernels, *described = (
-        {k.function.name: {"module": m.name, **_kernel(k, part.cut, grid)} for k in m.kernels}
+        {k.function.name: {"module": m.name, **_kernel(k, part.cut)} for k in m.kernels}
         for m in modules
     )
     return {
@@ -108,8 +107,7 @@ def _group(problem: Problem, part: Part) -> dict[str, Any]:
     }
 
 
-def _kernel(kernel: Kernel, cut: Cut, grid: Extent) -> dict[str, Any]:
-    """grid: of the keys."""
+def _kernel(kernel: Kernel, cut: Cut) -> dict[str, Any]:
     own = shape_of(kernel, cut.shape, cut.tables)
     known: dict[str, Any] = {
         "stands_on": "k" if kernel.stands_on_keys else "q", "packed": kernel.packed,
@@ -120,6 +118,8 @@ def _kernel(kernel: Kernel, cut: Cut, grid: Extent) -> dict[str, Any]:
         known["rows"] = arrays(cut.tables, kernel.stands_on_keys)["rows"]
     if kernel.carved:
         known["carved"] = list(kernel.carved)
+        moving = Side.Q if kernel.stands_on_keys else Side.K
+        grid = grid_of(cut.plan.problem.extents(moving))
         known["grid"] = {"start": grid.start, "lengths": list(grid.lengths)}
     return known
 

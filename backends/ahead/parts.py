@@ -72,8 +72,8 @@ def part_of(
     part = Part(group, cut, form, plain, Module(f"{stem}.py", plain.text, plain.all), None)
     if not described:
         return part
-    boxes = cut.tables.boxed is not None and cut.tables.boxed.solid
-    carved = boxes and grid_fits(len(problem.pattern.axes(Side.K)))
+    fits = (side for side in cut.tables.solid if grid_fits(len(problem.pattern.axes(side))))
+    carved = frozenset(fits)
     second = write(problem.pattern, group.index, replace(form, described=True, carved=carved))
     mine = tuple(k for k in second.all if k.described)
     own = Module(f"{stem}.descriptors.py", second.text, mine) if mine else None

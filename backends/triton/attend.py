@@ -15,7 +15,6 @@ from attnlang.backends.blocked.places import Places
 from attnlang.backends.branches import by_branches
 from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
-from attnlang.backends.triton.boxes import BoxWalk
 from attnlang.backends.triton.descriptors import aligned, describable, has_grid, machine_describes
 from attnlang.backends.triton.form import Form, Tiles
 from attnlang.backends.triton.gradients import Key, given, key_of
@@ -105,10 +104,11 @@ def _run(
             if not heads:
                 continue
             tiles = Tiles() if own is None else own.tiles(listed)
-            carved = described and own is not None and carves(call, own.boxed)
+            solid = own.solid if own is not None and described else frozenset()
             form = form_of(
-                call.problem, group, tiles, absent, learned, described=described, carved=carved
-            )
+                call.problem, group, tiles, absent, learned, described=described,
+                carved=frozenset(side for side in solid if carves(call, side)),
+            )  # fmt: skip
             kernels = write(call.problem.pattern, group.index, form)
             factor = 1.0 if scale is None else scale
             launches += [Launch(call, own, kernels, group, x, factor) for x in heads]
@@ -122,10 +122,10 @@ def _run(
     return out, lse
 
 
-def carves(call: Call, boxed: BoxWalk | None) -> bool:
-    """Can boxes of keys be read by descriptors of the keys' grid?"""
-    axes = len(call.problem.pattern.axes(Side.K))
-    return boxed is not None and boxed.solid and all(has_grid(x, axes) for x in (call.k, call.v))
+def carves(call: Call, side: Side) -> bool:
+    """Can boxes of a side's grid be read by descriptors?"""
+    axes = len(call.problem.pattern.axes(side))
+    return all(has_grid(x, axes) for x in ((call.q,) if side is Side.Q else (call.k, call.v)))
 
 
 def _filled(
@@ -156,8 +156,8 @@ def _learned(call: Call) -> frozenset[str]:
 
 def form_of(
     problem: Problem, group: BoundGroup, tiles: Tiles, absent: frozenset[str],
-    learned: frozenset[str] = frozenset(), *, described: bool = False, carved: bool = False,
-    together: bool | None = None,
+    learned: frozenset[str] = frozenset(), *, described: bool = False,
+    carved: frozenset[Side] = frozenset(), together: bool | None = None,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
     those that gradients are asked of. described: are tiles read by descriptors where they can be?

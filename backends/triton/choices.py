@@ -108,8 +108,13 @@ _DESCRIBED: Table = {
         256: (Choice(64, 32, 8, 2), Choice(32, 32, 4, 2), Choice(16, 16, 4, 2)),
     },
     "key_gradient": {
-        64: (Choice(128, 64, 8, 2), Choice(64, 64, 4, 2), Choice(64, 32, 4, 2)),
-        128: (Choice(64, 32, 8, 2), Choice(128, 32, 8, 2), Choice(64, 32, 4, 2)),
+        64: (
+            Choice(128, 64, 8, 2),
+            Choice(64, 64, 4, 2),
+            Choice(64, 32, 4, 2),
+            Choice(64, 32, 8, 2),
+        ),
+        128: (Choice(128, 32, 8, 2), Choice(64, 32, 8, 2), Choice(64, 32, 4, 2)),
         256: (Choice(64, 16, 8, 2), Choice(64, 32, 8, 2), Choice(16, 16, 4, 2)),
     },
 }

@@ -46,8 +46,8 @@ class Form:
     whose gradients the backward kernels make. marks: is it asked which rows have keys? closed:
     standing sides whose walks are worked out in the kernel, without tables. apart: must the query
     heads of a key head stand in tiles of their own? described: are tiles of tokens that lie one
-    after another read by tensor descriptors? carved: are boxes of keys, too? together: do heads
-    that share keys stand together where the walk of queries is worked out?
+    after another read by tensor descriptors? carved: sides of which boxes of the grid are, too.
+    together: do heads that share keys stand together where the walk of queries is worked out?
     """
 
     tiles: Tiles
@@ -60,7 +60,7 @@ class Form:
     closed: frozenset[Side] = frozenset()
     apart: bool = True
     described: bool = False
-    carved: bool = False
+    carved: frozenset[Side] = frozenset()
     together: bool = False
 
     @property

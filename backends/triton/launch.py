@@ -35,7 +35,7 @@ from attnlang.backends.triton.widths import reach
 from attnlang.backends.triton.writer import LOG2_E
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side, SymbolName
-from attnlang.compiler.problem.problem import BoundGroup, Problem
+from attnlang.compiler.problem.problem import BoundGroup, Problem, grid_of
 
 MADE = a.LeafSums | a.RowTop
 """What a pass makes itself."""
@@ -233,14 +233,14 @@ class Launch:
                 rows, x = choice.rows if stands else choice.step, tensors[name]
                 width = padded(x.shape[3])
                 if name in kernel.carved:
-                    (keys,) = (s for s in call.problem.extents(Side.K) if s.segment.is_grid)
+                    grid = grid_of(call.problem.extents(READ[name]))
                     box = step_of(shape.tile, choice.step)
-                    every[name] = grid_descriptor(x[:, :, keys.start :], keys.lengths, box, width)
+                    every[name] = grid_descriptor(x[:, :, grid.start :], grid.lengths, box, width)
                 else:
                     every[name] = descriptor(x, rows, width)
             wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
-            grid = (every["tiles"] if programs is None else programs, across, shares)
-            return function[grid](**wanted, **choice.options)
+            launched = (every["tiles"] if programs is None else programs, across, shares)
+            return function[launched](**wanted, **choice.options)
 
         lengths = (call.problem.q_len, call.problem.k_len)
         launched(kernel, self.kernels.text, shape, lengths, call.q.device, run)

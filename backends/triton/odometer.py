@@ -110,13 +110,13 @@ def box_places(block: Block, axes: int, *, alike: bool, full: bool) -> None:
 
 
 def corner(axes: int) -> tuple[X, ...]:
-    """The coordinates of a step's first key."""
+    """The coordinates of a step's first token."""
     return tuple(Name(f"first_{i}") + Name(f"at_{i}") for i in range(axes))
 
 
 def read_box(tensor: str, head: X, at: Sequence[X], dim: str) -> X:
-    """The keys or values ``[tokens, dim]`` of a step by a descriptor of their grid. head: of all
-    batch elements, one after another. at: the first key's coordinates."""
+    """The vectors ``[tokens, dim]`` of a step by a descriptor of their grid. head: of all batch
+    elements, one after another. at: the first token's coordinates."""
     box = Attribute(Name(tensor), "load")(Listed((head, *at, Literal(0))))
     return Attribute(box, "reshape")(STEP, Name(f"PADDED_{dim}"))
 

@@ -19,10 +19,12 @@ from attnlang.compiler.layout.tiling import SideTiling
 class Strips:
     """tile: the extents of every tile. numbers: for each axis how far its next token is in
     coordinates and in places; then for each tile the place of its first token, and for each axis
-    that token's coordinate and how many tokens there are."""
+    that token's coordinate and how many tokens there are. solid: are tokens of a tile neighbours in
+    the grid, and coordinates counted from its begin?"""
 
     tile: tuple[int, ...]
     numbers: torch.Tensor
+    solid: bool
 
 
 def strips_of(tiling: SideTiling, block: int, device: torch.device) -> Strips | None:
@@ -47,4 +49,6 @@ def strips_of(tiling: SideTiling, block: int, device: torch.device) -> Strips | 
             columns.append(np.broadcast_to(of_strips.reshape(along), count))
     table = np.stack([corner, *columns], axis=-1).ravel()
     every = np.concatenate([head, table])
-    return Strips(tile, torch.as_tensor(every, dtype=torch.int32, device=device))
+    solid = one.extent.segment.is_grid and not any(one.extent.origin)
+    solid &= all(len(g) == 0 or g[0] == 1 for g in gaps)
+    return Strips(tile, torch.as_tensor(every, dtype=torch.int32, device=device), solid)

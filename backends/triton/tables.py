@@ -81,6 +81,14 @@ class Tables:
         return Tiles(*sides, self.boxed is not None, alike, listed, large, self.rising)
 
     @property
+    def solid(self) -> frozenset[Side]:
+        """The sides of whose grid a step of a walk is a box of neighbours."""
+        found = {side for side, strips in self.strips.items() if strips.solid}
+        if self.boxed is not None:
+            found = found - {Side.K} | ({Side.K} if self.boxed.solid else set())
+        return frozenset(found)
+
+    @property
     def listed(self) -> bool:
         """Do walks go over lists of granules?"""
         return isinstance(self.by_query, ListWalk)

@@ -156,7 +156,8 @@ class Writer:
 
     def carved(self, tensor: str) -> bool:
         """Is a tensor read box by box, by a descriptor of its grid?"""
-        return self.boxed and self.form.carved and READ.get(tensor) is self.moving
+        boxes = self.boxed or self.stripped
+        return boxes and self.moving in self.form.carved and READ.get(tensor) is self.moving
 
     def pointers(self, block: Block, *tensors: str) -> None:
         """Where the tensors' heads begin, those apart that are read by descriptors."""
@@ -209,8 +210,8 @@ class Writer:
         """A tile ``[tokens, dim]`` of a tensor, zeros where there is no token. at: where a
         descriptor is to read another tile than that of the step, see :meth:`first`."""
         if self.carved(tensor):
-            heads = self.argument(a.Count(e.SymbolName.KV_HEADS))
-            head = Name("batch") * heads + Name("kv_head")
+            by_key = self.argument(a.Count(e.SymbolName.KV_HEADS)) if side is Side.K else None
+            head = Name("batch") * (by_key or Name("num_heads")) + Name(HEAD[tensor])
             return read_box(tensor, head, at or self.first(tensor, side), dim)
         if self.described(tensor):
             (token,) = at or self.first(tensor, side)

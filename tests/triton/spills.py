@@ -34,7 +34,7 @@ def compiled(name: str, width: int, machine: str, *, described: bool) -> dict[st
     assert tables.boxed.solid
     form = form_of(
         problem, problem.groups[0], tables.tiles(), frozenset(), described=described,
-        carved=described,
+        carved=tables.solid if described else frozenset(),
     )  # fmt: skip
     shape = Shape("bf16", width, width, (tables.blocks[Side.Q], tables.blocks[Side.K]))
     kernels = write(problem.pattern, 0, form)

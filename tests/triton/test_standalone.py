@@ -232,8 +232,8 @@ CASES = {
         NEAR, ("--size", "y=9", "--size", "x=7"), 63, 63, (2, 2), {}, {"y": 9, "x": 7}
     ),
     "boxes by descriptors": Written(
-        CUBES, ("--size", "t=3", "--size", "y=8", "--size", "x=8"), 192, 192, (2, 2), {},
-        {"t": 3, "y": 8, "x": 8}, dtype="fp16",
+        CUBES, ("--size", "t=2", "--size", "y=8", "--size", "x=16"), 256, 256, (2, 2), {},
+        {"t": 2, "y": 8, "x": 16}, dtype="fp16",
     ),
     "heads apart": Written(
         CROSSED, ("--size", "y=9", "--size", "x=7"), 63, 63, (4, 2),
