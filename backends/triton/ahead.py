@@ -21,6 +21,7 @@ from attnlang.backends.triton.choices import (
     constants,
     padded,
     step_of,
+    tile_block,
 )
 from attnlang.backends.triton.fit import Need
 from attnlang.backends.triton.form import READ, Kernel
@@ -84,6 +85,9 @@ def shape_of(kernel: Kernel, shape: Shape, tables: Tables | None = None) -> Shap
         return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
     assert tables is not None
     shape = replace(shape, tile=tables.tile(kernel.stands_on_keys))
+    if kernel.packed:
+        block = tile_block(tables.tile_tokens * tables.together)
+        shape = replace(shape, blocks=(block, shape.blocks[1]), tokens=tables.tile_tokens)
     boxes = tables.boxed if kernel.boxed else None
     if boxes is None:
         return shape

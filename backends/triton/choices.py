@@ -21,7 +21,8 @@ class Shape:
 
     whole: have tiles of keys that every pair attends no empty slots? Of kernels that walk boxes.
     tile: extents of all tiles of a walk, empty where they differ or are not known.
-    described: does a walk read its tiles by tensor descriptors?
+    described: does a walk read its tiles by tensor descriptors? tokens: of a tile of the plan where
+    heads that share keys stand in it together.
     """
 
     dtype: str
@@ -31,6 +32,7 @@ class Shape:
     whole: bool = False
     tile: tuple[int, ...] = ()
     described: bool = False
+    tokens: int = 0
 
     @property
     def widest(self) -> int:
@@ -241,6 +243,7 @@ def constants(
     """The kernels' compile-time constants."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
     parts = {} if closed else {"PARTS": rows // choice.rows, "STEPS": step // choice.step}
+    parts |= {"TILE": shape.tokens} if shape.tokens else {}
     return parts | {
         "D": shape.head_dim,
         "DV": shape.value_dim,

@@ -24,7 +24,8 @@ class Tiles:
     gathered: sides whose tiles are read through a table of places. strips: those whose tiles are
     products of strips. boxed: do walks of queries go over boxes of keys? alike: have the tiles of
     all boxes the same extents? listed: the set whose lists walks go over. large: have tiles of
-    queries :data:`WIDE_ROWS` slots? rising: standing sides whose last tiles visit more.
+    queries :data:`WIDE_ROWS` slots? together: do all heads that share keys fill them better?
+    rising: standing sides whose last tiles visit more.
     """
 
     gathered: frozenset[Side] = frozenset()
@@ -33,6 +34,7 @@ class Tiles:
     alike: bool = False
     listed: str | None = None
     large: bool = True
+    together: bool = False
     rising: frozenset[Side] = frozenset()
 
 
@@ -66,7 +68,10 @@ class Form:
     @property
     def packs(self) -> bool:
         """Do the queries of heads that share keys stand together in one tile?"""
-        return not self.apart and (self.tiles.listed is not None or self.together)
+        if self.apart:
+            return False
+        given = self.tiles.listed is not None or self.tiles.together
+        return self.together if Side.Q in self.closed else given
 
 
 @dataclass(frozen=True, slots=True)

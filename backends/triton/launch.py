@@ -180,7 +180,7 @@ class Launch:
         call = self.call
         given: dict[str, Any] = {**tensors, **rows}
         queries = call.problem.q_len * (self.group if kernel.packed else 1)
-        whole, tile = False, tuple[int, ...]()
+        whole, tile, tokens = False, tuple[int, ...](), 0
         if kernel.closed:
             blocks = open_blocks(queries, call.problem.k_len)
         else:
@@ -193,6 +193,9 @@ class Launch:
                 blocks = (tile_block(blocks[0] * together), LARGEST_TILE)
                 if kernel.stands_on_keys:
                     blocks = (LARGEST_TILE, tile_block(key_block))
+            elif kernel.packed:
+                tokens = self.tables.tile_tokens
+                blocks = (tile_block(tokens * self.group), key_block)
             whole = boxed is not None and boxed.whole
             tile = self.tables.tile(kernel.stands_on_keys)
             given |= arrays(self.tables, kernel.stands_on_keys)
@@ -214,7 +217,8 @@ class Launch:
             "splits": splits,
             "batches": call.q.shape[0],
         }
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, tile, kernel.walk_described)
+        described = kernel.walk_described
+        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, tile, described, tokens)
         function = getattr(load(self.kernels.text), kernel.function.name)
         shared = kernel.stands_on_keys or kernel.packed
         across = call.q.shape[0] * (len(self.kv_heads) if shared else len(self.heads))

@@ -72,15 +72,21 @@ def gathered_places(block: Block, side: Side, slots: X, **how: X) -> None:
     block.let(f"place_{side}", op("maximum")(place, 0))
 
 
-def granule_places(block: Block, side: Side, tile: X, packed: bool) -> None:
-    """``place_q`` or ``place_k`` of a tile that stands on part of a granule, and which of its slots
-    have a token. packed: it stands on each token once for every head that shares keys."""
+def part_places(block: Block, side: Side, tile: X, *, packed: bool, gathered: bool) -> None:
+    """``place_q`` or ``place_k`` of a program that stands on part of a tile or granule, and which
+    of its slots have a token. packed: on each token once for every head that shares keys. gathered:
+    are places read from a table?"""
     parts, rows, size = Name("PARTS"), Name("ROWS"), Name("TILE")
     slot = block.let("slots", tile % parts * rows + op("arange")(0, rows))
     if packed:
         block.let("member", slot % Name("group"))
         slot = block.let("slots", slot // Name("group"))
-    at = Name(f"tokens_{side}") + (tile // parts * size + slot)
+    at = tile // parts * size + slot
+    if not gathered:
+        place = block.let(f"place_{side}", at)
+        block.let(f"real_{side}", (slot < size) & (place < Name(f"length_{side}")))
+        return
+    at = Name(f"tokens_{side}") + at
     place = block.let(f"place_{side}", op("load")(at, mask=slot < size, other=-1))
     block.let(f"real_{side}", place >= 0)
     block.let(f"place_{side}", op("maximum")(place, 0))

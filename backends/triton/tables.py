@@ -12,11 +12,12 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.triton.boxes import BoxWalk, box_walk
+from attnlang.backends.triton.choices import LARGEST_TILE, tile_block
 from attnlang.backends.triton.form import WIDE_ROWS, Tiles
 from attnlang.backends.triton.lists import ListWalk, Prepared, walks
 from attnlang.backends.triton.strips import Strips, strips_of
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.layout.cost import slots
+from attnlang.compiler.layout.cost import TENSOR_CORES, slots
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.plan.table import IntArray, RunTable
@@ -50,7 +51,9 @@ class Tables:
     """blocks: slots of a tile of each side; of a granule, where walks go over lists. tokens:
     ``[tiles * block]`` sequence places, -1 for padding, of a side whose tiles are not just its
     tokens in order. strips: of those sides where tiles are products of them. heads: whose plan it
-    is. classes: of each head. rising: standing sides whose last tiles visit more than the first."""
+    is. classes: of each head. tile_tokens: of a tile of queries. together: how many heads stand in
+    one, if they can: those of a key head where they fill it better, else 1. rising: standing sides
+    whose last tiles visit more than the first."""
 
     heads: tuple[int, ...]
     blocks: dict[Side, int]
@@ -59,6 +62,8 @@ class Tables:
     by_query: Walk | BoxWalk | ListWalk
     by_key: Walk | ListWalk
     strips: Mapping[Side, Strips] = field(default_factory=dict)
+    tile_tokens: int = 0
+    together: int = 1
     rising: frozenset[Side] = frozenset()
 
     @property
@@ -76,9 +81,10 @@ class Tables:
     def tiles(self, listed: str | None = None) -> Tiles:
         """How they give tiles. listed: the set whose lists they are."""
         alike = self.boxed is not None and self.boxed.alike
-        large = self.blocks[Side.Q] >= WIDE_ROWS
+        large = self.blocks[Side.Q] * self.together >= WIDE_ROWS
         sides = frozenset(self.tokens), frozenset(self.strips)
-        return Tiles(*sides, self.boxed is not None, alike, listed, large, self.rising)
+        boxed, together = self.boxed is not None, self.together > 1
+        return Tiles(*sides, boxed, alike, listed, large, together, self.rising)
 
     @property
     def solid(self) -> frozenset[Side]:
@@ -128,6 +134,9 @@ def build(plan: Plan, device: torch.device) -> Tables:
         classes[list(group.heads)] = i
     boxes = [g.boxes for g in plan.heads if g.boxes is not None]
     ragged = plan.layout.k.counts < blocks[Side.K]
+    one = plan.layout.q.tiles == 1
+    tile_tokens = plan.layout.q.capacity if one else blocks[Side.Q]
+    shared = plan.problem.heads // plan.problem.kv_heads
     return Tables(
         plan.all_heads,
         blocks,
@@ -138,8 +147,16 @@ def build(plan: Plan, device: torch.device) -> Tables:
         else _walk([g.table for g in plan.heads], ragged, device),
         _walk([g.columns for g in plan.heads], np.zeros(plan.layout.q.tiles, dtype=bool), device),
         strips(plan, device),
+        tile_tokens,
+        shared if _filled(tile_tokens * shared) >= _filled(tile_tokens) else 1,
         frozenset(side for side, visits in _visits(plan).items() if _rises(visits)),
     )
+
+
+def _filled(rows: int) -> float:
+    """How well a machine is used by tiles that hold so many rows."""
+    block = tile_block(rows)
+    return TENSOR_CORES.query[min(block, LARGEST_TILE)] * rows / block
 
 
 def _visits(plan: Plan) -> dict[Side, IntArray]:

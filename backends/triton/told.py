@@ -51,6 +51,8 @@ def tables_of(call: Call) -> list[Tables] | None:
             _walk(by_query, layout.q.tiles, b),
             _walk(by_key, layout.k.tiles, b),
             static.strips,
+            static.tile_tokens,
+            static.together,
         )
         for b in range(call.inputs.batch)
     ]

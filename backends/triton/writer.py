@@ -167,8 +167,9 @@ class Writer:
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
-        if self.form.tiles.listed and side is self.fixed:
-            table_walks.granule_places(block, side, tile, self.packed)
+        if self.parted(side):
+            gathered = self.form.tiles.listed is not None or side in self.form.tiles.gathered
+            table_walks.part_places(block, side, tile, packed=self.packed, gathered=gathered)
             return
         first: X = tile * size
         if self.fixed in self.form.closed and side is not self.fixed:
@@ -199,6 +200,12 @@ class Writer:
         else:
             block.let(place.text, slots)
             block.let(f"real_{side}", place < Name(f"length_{side}"))
+
+    def parted(self, side: Side) -> bool:
+        """Does a program stand on slots that are no power of two: of a granule, or of a tile once
+        for each head?"""
+        own = side is self.fixed and side not in self.form.closed
+        return own and (self.packed or self.form.tiles.listed is not None)
 
     def whole(self, partial: bool) -> bool:
         """Has every slot of a step a token? Full tiles of tables may be padded, full spans not."""
@@ -232,9 +239,8 @@ class Writer:
         return corner(self.axes) if self.carved(tensor) else (Name(f"at_{side}"),)
 
     def write(self, block: Block, tensor: str, side: Side, dim: str, value: X) -> None:
-        if side in self.form.tiles.gathered and not (
-            self.form.tiles.listed or side in self.form.closed
-        ):
+        read = side in self.form.tiles.gathered and side not in self.form.closed
+        if read and not self.parted(side):
             # Held through the walk places would take registers: they are read once more, in a way
             # that the compiler does not take for the same.
             slots = Name(f"tile_{side}") * Name("ROWS") + op("arange")(0, Name("ROWS"))

@@ -11,6 +11,7 @@ import attnlang
 from attnlang.backends.call import Call, Inputs
 from attnlang.backends.listed import Listed, listed
 from attnlang.backends.triton import amounts, attend, lists
+from attnlang.backends.triton.form import Form
 from attnlang.backends.triton.lists import _lists, _of_members
 from tests.backends.calls import AttentionCall
 from tests.program.test_listed_sets import CASES
@@ -55,9 +56,10 @@ def walks_lists(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     seen: list[bool] = []
     form_of = attend.form_of
 
-    def watched(*args: object, **how: object) -> object:
-        seen.append(how["listed"] == "chosen")
-        return form_of(*args, **how)  # type: ignore[arg-type]
+    def watched(*args: Any, **how: Any) -> Form:
+        made = form_of(*args, **how)
+        seen.append(made.tiles.listed == "chosen")
+        return made
 
     monkeypatch.setattr(attend, "form_of", watched)
     return seen

@@ -9,6 +9,7 @@ import torch
 
 import attnlang
 from attnlang.backends.triton import attend
+from attnlang.backends.triton.form import Form
 from tests.triton.test_attention import DEVICE
 
 PROGRAMS: dict[str, dict[str, int]] = {
@@ -22,9 +23,10 @@ def test_outputs_and_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     listed: list[object] = []
     form_of = attend.form_of
 
-    def watched(*args: object, **how: object) -> object:
-        listed.append(how["listed"])
-        return form_of(*args, **how)  # type: ignore[arg-type]
+    def watched(*args: Any, **how: Any) -> Form:
+        made = form_of(*args, **how)
+        listed.append(made.tiles.listed)
+        return made
 
     monkeypatch.setattr(attend, "form_of", watched)
     pattern = attnlang.load(f"stdlib:{name}", **PROGRAMS[name])

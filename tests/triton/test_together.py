@@ -16,6 +16,7 @@ from attnlang.backends.ahead.directory import compile_pattern
 from attnlang.backends.triton import attend
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.form import Tiles
+from attnlang.backends.triton.tables import kept
 from attnlang.backends.triton.together import stand_together, stands_apart
 from tests.backends.calls import AttentionCall
 from tests.triton.test_attention import check, chosen_for
@@ -122,6 +123,78 @@ def test_heads_that_differ_at_other_lengths_stand_apart() -> None:
     problem = pattern.problem({"n": 30}, 4, kv_heads=2, head_dim=16)
     assert stands_apart(problem, problem.groups[0])
     assert not stand_together(problem, problem.groups[0])
+
+
+PLANNED = {
+    "boxes": ("near(y, 3) and near(x, 3)", ""),
+    "slopes": ("near(y, 3) and near(x, 3)", "score s - abs(q.y - k.y) * pow2(-1 - head)"),
+    "learned": ("near(y, 5) and near(x, 5)", "score s + b[head, (q.y - k.y + 2) * 5 + q.x - k.x + 2]"),
+    "sinks": ("near(y, 5) and near(x, 5)", "sink z[head]"),
+    "permuted": ("abs(q.y - k.y) % 3 == 0 and abs(q.x - k.x) % 2 == 0", ""),
+    "runs": ("near(y, 3) and near(x, 3) or q.index == 5 or (q.y + k.x) % 7 == 0", ""),
+}  # fmt: skip
+GRID = {"y": 13, "x": 11}
+
+
+def planned(name: str, heads: int, kv_heads: int) -> AttentionCall:
+    where, clause = PLANNED[name]
+    more = {"b": "float[head, 25]", "z": "float[head]"}
+    inputs = "".join(f"    input {x}: {kind}\n" for x, kind in more.items() if f"{x}[" in clause)
+    text = f"pattern p:\n    over y, x\n{inputs}    attend where {where}\n"
+    text += f"        {clause}\n" if clause else ""
+    generator = torch.Generator().manual_seed(0)
+    tokens = GRID["y"] * GRID["x"]
+    shapes = ((heads, tokens, 16), (kv_heads, tokens, 16), (kv_heads, tokens, 24))
+    q, k, v = (torch.randn(2, *s, generator=generator) for s in shapes)
+    given = {"b": torch.randn(heads, 25), "z": torch.randn(heads)}
+    tensors = {x: t for x, t in given.items() if f"{x}[" in clause}
+    return AttentionCall(text, GRID, q, k, v, tensors, 0)
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_tiles_of_a_plan_hold_the_queries_of_all_heads_too(name: str, launched: list[Any]) -> None:
+    check(planned(name, 4, 2))
+    assert tiles(launched, "forward")[1] == tiles(launched, "query_gradient")[1] == 2 * 2
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(8, 1), (6, 2), (7, 1)])
+def test_tiles_of_a_plan_in_parts(heads: int, kv_heads: int, launched: list[Any]) -> None:
+    """So many heads that their queries fill several tiles, or numbers that fill none."""
+    check(planned("slopes", heads, kv_heads))
+    assert tiles(launched, "forward")[1] == 2 * kv_heads
+
+
+@pytest.mark.parametrize(
+    ("name", "heads", "kv_heads", "fill"),
+    [
+        ("boxes", 4, 2, True),
+        ("boxes", 4, 4, False),  # no heads share keys
+        ("runs", 6, 2, False),  # 192 rows would take two tiles of 128
+        ("runs", 8, 2, True),
+    ],
+)
+def test_heads_stand_together_where_they_fill_tiles_of_a_plan(
+    name: str, heads: int, kv_heads: int, fill: bool
+) -> None:
+    problem = attnlang.parse(planned(name, heads, kv_heads).text).problem(
+        GRID, heads, kv_heads=kv_heads, head_dim=16
+    )
+    (tables,) = kept(problem, torch.device("cpu"))
+    assert (tables.together > 1) == fill
+    form = form_of(problem, problem.groups[0], tables.tiles(), frozenset())
+    assert form.packs == fill
+
+
+def test_few_queries_of_a_plan_fill_a_tile_together(launched: list[Any]) -> None:
+    """Decoding reads keys once for all heads that share them."""
+    text = "pattern p:\n    over n\n    attend where causal(n) and (q.n - k.n) % 3 == 0\n"
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(1, 6, 2, 16, generator=generator)
+    k, v = (torch.randn(1, 2, 1100, 16, generator=generator) for _ in range(2))
+    check(AttentionCall(text, {}, q, k, v, {}, 1098))
+    (given,) = (given for kernel, given, _ in launched if kernel == "split_forward")
+    assert given["TILE"] == 2
+    assert tiles(launched, "split_forward")[1] == 2
 
 
 def test_narrow_patterns_stand_together_and_long_rows_apart() -> None:
