@@ -15,8 +15,8 @@ PAIRS = torch.arange(13)[:, None] % 5 == torch.arange(13) % 3
 LISTED = {"_pays": lambda *_: True}
 GATES: dict[str, Any] = {"a": (1, 19, 1), "beta": (1, 19, 1)}
 WALKS: dict[str, Sample] = {
-    "spans": Sample(CAUSAL, (1, 1), (35, 35), (16, 20)),
-    "spans, by pointers": Sample(CAUSAL, (1, 1), (35, 35), (18, 13)),
+    "spans": Sample(CAUSAL, (1, 1), (19, 19), (16, 20)),
+    "spans, by pointers": Sample(CAUSAL, (1, 1), (19, 19), (18, 13)),
     "heads together": Sample(CAUSAL, (2, 1), (19, 19), (16, 18), how=TOGETHER),
     "heads of one key head": Sample(CAUSAL, (6, 1), (13, 13), (16, 18), how=TOGETHER),
     "boxes": Sample(NEAR, (1, 1), (35, 35), (16, 20), sizes={"y": 5, "x": 7}),

@@ -127,14 +127,14 @@ CALLS: dict[str, Sample] = {
         "neighborhood_2d", (2, 1), (63, 63), (20, 12), sizes={"y": 7, "x": 9}, params={"window": 3}
     ),
     "neighborhood_3d": Sample(
-        "neighborhood_3d", (2, 2), (40, 40), (18, 12), sizes={"t": 2, "y": 4, "x": 5},
+        "neighborhood_3d", (2, 1), (40, 40), (18, 12), sizes={"t": 2, "y": 4, "x": 5},
         params={"window": 2},
     ),
     "s2_local_stride": Sample("s2_local_stride", (3, 3), (33, 33), (20, 24), params=STRIDED),
     "lca_causal_document": Sample(
         "lca_causal_document", (2, 2), (34, 34), (24, 18), inputs={"doc": DOCUMENTS}
     ),
-    "moba": Sample("moba", (2, 1), (21, 21), (12, 20), params={"block": 8, "topk": 2}),
+    "moba": Sample("moba", (2, 1), (17, 17), (12, 20), params={"block": 8, "topk": 2}),
     "dilated": Sample(line("causal(n) and (q.n - k.n) % 3 == 0"), (2, 1), (75, 75), (20, 28)),
     "decoding": Sample(
         line("causal(n) and (band(n, 70) or k.n < 5)"), (2, 1), (5, 99), (16, 24), 2, how=SPLIT
@@ -156,7 +156,7 @@ CALLS: dict[str, Sample] = {
         line(WINDOW, "score s * s + 0.1 * float(head)", "normalise sum"), (4, 2), (21, 21),
         (12, 20), how=TOGETHER, lse=False,
     ),
-    "listed keys": Sample(KEYS, (2, 1), (3, 33), (12, 20), how={"MOST_PAIRS": 0}),
+    "listed keys": Sample(KEYS, (2, 1), (3, 25), (12, 20), how={"MOST_PAIRS": 0}),
     "listed blocks": Sample(BLOCKS, (2, 1), (37, 37), (12, 20), how={"MOST_PAIRS": 0}),
     "bias by distance": Sample(
         line("k.n < 4", "input bias: float[head, 41]", f"score s + {DISTANCE}"), (2, 1), (35, 35),
@@ -165,18 +165,18 @@ CALLS: dict[str, Sample] = {
     "bias of a plane": Sample(
         f"y, x\n    input bias: float[head, 7, 7]\n    attend where abs(q.y - k.y) <= 2\n"
         f"        score s + {PLANE}\n",
-        (2, 1), (15, 15), sizes={"y": 3, "x": 5}, inputs={"bias": (2, 7, 7)},
+        (2, 1), (12, 12), sizes={"y": 3, "x": 4}, inputs={"bias": (2, 7, 7)},
     ),
     "weights of tokens": Sample(
         line(WINDOW, "input w: float[head, n]", "score s * exp(k.w) - q.w"), (2, 1), (37, 37),
         batch=2, inputs={"w": (2, 37)},
     ),
-    "retention": Sample("retention", (2, 1), (21, 21), (10, 20), 2, how=CHUNKS, lse=False),
+    "retention": Sample("retention", (2, 1), (17, 17), (10, 20), 2, how=CHUNKS, lse=False),
     "linear, a decay a channel": Sample(
-        CHANNELS, (2, 1), (21, 21), (12, 7), inputs={"a": (1, 21, 2, 12)}, how=CHUNKS, lse=False
+        CHANNELS, (2, 1), (17, 17), (12, 7), inputs={"a": (1, 17, 2, 12)}, how=CHUNKS, lse=False
     ),
     "linear, delta rule": Sample(
-        DELTA, (2, 2), (21, 21), (7, 12), inputs={"a": (1, 21, 2), "beta": (1, 21, 2)},
+        DELTA, (2, 2), (17, 17), (7, 12), inputs={"a": (1, 17, 2), "beta": (1, 17, 2)},
         how=CHUNKS, lse=False,
     ),
 }  # fmt: skip
