@@ -96,6 +96,7 @@ def _run(
     absent = frozenset(i.name for i in call.problem.pattern.inputs if i.name not in there)
     described = machine_describes(call.q.device, call.q.dtype)
     described = described and describable(call.q, call.k, call.v)
+    far = _far(call)
     for group in call.problem.groups:
         sink, scale = _sink(call, group), _scale(call, group)
         for own in tables:
@@ -107,7 +108,7 @@ def _run(
             solid = own.solid if own is not None and described else frozenset()
             form = form_of(
                 call.problem, group, tiles, absent, learned, described=described,
-                carved=frozenset(side for side in solid if carves(call, side)),
+                carved=frozenset(side for side in solid if carves(call, side)), far=far,
             )  # fmt: skip
             kernels = write(call.problem.pattern, group.index, form)
             factor = 1.0 if scale is None else scale
@@ -157,16 +158,16 @@ def _learned(call: Call) -> frozenset[str]:
 def form_of(
     problem: Problem, group: BoundGroup, tiles: Tiles, absent: frozenset[str],
     learned: frozenset[str] = frozenset(), *, described: bool = False,
-    carved: frozenset[Side] = frozenset(), together: bool | None = None,
+    carved: frozenset[Side] = frozenset(), together: bool | None = None, far: bool = False,
 ) -> Form:  # fmt: skip
     """What the text of a group's kernels depends on. absent: optional inputs not given. learned:
     those that gradients are asked of. described: are tiles read by descriptors where they can be?
     together: do heads that share keys stand together in walks that are worked out? None: where
-    that pays."""
+    that pays. far: do entries of an input lie too far from its first for 32 bits?"""
     own = group.attend.scale is not None and value_of(group.attend.scale) is None
     sink = group.attend.sink is not None
     marks = group.attend.empty is not EmptyRule.ZERO
-    wide = largest(problem, group) > LARGEST_INT32
+    wide = far or largest(problem, group) > LARGEST_INT32
     closed = closed_sides(problem, group)
     if together is None:
         together = stand_together(problem, group)
@@ -184,6 +185,15 @@ def form_of(
         carved,
         together,
     )
+
+
+def _far(call: Call) -> bool:
+    """Has an input, of one batch element, an entry too far from its first for 32 bits?"""
+    every = (*call.inputs.tables.values(), *call.inputs.tokens.values())
+    ends = (
+        sum((n - 1) * s for n, s in zip(x.shape[1:], x.stride()[1:], strict=True)) for x in every
+    )
+    return any(end > LARGEST_INT32 for end in ends)
 
 
 class _Attention(torch.autograd.Function):

@@ -203,6 +203,12 @@ class Lowering:
     def _integer(self, code: X) -> X:
         return code.to(INT64) if self.wide else code
 
+    def _apart(self, index: X, stride: X) -> X:
+        """How far an index is from the first."""
+        if not self.wide:
+            return index * stride
+        return op("cast")(index, INT64) * stride
+
     def _symbol(self, name: SymbolName) -> Value:
         match name:
             case SymbolName.SCORE:
@@ -258,7 +264,8 @@ class Lowering:
         batch, head, token = (self.argument(a.TokenStride(x.side, x.name, i)) for i in range(3))
         at = Name(f"place_{x.side}") - self.argument(a.SegmentStart(x.side, GRID))
         own = self._own_head(x.side)
-        offset = Name("batch").to(INT64) * batch + own * head + at * token
+        offset = Name("batch").to(INT64) * batch
+        offset = offset + self._apart(own, head) + self._apart(at, token)
         return Value(self._read(pointer + offset, grid, x.kind, double), sides)
 
     def _read(self, pointer: X, inside: X | None, kind: Kind, double: bool) -> X:
@@ -284,7 +291,7 @@ class Lowering:
         for i, (index, value) in enumerate(zip(indices, values, strict=True)):
             if len(sides) == 2 and not isinstance(index, Literal | Name):
                 index = self._fresh(f"index_{i}", index)
-            offset = offset + index * self.argument(a.TableStride(x.name, i))
+            offset = offset + self._apart(index, self.argument(a.TableStride(x.name, i)))
             size: X = self.argument(a.TableSize(x.name, i))
             if not value.sides:
                 scalar = both(scalar, (index >= 0) & (index < size))

@@ -14,7 +14,17 @@ import torch
 from triton.runtime.errors import OutOfResources
 
 from tests.triton.test_attention import interpreted
-from tests.triton.test_standalone import CASES, GROUPS, WINDOW, compiled, drawn, found, written
+from tests.triton.test_standalone import (
+    CASES,
+    GROUPS,
+    WINDOW,
+    Written,
+    compiled,
+    drawn,
+    found,
+    written,
+)
+from tests.triton.vast import far
 
 
 @interpreted
@@ -87,6 +97,32 @@ def test_the_first_choice_that_fits_is_launched(
     wanted = f"`forward` does not fit cpu: it needs {ran[1] << 10} bytes of shared memory of 0"
     with pytest.raises(RuntimeError, match=wanted):
         attend(0)
+    sys.modules.pop("attention")
+
+
+@interpreted
+def test_inputs_that_lie_far_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels count their entries in 32 bits, and none are compiled anew for a call."""
+    text = """pattern p:
+    over n
+    input w: float[head, n]
+    input b: float[head, 13]
+    attend where causal(n)
+        score s * q.w - k.w + b[head, q.n]
+"""
+    case = Written(text, ("n=13",), 13, 13, (3, 1))
+    monkeypatch.syspath_prepend(written(case, tmp_path))
+    monkeypatch.delitem(sys.modules, "attention", raising=False)
+    attention, qkv = importlib.import_module("attention"), drawn(case)
+    near = {name: torch.rand(3, 13) for name in "wb"}
+    assert attention.attend(*qkv, **near)[0].isfinite().all()
+    for name, x in near.items():
+        for dimension in (0, 1):
+            wanted = f"input `{name}` must have its last entry within"
+            with pytest.raises(ValueError, match=wanted):
+                attention.attend(*qkv, **{**near, name: far(x, dimension)})
     sys.modules.pop("attention")
 
 

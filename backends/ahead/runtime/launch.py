@@ -70,7 +70,7 @@ def _inputs(launch: dict[str, Any], given: Mapping[Key, Tensor], q: Tensor) -> d
     for declared in launch["inputs"]:
         name, dtype = declared["name"], DTYPES[declared["kind"]]
         for side in declared["sides"]:
-            x = given[side, name].detach().to(q.device, dtype)
+            x = _near(name, given[side, name].detach().to(q.device, dtype))
             values[f"in_{side}_{name}"] = x
             for i in range(3):
                 alone = x.shape[i] == 1 and i < 2
@@ -84,8 +84,15 @@ def _inputs(launch: dict[str, Any], given: Mapping[Key, Tensor], q: Tensor) -> d
     return values
 
 
+def _near(name: str, x: Tensor) -> Tensor:
+    """Kernels compiled ahead count an input's entries in 32 bits."""
+    if sum((n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True)) >= 2**31:
+        raise ValueError(f"input `{name}` must have its last entry within 2**31 of its first")
+    return x
+
+
 def _table(name: str, x: Tensor) -> dict[str, Any]:
-    there = x if x.numel() else x.new_zeros(1)  # of no size: every entry is outside
+    there = _near(name, x) if x.numel() else x.new_zeros(1)  # of no size: every entry is outside
     found: dict[str, Any] = {f"table_{name}": there}
     found[f"table_{name}_stride_batch"] = x.stride(0) * (x.shape[0] > 1)
     for i in range(1, x.dim()):

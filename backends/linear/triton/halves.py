@@ -29,9 +29,10 @@ def side_by_side(level, CHUNK: tl.constexpr):
 def to_the_middle(sums, chunk, sums_token, columns, width, level, CHUNK: tl.constexpr):
     """Decays since the second half began, of tokens in one, and of the others until it begins."""
     tokens = tl.arange(0, CHUNK)
-    middles = (((tokens >> level) | 1) << level) + chunk * CHUNK
+    middles = ((((tokens >> level) | 1) << level) + chunk * CHUNK).to(tl.int64)
     end = (chunk + 1) * CHUNK
-    here = tile(sums, tokens + chunk * CHUNK, sums_token, columns, 1, end, width)
+    rows = (tokens + chunk * CHUNK).to(tl.int64)
+    here = tile(sums, rows, sums_token, columns, 1, end, width)
     middle = tile(sums, middles, sums_token, columns, 1, end, width)
     second = is_second(level, CHUNK)[:, None]
     return power(tl.where(second, here - middle, middle - here))

@@ -50,7 +50,7 @@ def accumulate(
     """``sums [.., chunks CHUNK, width]`` of natural log-decays a ``[.., N, width]``.
     Grid: chunks, columns, all else."""
     one, chunk = tl.program_id(2).to(tl.int64), tl.program_id(0)
-    rows = chunk * CHUNK + tl.arange(0, CHUNK)
+    rows = (chunk * CHUNK + tl.arange(0, CHUNK)).to(tl.int64)
     columns = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
     x = tile(a + one * length * width, rows, width, columns, 1, length, width).to(tl.float64)
     x = tl.cumsum(tl.maximum(x * LOG2_E, NOTHING), 0)
@@ -72,9 +72,9 @@ def decays(
     if not CHANNEL:
         columns = tl.arange(0, 1)
         width = 1
-    rows = chunk * CHUNK + tl.arange(0, CHUNK)
+    rows = (chunk * CHUNK + tl.arange(0, CHUNK)).to(tl.int64)
     here = tile(sums, rows, sums_token, columns, 1, (chunk + 1) * CHUNK, width)
-    last = (chunk + 1) * CHUNK - 1
+    last = tl.cast((chunk + 1) * CHUNK - 1, tl.int64)
     whole = tl.load(sums + last * sums_token + columns, mask=columns < width, other=0.0)
     return power(here), power(whole[None, :] - here), power(whole)
 
@@ -84,7 +84,7 @@ def between(sums, chunk, sums_token, BACK: tl.constexpr, CHUNK: tl.constexpr):
     """With one decay a token: that between key j and query i, 0 for keys after the query; BACK
     swaps i and j. Differences are taken in two parts of float32, which is faster than float64."""
     tokens = tl.arange(0, CHUNK)
-    here = tl.load(sums + (chunk * CHUNK + tokens) * sums_token)
+    here = tl.load(sums + (chunk * CHUNK + tokens).to(tl.int64) * sums_token)
     high = here.to(tl.float32)
     low = (here - high.to(tl.float64)).to(tl.float32)
     exponent = (high[:, None] - high[None, :]) + (low[:, None] - low[None, :])
