@@ -17,7 +17,7 @@ from attnlang.backends.call import Call, rowed
 from attnlang.backends.triton import tables as made
 from attnlang.backends.triton.descriptors import aligned, describable, has_grid, machine_describes
 from attnlang.backends.triton.form import Form, Tiles
-from attnlang.backends.triton.gradients import Key, given, key_of
+from attnlang.backends.triton.gradients import Key, entries, given, key_of
 from attnlang.backends.triton.launch import Launch, finite
 from attnlang.backends.triton.lists import prepared
 from attnlang.backends.triton.module import write
@@ -114,7 +114,12 @@ def _run(
             factor = 1.0 if scale is None else scale
             launches += [Launch(call, own, kernels, group, x, factor) for x in heads]
             sinks += [sink] * len(heads)
-    keys = tuple(dict.fromkeys(key_of(x) for one in launches for x in one.kernels.leaves))
+    leaves = [x for one in launches for x in one.kernels.leaves]
+    tables_of_pairs = [x.by_entry for x in leaves if x.by_entry is not None]
+    if any(entries(call, x) > LARGEST_INT32 for x in tables_of_pairs):
+        feature = "gradients of a table with 2**31 entries a head"
+        raise Unsupported(feature, NAME, "backend='blocked'")
+    keys = tuple(dict.fromkeys(key_of(x) for x in leaves))
     extras = (*sinks, *(given(call, key) for key in keys))
     out, lse, met = _Attention.apply(launches, keys, call.q, call.k, call.v, *extras)  # type: ignore[no-untyped-call]
     for group in call.problem.groups:

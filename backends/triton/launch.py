@@ -149,9 +149,7 @@ class Launch:
     def _programs(self) -> int:
         """How many programs of a head share the tiles when they add up by entry."""
         sizes = [
-            entries(self.call, x.node)
-            for x in self.kernels.leaves
-            if x.stands_on is None and isinstance(x.node, e.Table)
+            entries(self.call, x.by_entry) for x in self.kernels.leaves if x.by_entry is not None
         ]
         heads = self.call.q.shape[0] * self.call.problem.heads
         return summing_programs(heads, max(sizes, default=1))

@@ -38,6 +38,11 @@ class Leaf:
             return None
         return next(iter(self.sides), Side.Q)
 
+    @property
+    def by_entry(self) -> e.Table | None:
+        """The table whose entries pairs choose; None where tokens of one side do."""
+        return self.node if self.stands_on is None and isinstance(self.node, e.Table) else None
+
 
 def leaves(attend: Attend, learned: frozenset[str]) -> tuple[Leaf, ...]:
     """The leaves of an attention's score and gain that read a tensor in ``learned``, in reading

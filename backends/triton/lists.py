@@ -29,7 +29,8 @@ MOST_PAIRS = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Row ``r`` lists granules ``list[i]``, ``offsets[r] <= i < offsets[r + 1]``."""
+    """Row ``r`` lists granules ``list[i]``, ``offsets[r] <= i < offsets[r + 1]``: int32, and int64
+    where they begin, as a million rows may have thousands each."""
 
     offsets: torch.Tensor
     list: torch.Tensor
@@ -175,7 +176,7 @@ def _of_members(index: torch.Tensor, columns: int) -> tuple[Lists, Lists]:
 
 def _offsets(counts: torch.Tensor) -> torch.Tensor:
     """Where the entries of every row begin, and where the last end."""
-    ends = counts.cumsum(0, dtype=torch.int32)
+    ends = counts.cumsum(0, dtype=torch.int64)
     return torch.cat((ends.new_zeros(1), ends))
 
 
@@ -187,7 +188,7 @@ def _lists(chosen: torch.Tensor) -> Lists:
     place = torch.arange(len(flat), dtype=torch.int32, device=flat.device) % max(columns, 1)
     # What is not chosen is written to one slot more, which nobody reads.
     at = torch.where(flat, flat.cumsum(0) - 1, len(flat))
-    found = offsets.new_zeros(len(flat) + 1).scatter_(0, at, place)
+    found = place.new_zeros(len(flat) + 1).scatter_(0, at, place)
     return Lists(offsets, found)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from attnlang.backends.triton.functions import INT32
 from attnlang.backends.triton.odometer import begin_strips, over_box
 from attnlang.backends.triton.source.tree import Block, Literal, Name, X, op
 from attnlang.compiler.ir.expr import Side
@@ -51,7 +52,7 @@ def _over_lists(w: Writer, block: Block, kind: str, step: Step) -> None:
     first, last = _ends(kind)
     first = block.let("first", first)
     block.let("listed", Name(f"{kind}_list") + first)
-    slots = block.let("slots_listed", (last - first) * Name("GRAIN"))
+    slots = block.let("slots_listed", (last - first).to(INT32) * Name("GRAIN"))
     block.loop("step", w.steps(Literal(0), (slots + STEP - 1) // STEP), inner)
 
 

@@ -107,3 +107,13 @@ def test_tensors_that_are_not_learned_get_no_kernel() -> None:
     out.sum().backward()
     assert q.grad is not None
     assert bias.grad is None
+
+
+def test_gradients_of_more_entries_than_kernels_count_are_refused() -> None:
+    text = "pattern p:\n    over n\n    input bias: float[65536, 65536]\n    attend where true\n"
+    op = attnlang.parse(text + "        score s + bias[q.n, k.n]\n").compile("triton")
+    q, k, v = (torch.randn(1, 1, 5, 16, device=DEVICE) for _ in range(3))
+    bias = torch.zeros(1, 1, device=DEVICE).expand(65536, 65536).requires_grad_()
+    with pytest.raises(attnlang.Unsupported, match=r"2\*\*31 entries"):
+        op(q, k, v, bias=bias)
+    assert op(q, k, v, bias=bias.detach()).isfinite().all()

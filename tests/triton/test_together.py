@@ -128,7 +128,7 @@ def test_heads_that_differ_at_other_lengths_stand_apart() -> None:
 PLANNED = {
     "boxes": ("near(y, 3) and near(x, 3)", ""),
     "slopes": ("near(y, 3) and near(x, 3)", "score s - abs(q.y - k.y) * pow2(-1 - head)"),
-    "learned": ("near(y, 5) and near(x, 5)", "score s + b[head, (q.y - k.y + 2) * 5 + q.x - k.x + 2]"),
+    "learned": ("near(y, 3) and near(x, 3)", "score s + b[head, (q.y - k.y + 1) * 3 + q.x - k.x + 1]"),
     "sinks": ("near(y, 5) and near(x, 5)", "sink z[head]"),
     "permuted": ("abs(q.y - k.y) % 3 == 0 and abs(q.x - k.x) % 2 == 0", ""),
     "runs": ("near(y, 3) and near(x, 3) or q.index == 5 or (q.y + k.x) % 7 == 0", ""),
@@ -138,7 +138,7 @@ GRID = {"y": 13, "x": 11}
 
 def planned(name: str, heads: int, kv_heads: int) -> AttentionCall:
     where, clause = PLANNED[name]
-    more = {"b": "float[head, 25]", "z": "float[head]"}
+    more = {"b": "float[head, 9]", "z": "float[head]"}
     inputs = "".join(f"    input {x}: {kind}\n" for x, kind in more.items() if f"{x}[" in clause)
     text = f"pattern p:\n    over y, x\n{inputs}    attend where {where}\n"
     text += f"        {clause}\n" if clause else ""
@@ -146,7 +146,7 @@ def planned(name: str, heads: int, kv_heads: int) -> AttentionCall:
     tokens = GRID["y"] * GRID["x"]
     shapes = ((heads, tokens, 16), (kv_heads, tokens, 16), (kv_heads, tokens, 24))
     q, k, v = (torch.randn(2, *s, generator=generator) for s in shapes)
-    given = {"b": torch.randn(heads, 25), "z": torch.randn(heads)}
+    given = {"b": torch.randn(heads, 9), "z": torch.randn(heads)}
     tensors = {x: t for x, t in given.items() if f"{x}[" in clause}
     return AttentionCall(text, GRID, q, k, v, tensors, 0)
 
