@@ -48,7 +48,7 @@ HELPERS = tuple(
 LAUNCH = tuple(
     f"{_OURS}.{name}"
     for name in (
-        "triton.choices", "triton.descriptors", "triton.fit", "triton.amounts",
+        "triton.choices", "triton.descriptors", "triton.fit", "triton.amounts", "triton.steps",
         "ahead.runtime.files", "ahead.runtime.kernels", "ahead.runtime.launch",
     )
 )  # fmt: skip

@@ -59,7 +59,7 @@ def launched(
             for heads in heads_of(part)
         ],
         "plan": name if stored else None,
-        "tables": {name: x.numel() for name, x in stored.items()},
+        "tables": {name: list(x.shape) for name, x in stored.items()},
     }
     if not stored:
         return launch, {}

@@ -44,7 +44,7 @@ def kernel(
     """A kernel with those parameters that it reads. more: numbers that it alone is given."""
     for part in (w.scalars.block, w.standing.block, loops, end):
         begin.extend(part)
-    numbered = ("offsets", "starts", "stops", "boxes", "list")
+    numbered = ("offsets", "starts", "stops", "steps", "boxes", "list")
     runs = [f"{kind}_{x}" for kind in ("partial", "full") for x in numbered]
     tables = ["classes", *runs, *(f"{x}_{side}" for x in ("tokens", "strips") for side in Side)]
     tables += ["grain_tokens"]

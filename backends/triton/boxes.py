@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from attnlang.backends.triton.choices import step_of
+from attnlang.backends.triton.steps import NUMBERS, of_boxes
 from attnlang.compiler.layout.cost import slots
 from attnlang.compiler.plan.boxes import Box, BoxTable, Everything
 from attnlang.compiler.plan.table import IntArray
 
-NUMBERS = 5
-"""Of an axis of a box."""
-
+WIDTH = len(NUMBERS)
 Spans = list[tuple[IntArray, IntArray]]
 """Of every axis, the first tile and the tile after the last, for every row."""
 
@@ -52,10 +52,21 @@ class BoxWalk:
     whole: bool
     tile: tuple[int, ...]
     solid: bool
+    counted: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict, compare=False)
 
     @property
     def alike(self) -> bool:
         return bool(self.tile)
+
+    def steps(self, step: int) -> dict[str, torch.Tensor]:
+        """How many steps of so many slots each row has, by kind."""
+        if step not in self.counted:
+            extents = step_of(self.tile, step)
+            self.counted[step] = {
+                f"{kind}_steps": of_boxes(x.offsets, x.boxes, step, extents)
+                for kind, x in (("partial", self.partial), ("full", self.full))
+            }
+        return self.counted[step]
 
 
 def box_walk(tables: Sequence[BoxTable], axes: int, device: torch.device) -> BoxWalk:
@@ -134,7 +145,7 @@ def _records(box: Box | Everything, spans: Spans, top: int, axes: int) -> tuple[
     one = np.ones(rows, dtype=np.int64)
     numbers = [0 * one, one, one, one, one] * (axes - len(lengths)) + numbers
     table = np.stack([base, *numbers], axis=1)
-    live = (table[:, NUMBERS::NUMBERS] > 0).all(axis=1)
+    live = (table[:, WIDTH::WIDTH] > 0).all(axis=1)
     return top + np.flatnonzero(live), table[live]
 
 
@@ -144,6 +155,6 @@ def _joined(
     at = np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, dtype=np.int64)
     order = np.argsort(at, kind="stable")
     offsets = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=rows))))
-    width = 1 + NUMBERS * axes
+    width = 1 + WIDTH * axes
     table = np.concatenate([p[1] for p in parts])[order] if len(at) else np.zeros((1, width))
     return Boxes(*(torch.as_tensor(x, dtype=torch.int32, device=device) for x in (offsets, table)))

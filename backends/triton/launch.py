@@ -230,6 +230,8 @@ class Launch:
                 every["tiles"] = -(-standing // choice.rows)
             else:
                 every["tiles"] = every["rows"] * fixed["PARTS"]
+            if self.tables is not None and kernel.boxed and self.tables.boxed is not None:
+                every |= self.tables.boxed.steps(choice.step)
             for name in kernel.described:
                 stands = (READ[name] is Side.K) == kernel.stands_on_keys
                 rows, x = choice.rows if stands else choice.step, tensors[name]

@@ -12,56 +12,75 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import add, mul
 
+from attnlang.backends.triton.functions import INT32
+from attnlang.backends.triton.items import Items
 from attnlang.backends.triton.source.tree import Attribute, Block, Listed, Literal, Name, X, op
+from attnlang.backends.triton.steps import NUMBERS
 from attnlang.compiler.ir.expr import Coord, Expr, Side
 
 STEP = Name("STEP")
-NUMBERS = ("first", "gap", "pace", "extent", "span")
-"""Of an axis of a box."""
 
 
-def over_box(block: Block, kind: str, step: Block, axes: int, *, alike: bool, split: bool) -> None:
-    """A loop over the steps of box ``run``. alike: have all boxes the same extents? split: do
-    programs share the steps? Each takes a run of them."""
-    at = block.let("box", Name(f"{kind}_boxes") + Name("run") * (1 + len(NUMBERS) * axes))
-    block.let("corner", op("load")(at))
-    for i in range(axes):
-        for j, word in enumerate(NUMBERS):
-            if not (alike and word == "extent"):
-                block.let(f"{word}_{i}", op("load")(at + (1 + len(NUMBERS) * i + j)))
-    extents = [_constant(i) if alike else Name(f"extent_{i}") for i in range(axes)]
-    tiles = [
-        block.let(f"tiles_{i}", (Name(f"span_{i}") + extent - 1) // extent)
-        for i, extent in enumerate(extents)
-    ]
-    steps = _product(tiles)
-    if not alike:
-        slots = block.let("slots_of_tile", _product(extents))
-        steps = steps * block.let("parts", (slots + STEP - 1) // STEP)
-    first: X = Literal(0)
-    if split:
-        steps, share = block.let("steps", steps), Name("split")
-        first = block.let("from_step", steps * share // Name("splits"))
-        steps = block.let("to_step", steps * (share + 1) // Name("splits"))
+def boxes(block: Block, kind: str, axes: int, *, alike: bool) -> Items:
+    """The boxes of one kind. alike: have all the same extents? Then it is named here where in a
+    step its slots are, ``near_0`` and so on, and counted where in a box a step is, ``at_0`` and so
+    on."""
+    words = [w for w in NUMBERS if not (alike and w == "extent")]
+    numbers = [f"{w}_{i}" for i in range(axes) for w in words]
+    counts = [f"tiles_{i}" for i in range(axes)]
     if alike:
-        _begin(block, axes, tiles, first)
-        _turn(step, axes)
-    block.loop("step", Name("range")(first, steps), step)
+        _near(block, axes)
+        numbers += [f"at_{i}" for i in range(axes)]
+    else:
+        numbers += ["slots_of_tile", "parts", "step"]
+
+    def clear(block: Block) -> None:
+        for name in ("corner", *numbers, *counts):
+            block.let(name, 0)
+        if alike:
+            block.let("inner", op("zeros")(Listed((STEP,)), INT32))
+
+    def load(block: Block) -> X:
+        at = block.let("box", Name(f"{kind}_boxes") + Name("run") * (1 + len(NUMBERS) * axes))
+        block.let("corner", op("load")(at))
+        for i in range(axes):
+            for w in words:
+                place = 1 + len(NUMBERS) * i + NUMBERS.index(w)
+                block.let(f"{w}_{i}", op("load")(at + place))
+        extents = [_constant(i) if alike else Name(f"extent_{i}") for i in range(axes)]
+        for i, extent in enumerate(extents):
+            block.let(counts[i], (Name(f"span_{i}") + extent - 1) // extent)
+        steps = _product([Name(x) for x in counts])
+        if alike:
+            return steps
+        slots = block.let("slots_of_tile", _product(extents))
+        return steps * block.let("parts", (slots + STEP - 1) // STEP)
+
+    def begin(block: Block, skip: X | None) -> None:
+        if not alike:
+            block.let("step", 0 if skip is None else skip)
+            return
+        for i in reversed(range(axes)):
+            tiles = Name(counts[i])
+            digit = skip if skip is None or not i else skip % tiles
+            block.let(f"at_{i}", 0 if digit is None else digit * _constant(i))
+            skip = None if skip is None else skip // tiles
+        block.let("inner", _together("near", axes))
+
+    def move(block: Block) -> None:
+        if alike:
+            _turn(block, axes)
+        else:
+            block.let("step", Name("step") + 1)
+
+    return Items(clear, load, begin, move)
 
 
-def _begin(block: Block, axes: int, tiles: Sequence[Name], first: X) -> None:
-    """``near_0`` and so on: where in a step its slots are. ``at_0`` and so on: where in the box the
-    first step is."""
+def _near(block: Block, axes: int) -> None:
     slot: X = op("arange")(0, STEP)
-    at: X = first
     for i in reversed(range(axes)):
-        inner = i > 0
-        block.let(f"near_{i}", slot % _constant(i) if inner else slot)
-        digit = at if at == Literal(0) or not inner else at % tiles[i]
-        block.let(f"at_{i}", digit if digit == Literal(0) else digit * _constant(i))
+        block.let(f"near_{i}", slot % _constant(i) if i else slot)
         slot = slot // _constant(i)
-        at = at if at == Literal(0) else at // tiles[i]
-    block.let("inner", _together("near", axes))
 
 
 def _turn(block: Block, axes: int) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from attnlang.backends.triton.functions import INT32
-from attnlang.backends.triton.odometer import begin_strips, over_box
+from attnlang.backends.triton.items import Items, over_items
+from attnlang.backends.triton.odometer import begin_strips, boxes
 from attnlang.backends.triton.source.tree import Block, Literal, Name, X, op
 from attnlang.compiler.ir.expr import Side
 
@@ -26,23 +27,46 @@ def over(w: Writer, block: Block, kind: str, step: Step) -> None:
 
 def _over_runs(w: Writer, block: Block, kind: str, step: Step) -> None:
     """Loops over the runs of one kind in a row, a part of a tile at a time."""
-    inner, outer = Block(), Block()
-    step(inner)
     if w.stripped:
-        begin_strips(outer, w.moving, w.axes)
-    run = Name("run")
-    first = op("load")(Name(f"{kind}_starts") + run) * Name("STEPS")
-    last = op("load")(Name(f"{kind}_stops") + run) * Name("STEPS")
-    outer.loop("step", w.steps(first, last), inner)
-    _over_row(block, kind, outer)
+        begin_strips(block, w.moving, w.axes)
+    _over(w, block, kind, _runs(kind), step, _steps(kind) * Name("STEPS"))
 
 
 def _over_boxes(w: Writer, block: Block, kind: str, step: Step) -> None:
     """Loops over the boxes of one kind in a row, a part of a tile at a time."""
-    inner, outer = Block(), Block()
+    items = boxes(block, kind, w.axes, alike=w.form.tiles.alike)
+    _over(w, block, kind, items, step, _steps(kind))
+
+
+def _over(w: Writer, block: Block, kind: str, items: Items, step: Step, total: X) -> None:
+    inner = Block()
     step(inner)
-    over_box(outer, kind, inner, w.axes, alike=w.form.tiles.alike, split=w.split)
-    _over_row(block, kind, outer)
+    over_items(block, kind, items, total, inner, split=w.split)
+
+
+def _steps(kind: str) -> X:
+    """Of all runs or boxes of one kind in a row."""
+    return op("load")(Name(f"{kind}_steps") + Name("row"))
+
+
+def _runs(kind: str) -> Items:
+    start, parts = Name("start"), Name("STEPS")
+
+    def clear(block: Block) -> None:
+        block.let("start", 0)
+        block.let("step", 0)
+
+    def load(block: Block) -> X:
+        block.let("start", op("load")(Name(f"{kind}_starts") + Name("run")) * parts)
+        return op("load")(Name(f"{kind}_stops") + Name("run")) * parts - start
+
+    def begin(block: Block, skip: X | None) -> None:
+        block.let("step", start if skip is None else start + skip)
+
+    def move(block: Block) -> None:
+        block.let("step", Name("step") + 1)
+
+    return Items(clear, load, begin, move)
 
 
 def _over_lists(w: Writer, block: Block, kind: str, step: Step) -> None:
@@ -54,10 +78,6 @@ def _over_lists(w: Writer, block: Block, kind: str, step: Step) -> None:
     block.let("listed", Name(f"{kind}_list") + first)
     slots = block.let("slots_listed", (last - first).to(INT32) * Name("GRAIN"))
     block.loop("step", w.steps(Literal(0), (slots + STEP - 1) // STEP), inner)
-
-
-def _over_row(block: Block, kind: str, body: Block) -> None:
-    block.loop("run", Name("range")(*_ends(kind)), body)
 
 
 def _ends(kind: str) -> tuple[X, X]:

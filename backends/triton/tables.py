@@ -15,6 +15,7 @@ from attnlang.backends.triton.boxes import BoxWalk, box_walk
 from attnlang.backends.triton.choices import LARGEST_TILE, tile_block
 from attnlang.backends.triton.form import WIDE_ROWS, Tiles
 from attnlang.backends.triton.lists import ListWalk, Prepared, walks
+from attnlang.backends.triton.steps import by_row
 from attnlang.backends.triton.strips import Strips, strips_of
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.layout.cost import TENSOR_CORES, slots
@@ -30,11 +31,12 @@ RISES = 1.25
 @dataclass(frozen=True, slots=True)
 class Runs:
     """Run ``i`` of row ``r``, ``offsets[r] <= i < offsets[r + 1]``, is tiles ``starts[i] <= t <
-    stops[i]``. Rows of one class of heads after those of another."""
+    stops[i]``. Rows of one class of heads after those of another. steps: tiles of each row."""
 
     offsets: torch.Tensor
     starts: torch.Tensor
     stops: torch.Tensor
+    steps: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,8 @@ def _walk(tables: Sequence[RunTable], ragged: np.ndarray, device: torch.device) 
     for kind, parts in kinds.items():
         counts, starts, stops = (np.concatenate([p[i] for p in parts]) for i in range(3))
         offsets = np.concatenate(([0], np.cumsum(counts)))
-        made[kind] = Runs(*(_int32(x, device) for x in (offsets, starts, stops)))
+        at, begin, end = (_int32(x, device) for x in (offsets, starts, stops))
+        made[kind] = Runs(at, begin, end, by_row(at, end - begin))
     return Walk(tables[0].rows, made[False], made[True])
 
 

@@ -8,6 +8,7 @@ import torch
 
 from attnlang.backends.call import Call
 from attnlang.backends.on_device import DeviceClassifier, DeviceTable, runs
+from attnlang.backends.triton.steps import by_row
 from attnlang.backends.triton.tables import Runs, Tables, Walk, build
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.plan.make import make
@@ -78,5 +79,6 @@ def _walk(tables: list[DeviceTable], rows: int, b: int) -> Walk:
     made = []
     for kind in ("partial", "full"):
         every = runs(torch.cat([getattr(t, kind)[b : b + 1] for t in tables], 1))
-        made.append(Runs(every.offsets[0], every.starts[0], every.stops[0]))
+        offsets, starts, stops = every.offsets[0], every.starts[0], every.stops[0]
+        made.append(Runs(offsets, starts, stops, by_row(offsets, stops - starts)))
     return Walk(rows, made[0], made[1])

@@ -167,6 +167,9 @@ class Writer:
     def places(self, block: Block, side: Side, tile: X) -> None:
         """``place_q`` or ``place_k`` and which of the slots hold tokens."""
         size = Name("ROWS" if side is self.fixed else "STEP")
+        if self.boxed and side is not self.fixed:
+            box_places(block, self.axes, alike=self.form.tiles.alike, full=self.full)
+            return
         if self.parted(side):
             gathered = self.form.tiles.listed is not None or side in self.form.tiles.gathered
             table_walks.part_places(block, side, tile, packed=self.packed, gathered=gathered)
@@ -189,8 +192,6 @@ class Writer:
             if side is self.fixed:
                 # Padding stands for the last token, so that it widens no span.
                 block.let(place.text, op("minimum")(place, length - 1))
-        elif self.boxed and side is not self.fixed:
-            box_places(block, self.axes, alike=self.form.tiles.alike, full=self.full)
         elif self.stripped and side is not self.fixed:
             strip_places(block, side, self.axes)
         elif self.form.tiles.listed and side is not self.fixed:

@@ -13,7 +13,7 @@ import torch
 
 import attnlang
 from attnlang.backends.triton import amounts, attend
-from attnlang.backends.triton.boxes import NUMBERS, Boxes, BoxWalk
+from attnlang.backends.triton.boxes import WIDTH, Boxes, BoxWalk
 from attnlang.backends.triton.form import Form
 from attnlang.backends.triton.tables import kept
 from attnlang.pattern import Pattern
@@ -60,7 +60,7 @@ def visited(boxes: Boxes, row: int) -> list[list[int]]:
     found = []
     for i in range(int(boxes.offsets[row]), int(boxes.offsets[row + 1])):
         corner, *numbers = boxes.boxes[i].tolist()
-        axes = [numbers[j : j + NUMBERS] for j in range(0, len(numbers), NUMBERS)]
+        axes = [numbers[j : j + WIDTH] for j in range(0, len(numbers), WIDTH)]
         tiles = [
             [range(at, min(at + size, span)) for at in range(0, span, size)]
             for _, _, _, size, span in axes
@@ -103,9 +103,7 @@ def test_much_of_a_large_window_is_full() -> None:
     walk, _ = walk_of(attnlang.parse(text), {"y": 64, "x": 64}, 1)
     full, partial = (
         sum(
-            math.prod(
-                -(-span // size) for size, span in zip(b[4::NUMBERS], b[5::NUMBERS], strict=True)
-            )
+            math.prod(-(-span // size) for size, span in zip(b[4::WIDTH], b[5::WIDTH], strict=True))
             for b in boxes.boxes.tolist()
         )
         for boxes in (walk.full, walk.partial)

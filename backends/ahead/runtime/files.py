@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -37,8 +38,10 @@ def tables_of(launch: dict[str, Any], device: str) -> dict[str, Tensor]:
     if (name, device) not in _loaded:
         content = bytearray((HERE / name).read_bytes())
         every = torch.frombuffer(content, dtype=torch.int32).to(device)
-        parts = every.split(list(launch["tables"].values()))
-        _loaded[name, device] = dict(zip(launch["tables"], parts, strict=True))
+        shapes = launch["tables"].values()
+        parts = every.split([math.prod(x) for x in shapes])
+        shaped = [x.view(shape) for x, shape in zip(parts, shapes, strict=True)]
+        _loaded[name, device] = dict(zip(launch["tables"], shaped, strict=True))
     return _loaded[name, device]
 
 

@@ -13,6 +13,7 @@ from attnlang.backends.ahead.runtime.files import compiled, module, tables_of
 from attnlang.backends.triton.choices import Choice, Shape, choices, constants, padded, step_of
 from attnlang.backends.triton.descriptors import descriptor, grid_descriptor, has_grid
 from attnlang.backends.triton.fit import first_that_fits, least
+from attnlang.backends.triton.steps import of_boxes
 
 Tensor = torch.Tensor
 Key = str | tuple[str, str]
@@ -61,6 +62,8 @@ class Call:
 
 _fitting: dict[tuple[str, str, Shape, torch.device], Choice] = {}
 """What was found to be the first that fits."""
+_counted: dict[tuple[str, str, int, torch.device], dict[str, Tensor]] = {}
+"""How many steps the rows of a plan's boxes have."""
 
 
 def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, Any]) -> None:
@@ -82,6 +85,11 @@ def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, An
             own["tiles"] = -(-every["standing"] // choice.rows)
         else:
             own["tiles"] = kernel["rows"] * own["PARTS"]
+        if "partial_boxes" in every:
+            plan = (kernel["module"], group["tables"], choice.step, q.device)
+            if plan not in _counted:
+                _counted[plan] = _steps(every, step_of(shape.tile, choice.step), choice.step)
+            own |= _counted[plan]
         for tensor in kernel["described"]:
             x, stands = given[tensor], (tensor in ("k", "v")) == on_keys
             tile, width = choice.rows if stands else choice.step, padded(x.shape[3])
@@ -108,6 +116,13 @@ def run_kernel(call: Call, group: dict[str, Any], name: str, given: dict[str, An
     if found is None:
         raise RuntimeError(f"`{name}` does not fit {q.device}: it needs {least(dropped)}")
     _fitting[key] = found
+
+
+def _steps(given: dict[str, Any], extents: tuple[int, ...], step: int) -> dict[str, Tensor]:
+    return {
+        f"{kind}_steps": of_boxes(given[f"{kind}_offsets"], given[f"{kind}_boxes"], step, extents)
+        for kind in ("partial", "full")
+    }
 
 
 def _described(

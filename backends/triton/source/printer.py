@@ -67,6 +67,9 @@ def _statements(body: Iterable[t.Statement], indent: int) -> Iterator[str]:
             case t.While(condition=condition, body=inner):
                 yield f"{pad}while {text(condition)}:"
                 yield from _statements(inner, indent + 4)
+            case t.When(condition=condition, body=inner):
+                yield f"{pad}if {text(condition)}:"
+                yield from _statements(inner, indent + 4)
             case _:
                 assert_never(statement)
 

@@ -1,7 +1,7 @@
 """The tree of the little Python that kernels need.
 
     X = Name | Literal | Attribute | Call | Item | Unary | Binary       expressions
-    Statement = Let | Update | Loop | While | Evaluate | Remark     statements
+    Statement = Let | Update | Loop | While | When | Evaluate | Remark     statements
 
 Expressions combine with Python's own operators, so that what writes a kernel reads like one.
 Names are checked when they are made: no text of a pattern can become code.
@@ -177,6 +177,12 @@ class While:
 
 
 @dataclass(frozen=True, slots=True)
+class When:
+    condition: X
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluate:
     value: X
 
@@ -205,7 +211,7 @@ class Function:
     body: tuple[Statement, ...]
 
 
-Statement: TypeAlias = Let | Update | Loop | While | Evaluate | Remark
+Statement: TypeAlias = Let | Update | Loop | While | When | Evaluate | Remark
 
 
 def lift(value: Operand) -> X:
@@ -228,7 +234,7 @@ def names(node: object) -> Iterator[str]:
         case tuple():
             for part in node:
                 yield from names(part)
-        case X() | Let() | Update() | Loop() | While() | Evaluate():
+        case X() | Let() | Update() | Loop() | While() | When() | Evaluate():
             for f in fields(node):  # type: ignore[arg-type]
                 yield from names(getattr(node, f.name))
         case _:
@@ -264,6 +270,9 @@ class Block:
 
     def repeat(self, condition: X, body: Block) -> None:
         self.statements.append(While(condition, body.done()))
+
+    def when(self, condition: X, body: Block) -> None:
+        self.statements.append(When(condition, body.done()))
 
     def extend(self, other: Block) -> None:
         self.statements.extend(other.statements)
