@@ -10,8 +10,10 @@ read once for them all.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attnlang.backends.triton.assemble import kernel, tile_of_queries
-from attnlang.backends.triton.form import Form, Kernel
+from attnlang.backends.triton.form import Form, Kernel, Tiles
 from attnlang.backends.triton.forward import (
     divide,
     finish,
@@ -53,7 +55,8 @@ def split_forward(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
 
 def merge(pattern: PatternIR, attend: Attend, form: Form) -> Kernel:
     """out and lse from what the splits found."""
-    w = Writer(pattern, attend, form, Side.Q)
+    # Its tiles are queries in their order, whatever the walks' are.
+    w = Writer(pattern, attend, replace(form, tiles=Tiles()), Side.Q)
     begin, loops, end, body = Block(), Block(), Block(), Block()
     tile_of_queries(w, begin)
     w.pointers(begin, "out")
