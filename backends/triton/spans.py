@@ -44,18 +44,19 @@ class Ends:
 
 def visit_spans(
     block: Block, spans: list[Span], step: Callable[[bool], Callable[[Block], None]],
-    steps: Callable[[X, X], X],
+    steps: Callable[[X, X], X], *, ahead: bool = False,
 ) -> None:  # fmt: skip
-    """Visits every step of the spans once. steps: a run of them as a range.
+    """Visits every step of the spans once. steps: a run of them as a range. ahead: are there
+    registers for a loop over several?
 
     Step 0 begins at ``anchor``: at the first token of the only span, at 0 where there are several,
     so that no step belongs to two.
     """
     block.remark("Steps where each pair is asked.")
     pieces = [x for s in spans for x in ((s.begin, s.inner), (s.outer, s.end))]
-    visit(block, pieces, step(True), steps)
+    visit(block, pieces, step(True), steps, ahead=ahead)
     block.remark("Steps where every pair attends.")
-    visit(block, [(s.inner, s.outer) for s in spans], step(False), steps)
+    visit(block, [(s.inner, s.outer) for s in spans], step(False), steps, ahead=ahead)
 
 
 def spans_of(
@@ -188,20 +189,45 @@ def _fields(s: Span) -> tuple[X, X, X, X]:
 
 def visit(
     block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None],
-    steps: Callable[[X, X], X],
+    steps: Callable[[X, X], X], *, ahead: bool,
 ) -> None:  # fmt: skip
-    """Several runs of steps, one after another.
-
-    One loop over all, with a choice of the step in it, takes more registers.
-    """
+    """Several runs of steps, one after another. ahead: as one loop, within which loads are issued
+    ahead? Read by pointers a step has no registers left for that."""
     if not pieces:
         return
-    body = Block()
-    step(body)
     if len(pieces) == 1:
+        body = Block()
+        step(body)
         block.loop("step", steps(*pieces[0]), body)
-        return
-    outer = Block()
+    elif ahead:
+        _one_loop(block, pieces, step, steps)
+    else:
+        _loop_of_loops(block, pieces, step, steps)
+
+
+def _one_loop(
+    block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None],
+    steps: Callable[[X, X], X],
+) -> None:  # fmt: skip
+    turn, passed = Name("turn"), pieces[0][1] - pieces[0][0]
+    chosen = turn + pieces[0][0]
+    for i, (begin, end) in enumerate(pieces[1:], 1):
+        passed = block.let(f"passed_{i}", passed)
+        offset = block.let(f"offset_{i}", begin - passed)
+        chosen = op("where")(turn >= passed, turn + offset, chosen)
+        passed = passed + (end - begin)
+    body = Block()
+    body.let("step", chosen)
+    step(body)
+    block.loop("turn", steps(Literal(0), block.let("turns", passed)), body)
+
+
+def _loop_of_loops(
+    block: Block, pieces: list[tuple[X, X]], step: Callable[[Block], None],
+    steps: Callable[[X, X], X],
+) -> None:  # fmt: skip
+    body, outer = Block(), Block()
+    step(body)
     for i, word in enumerate(("from_step", "to_step")):
         chosen = pieces[-1][i]
         for n, piece in reversed(list(enumerate(pieces[:-1]))):

@@ -317,7 +317,8 @@ class Writer:
         found = self.spans
         if found is not None:
             spans, self.ends = spans_of(block, self.lowering(Block()), found)
-            visit_spans(block, spans, step, self.steps)
+            ahead = self.described("k" if self.moving is Side.K else "q")
+            visit_spans(block, spans, step, self.steps, ahead=ahead)
             return
         block.remark("Tiles where the predicate decides pair by pair.")
         table_walks.over(self, block, "partial", step(True))

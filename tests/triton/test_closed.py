@@ -48,7 +48,7 @@ class Row(np.ndarray):
 
 
 def steps(
-    where: str, side: Side, tile: int, rows: int, step: int, n: int, offset: int
+    where: str, side: Side, tile: int, rows: int, step: int, n: int, offset: int, *, ahead: bool
 ) -> list[tuple[int, np.ndarray | None]]:
     """Places of the steps that a program of ``rows`` tokens visits, and which pairs of them are
     found to attend; None where nothing is asked."""
@@ -68,7 +68,7 @@ def steps(
 
         return write
 
-    visit_spans(block, spans, visited, Name("range"))
+    visit_spans(block, spans, visited, Name("range"), ahead=ahead)
     body = (*scalars.block.done(), *standing.block.done(), *block.done())
     text = function_text(Function("walk", "", (), (), body)).split("\n", 1)[1]
     seen: list[tuple[int, np.ndarray | None]] = []
@@ -96,8 +96,9 @@ def steps(
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("side", list(Side))
 @pytest.mark.parametrize("offset", [0, 40])
+@pytest.mark.parametrize("ahead", [False, True])
 def test_steps_hold_every_pair_once_and_tell_it_from_others(
-    name: str, side: Side, offset: int
+    name: str, side: Side, offset: int, ahead: bool
 ) -> None:
     n, rows, step = 150, 32, 16
     where = BOTH[name]
@@ -107,7 +108,7 @@ def test_steps_hold_every_pair_once_and_tell_it_from_others(
     for tile in range(-(-n // rows)):
         mine = mask[tile * rows : (tile + 1) * rows]
         covered = np.zeros(n, dtype=int)
-        for at, asked in steps(where, side, tile, rows, step, n, offset):
+        for at, asked in steps(where, side, tile, rows, step, n, offset, ahead=ahead):
             covered[max(at, 0) : at + step] += 1
             some = mine[:, at : at + step]
             assert at < n
