@@ -33,6 +33,7 @@ def over_items(
     of their steps. split: do programs share them? Each takes a run of them."""
     left, skip = Name("left"), Name("skip") if split else None
     block.let("run", op("load")(Name(f"{kind}_offsets") + Name("row")) - 1)
+    block.remark("No item yet: the next begins where none of its steps is left.")
     items.clear(block)
     first, last = _share(block, items, total) if split else (Literal(0), total)
     block.let("left", 0)

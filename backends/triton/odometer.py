@@ -35,7 +35,7 @@ def boxes(block: Block, kind: str, axes: int, *, alike: bool) -> Items:
         numbers += ["slots_of_tile", "parts", "step"]
 
     def clear(block: Block) -> None:
-        for name in ("corner", *numbers, *counts):
+        for name in ("corner", *numbers, *([] if alike else counts)):
             block.let(name, 0)
         if alike:
             block.let("inner", op("zeros")(Listed((STEP,)), INT32))
