@@ -172,7 +172,9 @@ class BoxTable:
     @property
     def volumes(self) -> IntArray:
         """Keys of every query tile's boxes ``[rows]``."""
-        return np.concatenate([sum(b.volumes for b in part.boxes) for part in self.parts])
+        none = (np.zeros(part.q.tiles, dtype=np.int64) for part in self.parts)
+        every = zip(self.parts, none, strict=True)
+        return np.concatenate([sum((b.volumes for b in part.boxes), x) for part, x in every])
 
     @cached_property
     def visited(self) -> int:
