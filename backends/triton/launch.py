@@ -237,14 +237,14 @@ class Launch:
                 rows, x = choice.rows if stands else choice.step, tensors[name]
                 width = padded(x.shape[3])
                 if name in kernel.carved:
-                    grid = grid_of(call.problem.extents(READ[name]))
+                    own = grid_of(call.problem.extents(READ[name]))
                     box = step_of(shape.tile, choice.step)
-                    every[name] = grid_descriptor(x[:, :, grid.start :], grid.lengths, box, width)
+                    every[name] = grid_descriptor(x[:, :, own.start :], own.lengths, box, width)
                 else:
                     every[name] = descriptor(x, rows, width)
             wanted = {n: every[n] for n in (p.name for p in kernel.function.parameters)}
-            launched = (every["tiles"] if programs is None else programs, across, shares)
-            return function[launched](**wanted, **choice.options)
+            grid = (every["tiles"] if programs is None else programs, across, shares)
+            return function[grid](**wanted, **choice.options)
 
         lengths = (call.problem.q_len, call.problem.k_len)
         launched(kernel, self.kernels.text, shape, lengths, call.q.device, run)
