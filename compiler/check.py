@@ -16,6 +16,7 @@ from attnlang.compiler.sema.functions import check_function
 from attnlang.compiler.sema.patterns import elaborate
 from attnlang.compiler.sema.repeats import check_outside
 from attnlang.compiler.sema.scope import RESERVED
+from attnlang.compiler.sema.unused import unused
 from attnlang.compiler.source import Source
 from attnlang.compiler.syntax import tree as t
 from attnlang.compiler.syntax.parse import parse
@@ -51,11 +52,25 @@ def check_module(module: Module) -> tuple[Diagnostic, ...]:
     """Every finding in a file: its functions, and its patterns at their default values."""
     report = Report()
     _check_names(module, report)
-    for function in module.tree.functions:
-        check_function(function, module.functions, report)
-    for pattern in module.tree.patterns:
-        elaborate(pattern, module.functions, {}, report, complete=False)
+    good: list[t.Function | t.Pattern] = []
+    for declared in module.tree.declarations:
+        before = report.errors
+        match declared:
+            case t.Function():
+                check_function(declared, module.functions, report)
+            case t.Pattern():
+                elaborate(declared, module.functions, {}, report, complete=False)
+        good += [declared] if report.errors == before else []
+    for declared in good:
+        unused(declared, report)
     return tuple(sorted(report, key=_place))
+
+
+def remarks(pattern: t.Pattern) -> tuple[Diagnostic, ...]:
+    """What a pattern without mistakes says for nothing."""
+    report = Report()
+    unused(pattern, report)
+    return tuple(report)
 
 
 def _check_names(module: Module, report: Report) -> None:

@@ -23,9 +23,10 @@ def render(diagnostics: Iterable[Diagnostic], *, color: bool = False) -> str:
     """All diagnostics as text, a blank line between them, a count at the end."""
     found = tuple(diagnostics)
     parts = [_one(d, color) for d in found]
-    errors = sum(d.severity is Severity.ERROR for d in found)
-    if errors > 1:
-        parts.append(f"{errors} errors")
+    counts = ((s, sum(d.severity is s for d in found)) for s in Severity)
+    several = [f"{count} {severity}s" for severity, count in counts if count > 1]
+    if several:
+        parts.append(", ".join(several))
     return "\n\n".join(parts)
 
 

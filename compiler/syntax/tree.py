@@ -373,9 +373,14 @@ class Module(Node):
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below one node, in source order."""
+    return (child for _, child in named_children(node))
+
+
+def named_children(node: Node) -> Iterator[tuple[str, Node]]:
+    """The same, each with the name of the field that holds it."""
     for f in fields(node):
         value = getattr(node, f.name)
         if isinstance(value, Node):
-            yield value
+            yield f.name, value
         elif isinstance(value, tuple):
-            yield from (item for item in value if isinstance(item, Node))
+            yield from ((f.name, item) for item in value if isinstance(item, Node))

@@ -206,3 +206,23 @@ def test_explain_code(run: Run, code: str) -> None:
     data = run("explain", code, "--json").json
     assert data["schema"] == "attnlang.code/1"
     assert data["explanation"] == entry.explanation
+
+
+SPARE = (
+    "pattern p(window: int = 8, spare: int = 1):\n    over n\n    attend where band(n, window)\n"
+)
+
+
+def test_check_warns_and_passes(run: Run) -> None:
+    Path("spare.attn").write_text(SPARE, encoding="utf-8")
+    done = run("check", "spare.attn")
+    assert (done.code, done.out) == (0, "ok: 1 pattern in spare.attn\n")
+    assert done.err.startswith("warning[AL501]: parameter `spare` is never used\n")
+
+
+def test_compile_warns_and_compiles(run: Run) -> None:
+    Path("spare.attn").write_text(SPARE, encoding="utf-8")
+    done = run("compile", "spare.attn", "--size", "n=64", "--out", "built")
+    assert done.code == 0
+    assert "warning[AL501]: parameter `spare` is never used" in done.err
+    assert Path("built/manifest.json").is_file()

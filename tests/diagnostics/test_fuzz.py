@@ -145,7 +145,7 @@ HOSTILE = {
     ),
     "subscripts": (attend("t[" * 55 + "0" + "]" * 55), {"AL101"}),
     "arguments": (attend("max(" + ",".join("1" * 20_000) + ") > 0"), {"AL104"}),
-    "lets": (chain("1", "2", 4_000), set()),
+    "lets": (chain("1", "2", 4_000), {"AL501"}),
     "a chain of lets": (chain("q.n", "@ + 1", 4_000), {"AL007"}),
     "doubling": (chain("q.n", "@ + @", 100), {"AL007"}),
     "doubling logic": (chain("1", "(@ if q.n > @ else k.n + @)", 60), {"AL007"}),

@@ -32,7 +32,7 @@ from attnlang.cli.sizing import USUAL, demand_sizes, filled_in, sized_by
 from attnlang.cli.standalone import standalone
 from attnlang.cli.target import open_target
 from attnlang.cli.tensors import lengths_of, on_grid, read_tensors
-from attnlang.compiler.check import check_pattern, select
+from attnlang.compiler.check import check_pattern, remarks, select
 from attnlang.compiler.diagnostics.model import Unsupported
 from attnlang.compiler.problem.problem import Problem
 from attnlang.compiler.report.data import to_dict
@@ -89,6 +89,9 @@ def run(args: Namespace, console: Console) -> int:
     check_out(out, replace=args.force)
     module, name = open_target(args.target)
     pattern = Pattern(module, check_pattern(module, name, parameters_of(args)))
+    said = remarks(select(module, name))
+    if said:
+        console.show(said)
     backend = _backend(pattern, args.backend)
     tensors = read_tensors(inputs_of(args), pattern.ir)
     sizes = {**lengths_of(tensors, pattern.ir), **sizes_of(args)}

@@ -67,8 +67,7 @@ ENTRIES = (
         "to, and have no coordinate on the axis that was cut.",
         _PARTS + "    let past = k.n <= q.n\n    select r[n, b] from q, kb where past\n        top 2\n"
         "    attend where r[q.n, k.n // block] empty zero\n",
-        _PARTS + "    let past = k.n <= q.n\n"
-        "    select r[n, b] from q, kb where k.b * block <= q.n\n        top 2\n"
+        _PARTS + "    select r[n, b] from q, kb where k.b * block <= q.n\n        top 2\n"
         "    attend where r[q.n, k.n // block] empty zero\n",
     ),
     Entry(
@@ -91,7 +90,8 @@ ENTRIES = (
         "`part b = blocks(n, 64)` cuts an axis into blocks, `windows(n, 32, stride=16)` into runs "
         "that overlap; `pool kb[b] = mean(k)` makes one vector of each.",
         "pattern p:\n    over n\n    part b = halves(n)\n    attend where q.n == k.n\n",
-        "pattern p:\n    over n\n    part b = blocks(n, 2)\n    attend where q.n == k.n\n",
+        "pattern p:\n    over n\n    part b = blocks(n, 2)\n    pool kb[b] = mean(k)\n"
+        "    pool vb[b] = mean(v)\n    attend q, kb, vb where k.b <= q.n // 2\n",
     ),
     Entry(
         "AL313", "two results", "a program has one result",
