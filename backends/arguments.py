@@ -17,7 +17,7 @@ from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.text import input_type
 from attnlang.compiler.ir.values import substitute_values
 from attnlang.compiler.problem.inputs import input_shape
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -193,7 +193,7 @@ def _tokens(
     decl: InputDecl, value: object, side: Side, problem: Problem, batch: int, device: torch.device
 ) -> torch.Tensor:
     fitted = _fit(decl, value, side, problem, batch, device)
-    grid = next(x for x in problem.extents(side) if x.segment.is_grid)
+    grid = grid_of(problem.extents(side))
     if "head" in decl.dims:
         fitted = fitted.movedim([d for d in decl.dims if d != "batch"].index("head") + 1, 1)
     else:

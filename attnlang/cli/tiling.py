@@ -10,7 +10,7 @@ from attnlang.cli.failures import UsageError
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.plan import Plan
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 
 Tile: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 """Extents of the query and the key tiles."""
@@ -47,7 +47,7 @@ def usual_tile(problem: Problem) -> Tile:
 
 
 def _usual(side: Sequence[Extent]) -> tuple[int, ...]:
-    lengths = next(x for x in side if x.segment.is_grid).lengths
+    lengths = grid_of(side).lengths
     extents = [1] * len(lengths)
     while math.prod(extents) < _TOKENS or _boxes(lengths, extents) > MOST:
         open_axes = [i for i, n in enumerate(lengths) if extents[i] < n]

@@ -12,7 +12,7 @@ from attnlang.backends.ahead.shapes import Shapes
 from attnlang.backends.triton.learned import Leaf, moves
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.ir.pattern import EmptyRule
+from attnlang.compiler.ir.pattern import Attend, EmptyRule
 from attnlang.compiler.ir.program import Branch, PairProduct
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.values import closed_groups
@@ -127,10 +127,10 @@ def write_attention(scope: Scope, shapes: Shapes, one: Branched) -> None:
 
 
 def _edit(
-    scope: Scope, name: str, attend: object, written: Written, rule: EmptyRule, q: str
+    scope: Scope, name: str, attend: Attend, written: Written, rule: EmptyRule, q: str
 ) -> str:
     """The function that edits scores of some rows, written out; its name."""
-    score, scale = getattr(attend, "score", None), getattr(attend, "scale", None)
+    score, scale = attend.score, attend.scale
     scope.write(f"def edit_{name}(s: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:")
     inner = replace(written, query="i", key="j")
     texts = []
@@ -163,7 +163,7 @@ def _given(scope: Scope, one: Branched, start: int, stop: int) -> Iterator[str]:
                 x = f"in_{space.side}_{decl.name}"
                 yield f'("{side}", "{decl.name}"): {scope.of_heads(x, start, stop, decl.name)}'
         if not decl.sides:
-            scope._table(decl.name)
+            scope.table(decl.name)
             yield f'"{decl.name}": {table_name(decl.name)}'
 
 
@@ -176,9 +176,7 @@ def _leaf(scope: Scope, one: Branched, leaf: Leaf, written: Written) -> str:
             scope.bound.spaces[branch.query],
             {k: scope.bound.spaces[k] for k in branch.keys},
         )
-        side, space, around, before = next(
-            x for x in scope._sides(query, keys) if x[0] is node.side
-        )
+        side, space, around, before = next(x for x in scope.sides(query, keys) if x[0] is node.side)
         segments, origin = scope.segments(space, around, before), scope.origin(space)
         dim = 2 if side is Side.Q else 3
         value = f"lambda x: t.tokens({dim}, {segments}, device, {origin}, x=x).x"

@@ -20,7 +20,7 @@ from attnlang.backends.ahead.scope import Scope
 from attnlang.backends.ahead.shapes import Shapes
 from attnlang.backends.linear.triton import ahead as linear
 from attnlang.backends.program.run import step_name
-from attnlang.backends.triton.ahead import Compiled, compile_kernel, shape_of
+from attnlang.backends.triton.ahead import Compiled, compile_kernel
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.descriptors import describes
 from attnlang.backends.triton.source.printer import comment_safe
@@ -115,7 +115,7 @@ def compile_step(
     problem: Problem, sizes: Mapping[str, int], targets: Sequence[str], dtype: str
 ) -> Made:  # fmt: skip
     """One attention of a program by itself: its kernels, without what brings its tensors."""
-    made = Made(launch={"refused": "one step of a program"})
+    made = Made()
     width = problem.head_dim
     name = problem.pattern.name.partition(".")[2]
     bound = as_program(problem)
@@ -148,7 +148,7 @@ def _compiled(
         second = part.described if machine.describes else None
         for module in (m for m in (part.module, second) if m is not None):
             for kernel in module.kernels:
-                own_shape = shape_of(kernel, part.cut.shape, part.cut.tables)
+                own_shape = part.cut.shape_of(kernel)
                 x = compile_kernel(module.text, kernel, machine, own_shape)
                 about = {**asdict(own_shape), "described": list(kernel.described)}
                 stem = f"{module.name.removesuffix('.py')}.{x.kernel}"

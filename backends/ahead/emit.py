@@ -33,7 +33,7 @@ from attnlang.compiler.ir.program import (
 from attnlang.compiler.ir.text import input_type, to_text
 from attnlang.compiler.ir.vector import COUNTS, OF_KEYS, Map, Scalar, Tensor, is_number, own_spaces
 from attnlang.compiler.plan.branches import branches
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 from attnlang.compiler.problem.program import BoundProgram
 
 LOADER = '''
@@ -185,8 +185,8 @@ def _attention(
 def _number(scope: Scope, step: Assign) -> None:
     """A tensor of one feature, as later steps read it."""
     space, name = step.space, local(step.name)
-    grid = next(x for x in scope.bound.extents(space) if x.segment.is_grid)
-    cut = f"[..., {grid.start}:{grid.start} + {scope._product(space)}]"
+    grid = grid_of(scope.bound.extents(space))
+    cut = f"[..., {grid.start}:{grid.start} + {scope.grid(space)}]"
     cut = cut if len(scope.bound.extents(space)) > 1 else ""
     heads = scope.bound.frame.heads
     own = f"in_{space.side}_{step.name}"
@@ -256,7 +256,7 @@ def _prelude(scope: Scope) -> None:
             (axis,) = pattern.axes(side)
             scope.write(f"{scope.length(side, axis)} = {name}.shape[2]")
             continue
-        grid = next(x for x in frame.extents(side) if x.segment.is_grid)
+        grid = grid_of(frame.extents(side))
         for axis, n in zip(grid.axes, grid.lengths, strict=True):
             scope.write(f"{scope.length(side, axis)} = {n}")
         tokens = frame.q_len if side is Side.Q else frame.k_len

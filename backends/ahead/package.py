@@ -10,7 +10,6 @@ import torch
 
 from attnlang.backends.ahead.parts import Cut, Part, heads_of
 from attnlang.backends.triton import arguments as a
-from attnlang.backends.triton.ahead import shape_of
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.form import Kernel
 from attnlang.backends.triton.launch import number_of
@@ -41,7 +40,7 @@ def launched(
             tables[part.cut.name] = part.cut.tables
     stored = {f"{own}{n}": x for own, made in tables.items() for n, x in _stored(made).items()}
     name = f"{prefix}tables.bin"
-    shape = parts[0].cut.shape
+    shape = parts[0].cut.open
     launch = {
         "dtype": DTYPES[shape.dtype],
         "heads": problem.heads,
@@ -108,7 +107,7 @@ def _group(problem: Problem, part: Part) -> dict[str, Any]:
 
 
 def _kernel(kernel: Kernel, cut: Cut) -> dict[str, Any]:
-    own = shape_of(kernel, cut.shape, cut.tables)
+    own = cut.shape_of(kernel)
     known: dict[str, Any] = {
         "stands_on": "k" if kernel.stands_on_keys else "q", "packed": kernel.packed,
         "closed": kernel.closed, "described": list(kernel.described),

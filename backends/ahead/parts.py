@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from attnlang.backends.triton.choices import Shape
+from attnlang.backends.triton.choices import LARGEST_TILE, Shape
 from attnlang.backends.triton.descriptors import grid_fits
 from attnlang.backends.triton.form import Form, Kernel
 from attnlang.backends.triton.module import Kernels, write
+from attnlang.backends.triton.shape import shape_of
 from attnlang.backends.triton.tables import Tables, build
-from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.heads import stretches
 from attnlang.compiler.problem.problem import BoundGroup, Problem
@@ -28,23 +28,28 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Heads of one layout. name: what the names of its tables begin with, and of its files. shape:
-    of its tiles."""
+    """Heads of one layout. name: what the names of its tables begin with, and of its files. open:
+    the shape of kernels that need no plan."""
 
     plan: Plan
     name: str
-    shape: Shape
+    open: Shape
     tables: Tables
+
+    def shape_of(self, kernel: Kernel) -> Shape:
+        """The shape of one of the kernels that are launched for them."""
+        group = self.plan.problem.heads // self.plan.problem.kv_heads
+        return shape_of(kernel, self.open, self.tables, group)
 
 
 def cuts_of(plan: Plan, dtype: str, width: int, value_width: int) -> list[Cut]:
     """The layouts of a plan."""
     found = []
     cpu = torch.device("cpu")
+    shape = Shape(dtype, width, value_width, (LARGEST_TILE, LARGEST_TILE))
     for i, part in enumerate(plan.parts):
         made = build(part, cpu)
         name = f"part{i}." if len(plan.parts) > 1 else ""
-        shape = Shape(dtype, width, value_width, (made.blocks[Side.Q], made.blocks[Side.K]))
         found.append(Cut(part, name, shape, made))
     return found
 

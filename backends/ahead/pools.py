@@ -10,6 +10,7 @@ from attnlang.backends.ahead.shapes import Shapes
 from attnlang.compiler.ir.program import Pool, Reduction, Select
 from attnlang.compiler.ir.values import closed_groups
 from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.problem.problem import grid_of
 
 
 def write_pool(scope: Scope, shapes: Shapes, step: Pool) -> None:
@@ -39,7 +40,7 @@ def on_axes(scope: Scope, space: Space) -> str:
     extents = scope.bound.extents(space)
     if len(extents) == 1:
         return ""
-    grid = next(x for x in extents if x.segment.is_grid)
+    grid = grid_of(extents)
     return f"[:, :, {grid.start} : {grid.stop}]"
 
 
@@ -91,5 +92,5 @@ def _moved(scope: Scope, shapes: Shapes, step: Pool, source: Space) -> None:
     if taking:
         scope.write(f"{own} = t.take({x}{on_axes(scope, source)}, {moving})")
         return
-    grid = next(e for e in scope.bound.extents(step.space) if e.segment.is_grid)
+    grid = grid_of(scope.bound.extents(step.space))
     scope.write(f"{own} = t.put({x}, {moving}, {scope.tokens(step.space)}, {grid.start})")

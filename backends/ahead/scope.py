@@ -90,11 +90,12 @@ class Scope:
         if space.whole:
             extents = self.bound.frame.extents(space.side)
             more = sum(x.size for x in extents if not x.segment.is_grid)
-            grid = self._product(space)
+            grid = self.grid(space)
             return f"{grid} + {more}" if more else grid
-        return self._product(space)
+        return self.grid(space)
 
-    def _product(self, space: Space) -> str:
+    def grid(self, space: Space) -> str:
+        """How many tokens the grid of its axes has."""
         return " * ".join(self.length(space.side, a) for a in space.axes) or "1"
 
     def lengths(self, space: Space) -> str:
@@ -137,7 +138,7 @@ class Scope:
         frame = self.bound.frame
         start, stop = heads or (0, frame.heads)
         spaces: dict[Side, Space] = {}
-        for side, space, around, before in self._sides(query, keys):
+        for side, space, around, before in self.sides(query, keys):
             spaces[side] = space
             used = {x.name for x in read if isinstance(x, e.TokenInput) and x.side is side}
             seen = any(
@@ -162,7 +163,7 @@ class Scope:
             self.write(f"{count} = {f'{some}.view(1, -1, 1, 1)' if some else every}")
         for node in read:
             if isinstance(node, e.Table):
-                self._table(node.name)
+                self.table(node.name)
         queries, key_heads = shared or (frame.heads, frame.kv_heads)
 
         def length(side: Side, axis: str) -> str:
@@ -188,7 +189,7 @@ class Scope:
             length, counts, values, first, channels, query=f"i_{name}", key=f"j_{name}", head=count
         )
 
-    def _sides(
+    def sides(
         self, query: Space | None, keys: Mapping[str, Space] | None
     ) -> Iterable[tuple[Side, Space, dict[str, Space], int]]:
         if query is not None:
@@ -222,7 +223,7 @@ class Scope:
         whole = stop - start == self.bound.frame.heads
         return text if whole or not by_head else f"{text}[:, {start}:{stop}]"
 
-    def _table(self, name: str) -> None:
+    def table(self, name: str) -> None:
         """An input of tokens, where it is read as a table."""
         decl = next((i for i in self.pattern.inputs if i.name == name), None)
         if decl is None or not decl.sides or name in self.tables:

@@ -26,6 +26,7 @@ from attnlang.compiler.ir.program import (
 )
 from attnlang.compiler.ir.values import closed_groups
 from attnlang.compiler.ir.vector import ONE, Scalar, Space, Tensor, Vector
+from attnlang.compiler.problem.problem import grid_of
 
 KNOWN = frozenset(
     (
@@ -116,7 +117,7 @@ def _cut(scope: Scope, query: Space, key: Space) -> str:
     cuts = []
     for space in (query, key):
         extents = scope.bound.extents(space)
-        grid = next(x for x in extents if x.segment.is_grid)
+        grid = grid_of(extents)
         cuts.append(":" if len(extents) == 1 else f"{grid.start} : {grid.stop}")
     return "" if cuts == [":", ":"] else f"[:, :, {', '.join(cuts)}]"
 

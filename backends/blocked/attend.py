@@ -37,7 +37,7 @@ from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import EmptyRule, Normaliser
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.problem.problem import BoundAttend, Problem
+from attnlang.compiler.problem.problem import BoundAttend, Problem, grid_of
 from attnlang.compiler.syntax.limits import MAX_INTEGER
 
 NAME = "blocked"
@@ -113,7 +113,7 @@ def known_of(inputs: Inputs, problem: Problem) -> Known:
         match x:
             case e.TokenInput(name=name, side=side):
                 given = inputs.tokens.get((name, side))
-                grid = next(t for t in problem.extents(side) if t.segment.is_grid)
+                grid = grid_of(problem.extents(side))
                 tokens[name, side] = (
                     np.zeros(grid.size, _DTYPES[x.kind])
                     if given is None

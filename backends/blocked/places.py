@@ -13,7 +13,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import ArrayOps, evaluate
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.traverse import kind_of, walk
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 
 _NOTHING = {Kind.BOOL: False, Kind.INT: 0, Kind.FLOAT: 0.0}
 """What an absent optional input reads as."""
@@ -254,7 +254,7 @@ class Places:
         given = self.inputs.tokens.get((x.name, x.side))
         if given is None:
             return _NOTHING[x.kind]
-        grid = next(t for t in self.problem.extents(x.side) if t.segment.is_grid)
+        grid = grid_of(self.problem.extents(x.side))
         places = (self._tokens(x.side) - grid.start).clamp(0, max(grid.size - 1, 0))
         values = given[:, :, places]
         if values.shape[1] > 1:

@@ -48,7 +48,7 @@ from attnlang.compiler.ir.program import (
 )
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.vector import ONE, Space, lone
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 
 if TYPE_CHECKING:
     from attnlang.backends.program.run import Runner
@@ -288,5 +288,5 @@ def _pairs(
 
 def _grid(run: Runner, space: Space) -> slice:
     """The tokens on its axes, without those of prefixes and suffixes."""
-    grid = next(e for e in run.bound.extents(space) if e.segment.is_grid)
+    grid = grid_of(run.bound.extents(space))
     return slice(grid.start, grid.stop)

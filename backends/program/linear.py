@@ -21,6 +21,7 @@ from attnlang.compiler.ir.program import Recurrence
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.problem.problem import grid_of
 from attnlang.compiler.problem.program import BoundProgram
 
 Tensor = torch.Tensor
@@ -194,7 +195,7 @@ class Linear:
 
     def _first(self) -> int:
         """Where the call's first query stands."""
-        grid = next(x for x in self.bound.frame.q if x.segment.is_grid)
+        grid = grid_of(self.bound.frame.q)
         return grid.origin[0]
 
     def _numbers(self, q: Tensor, k: Tensor, scale: float | None) -> _Numbers:

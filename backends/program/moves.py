@@ -11,6 +11,7 @@ from attnlang.backends.linear.form import repeated
 from attnlang.backends.program.reduce import put, slots, take
 from attnlang.compiler.ir.program import Pool, Reduction
 from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.problem.problem import grid_of
 from attnlang.compiler.problem.program import BoundProgram
 
 
@@ -25,7 +26,7 @@ def moved(
     taking = step.reduction is Reduction.TAKE
     lengths = bound.lengths(step.space if taking else source)
     places = source if taking else step.space
-    grid = next(e for e in bound.extents(places) if e.segment.is_grid)
+    grid = grid_of(bound.extents(places))
     if any(grid.origin):
         raise ArgumentError(f"`{step.name}` needs all tokens at once, not q_offset")
     lists, count = math.prod(lengths[:-1]), lengths[-1]

@@ -9,6 +9,7 @@ from attnlang.backends.program.reduce import Cut, pool
 from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.program import Pool
 from attnlang.compiler.ir.vector import Space
+from attnlang.compiler.problem.problem import grid_of
 from attnlang.compiler.problem.program import BoundProgram
 
 
@@ -18,7 +19,7 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
     An axis of the source that the pool does not keep, and none of its parts cut, is reduced whole.
     Along an axis of its own that the source does not have the same vector stands everywhere.
     """
-    grid = next(e for e in bound.extents(source) if e.segment.is_grid)
+    grid = grid_of(bound.extents(source))
     x = grid_tokens(x, step, source, bound)
     parts = {p.name: p for p in bound.program.parts}
     how, by_size = str(step.reduction), step.divide == "size"
@@ -47,7 +48,7 @@ def pooled(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> t
 
 def grid_tokens(x: torch.Tensor, step: Pool, source: Space, bound: BoundProgram) -> torch.Tensor:
     """The tokens that a pool is of: those on the axes, all of them. Raises ArgumentError."""
-    grid = next(e for e in bound.extents(source) if e.segment.is_grid)
+    grid = grid_of(bound.extents(source))
     if grid.origin[0] and source.side is Side.Q:
         raise ArgumentError(f"`{step.name}` pools queries: it needs all of them, not q_offset")
     return x[:, :, grid.start : grid.stop]

@@ -48,6 +48,7 @@ from attnlang.compiler.ir.vector import (
     is_number,
     lone,
 )
+from attnlang.compiler.problem.problem import grid_of
 from attnlang.compiler.problem.program import BoundProgram
 
 Run = Callable[[Call], tuple[torch.Tensor, torch.Tensor | None]]
@@ -165,7 +166,7 @@ class Runner:
 
     def _axes_of(self, space: Space) -> slice:
         """The tokens that lie on its axes: those of prefixes and suffixes have no numbers."""
-        grid = next(e for e in self.bound.extents(space) if e.segment.is_grid)
+        grid = grid_of(self.bound.extents(space))
         return slice(grid.start, grid.stop)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -315,7 +316,7 @@ class Runner:
         x = self.inputs.tokens.get((name, side))
         if x is None:
             return None
-        grid = next(e for e in self.bound.frame.extents(side) if e.segment.is_grid)
+        grid = grid_of(self.bound.frame.extents(side))
         table: torch.Tensor = x.unflatten(2, grid.lengths)
         if "head" not in decl.dims:
             return table[:, 0]

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.choices import (
-    LARGEST_TILE,
     REGISTERS,
     Choice,
     Shape,
@@ -21,12 +20,10 @@ from attnlang.backends.triton.choices import (
     constants,
     padded,
     step_of,
-    tile_block,
 )
 from attnlang.backends.triton.fit import Need
 from attnlang.backends.triton.form import READ, Kernel
 from attnlang.backends.triton.module import load
-from attnlang.backends.triton.tables import Tables
 from attnlang.backends.triton.target import Target, unfit
 from attnlang.compiler.ir.expr import Kind, Side
 
@@ -78,25 +75,9 @@ class Compiled:
     dropped: tuple[Dropped, ...]
 
 
-def shape_of(kernel: Kernel, shape: Shape, tables: Tables | None = None) -> Shape:
-    """The shape of one of a module's kernels. tables: of the plan, where kernels read it."""
-    shape = replace(shape, described=kernel.walk_described)
-    if kernel.closed:
-        return replace(shape, blocks=(LARGEST_TILE, LARGEST_TILE))
-    assert tables is not None
-    shape = replace(shape, tile=tables.tile(kernel.stands_on_keys))
-    if kernel.packed:
-        block = tile_block(tables.tile_tokens * tables.together)
-        shape = replace(shape, blocks=(block, shape.blocks[1]), tokens=tables.tile_tokens)
-    boxes = tables.boxed if kernel.boxed else None
-    if boxes is None:
-        return shape
-    return replace(shape, blocks=(shape.blocks[0], boxes.block), whole=boxes.whole)
-
-
 def compile_kernel(text: str, kernel: Kernel, target: Target, shape: Shape) -> Compiled:
     """A kernel of a module's text with the first choice that fits the target and spills nothing,
-    else with the one that spills least. shape: its own, see :func:`shape_of`.
+    else with the one that spills least. shape: its own, as `shape.py` has it.
 
     Raises Unsupported when none fits: when all need more shared memory than there is.
     """

@@ -12,6 +12,7 @@ from attnlang.backends.call import Call
 from attnlang.backends.triton.learned import Leaf, moves
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Side
+from attnlang.compiler.problem.problem import grid_of
 
 Key: TypeAlias = str | tuple[str, Side]
 """A table by its name, a token tensor by its name and side."""
@@ -42,7 +43,7 @@ def gradient(call: Call, leaf: Leaf, sums: torch.Tensor) -> torch.Tensor:
     """
     shape = given(call, key_of(leaf)).shape
     if isinstance(leaf.node, e.TokenInput):
-        grid = next(x for x in call.problem.extents(leaf.node.side) if x.segment.is_grid)
+        grid = grid_of(call.problem.extents(leaf.node.side))
         by_token = sums[:, :, grid.start : grid.stop].double()
         for dimension in (0, 1):
             if shape[dimension] == 1:

@@ -14,20 +14,19 @@ from attnlang.backends.call import Call
 from attnlang.backends.triton import arguments as a
 from attnlang.backends.triton.amounts import summing_programs, walk_shares
 from attnlang.backends.triton.choices import (
-    LARGEST_TILE,
     Choice,
     Shape,
     constants,
     open_blocks,
     padded,
     step_of,
-    tile_block,
 )
 from attnlang.backends.triton.descriptors import descriptor, grid_descriptor
 from attnlang.backends.triton.form import READ, Kernel
 from attnlang.backends.triton.gradients import Key, entries, gradient, key_of
 from attnlang.backends.triton.learned import Leaf
 from attnlang.backends.triton.module import Kernels, load
+from attnlang.backends.triton.shape import shape_of
 from attnlang.backends.triton.shares import SHARES, row_of
 from attnlang.backends.triton.tables import Tables, arrays
 from attnlang.backends.triton.tune import launched
@@ -178,24 +177,8 @@ class Launch:
         call = self.call
         given: dict[str, Any] = {**tensors, **rows}
         queries = call.problem.q_len * (self.group if kernel.packed else 1)
-        whole, tile, tokens = False, tuple[int, ...](), 0
-        if kernel.closed:
-            blocks = open_blocks(queries, call.problem.k_len)
-        else:
+        if not kernel.closed:
             assert self.tables is not None
-            boxed = self.tables.boxed if kernel.boxed else None
-            key_block = self.tables.blocks[Side.K] if boxed is None else boxed.block
-            blocks = (self.tables.blocks[Side.Q], key_block)
-            if self.tables.listed:
-                together = self.group if kernel.packed else 1
-                blocks = (tile_block(blocks[0] * together), LARGEST_TILE)
-                if kernel.stands_on_keys:
-                    blocks = (LARGEST_TILE, tile_block(key_block))
-            elif kernel.packed:
-                tokens = self.tables.tile_tokens
-                blocks = (tile_block(tokens * self.group), key_block)
-            whole = boxed is not None and boxed.whole
-            tile = self.tables.tile(kernel.stands_on_keys)
             given |= arrays(self.tables, kernel.stands_on_keys)
         for name, x in tensors.items():
             for i, dimension in enumerate(("batch", "head", "token")):
@@ -215,8 +198,9 @@ class Launch:
             "splits": splits,
             "batches": call.q.shape[0],
         }
-        described = kernel.walk_described
-        shape = Shape(_SHORT[call.q.dtype], d, dv, blocks, whole, tile, described, tokens)
+        blocks = open_blocks(queries, call.problem.k_len)
+        own = Shape(_SHORT[call.q.dtype], d, dv, blocks)
+        shape = shape_of(kernel, own, self.tables, self.group)
         function = getattr(load(self.kernels.text), kernel.function.name)
         shared = kernel.stands_on_keys or kernel.packed
         across = call.q.shape[0] * (len(self.kv_heads) if shared else len(self.heads))
@@ -266,7 +250,7 @@ def number_of(
         case a.SegmentStop(side=side, segment=name):
             return next(x for x in problem.extents(side) if x.segment.name == name).stop
         case a.Origin(side=side):
-            return next(x for x in problem.extents(side) if x.segment.is_grid).origin[0]
+            return grid_of(problem.extents(side)).origin[0]
         case a.Count(symbol=symbol):
             return {
                 SymbolName.HEADS: problem.heads,

@@ -12,7 +12,7 @@ from attnlang.compiler.analysis.leaves import Known, read_table
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 
 IntArray = NDArray[np.int64]
 
@@ -44,7 +44,7 @@ def on_tokens(
                 tokens = q if side is Side.Q else k
                 return lay(side, (tokens >= extent.start) & (tokens < extent.stop))
             case e.TokenInput(side=side, name=name):
-                grid = next(t for t in problem.extents(side) if t.segment.is_grid)
+                grid = grid_of(problem.extents(side))
                 values = known.tokens[name, side]
                 places = np.clip(
                     (q if side is Side.Q else k) - grid.start, 0, max(len(values) - 1, 0)

@@ -45,7 +45,7 @@ from attnlang.compiler.layout.tiling import (
     contiguous,
     cubic,
 )
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 
 TileShape: TypeAlias = tuple[int, ...]
 Reaches: TypeAlias = tuple[AxisReach, ...]
@@ -388,4 +388,4 @@ def _side(extents: tuple[Extent, ...], tile: TileShape) -> SideTiling:
 
 
 def _grid(extents: tuple[Extent, ...]) -> tuple[int, ...]:
-    return next(x for x in extents if x.segment.is_grid).lengths
+    return grid_of(extents).lengths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class Extent:
         return self.start + self.size
 
 
-def grid_of(side: tuple[Extent, ...]) -> Extent:
+def grid_of(side: Sequence[Extent]) -> Extent:
     """The segment of a side that lies on the axes."""
     return next(x for x in side if x.segment.is_grid)
 

@@ -24,7 +24,7 @@ from attnlang.compiler.ir.traverse import rewrite
 from attnlang.compiler.ir.values import read_entries, substitute_values
 from attnlang.compiler.ir.vector import CHANNEL, ONE, Space, lone, own_spaces
 from attnlang.compiler.problem.bind import PYTHON, Sizes, bind, leaf_ranges
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class BoundProgram:
         for name, space in keys.items():
             if space is not key:
                 sizes[f"{Side.K}.{name}"] = self.tokens(space)
-        grid = next(x for x in self.extents(query) if x.segment.is_grid)
+        grid = grid_of(self.extents(query))
         known = self.known
         if query.heads is None:  # these are all its heads, not some of the program's
             known = {**known, e.Symbol(SymbolName.HEADS): heads}
@@ -280,7 +280,7 @@ def _length(part: Part, side: Side, made: BoundProgram) -> int | None:
     if part.own:
         return int(made.number(part.size))
     if part.axis == "index":
-        grid = next(x for x in made.frame.extents(side) if x.segment.is_grid)
+        grid = grid_of(made.frame.extents(side))
         return grid.size
     return made.known.get(e.Length(side, part.axis))
 

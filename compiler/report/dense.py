@@ -16,7 +16,7 @@ from attnlang.compiler.ir.evaluate import evaluate
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.intervals import Range
 from attnlang.compiler.layout.tiling import ExtentTiling, contiguous, coordinate, cubic
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.sema.segments import specialise
 
@@ -52,7 +52,7 @@ def mask_rows(relation: Relation) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
 
 def keys_at(relation: Relation, places: IntArray) -> IntArray:
     """How many keys the queries at these places of the grid attend."""
-    q = next(x for x in relation.q if x.segment.is_grid)
+    q = grid_of(relation.q)
     counts: IntArray = np.zeros(len(places), dtype=np.int64)
     for k in relation.k:
         where = specialise(relation.where, q.segment, k.segment)

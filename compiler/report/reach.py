@@ -13,7 +13,7 @@ from attnlang.compiler.layout.choose import box_layout
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 from attnlang.compiler.report.dense import mask
 from attnlang.compiler.report.relation import Relation
 from attnlang.compiler.report.rows import Rows
@@ -116,7 +116,7 @@ def _places(x: Extent) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
 
 def _coarse(problem: Problem) -> tuple[int, ...]:
     """Extents of boxes of which the grid has about :data:`NODES`."""
-    grid = next(x for x in problem.q if x.segment.is_grid)
+    grid = grid_of(problem.q)
     extents = [1] * len(grid.lengths)
     while _boxes(grid.lengths, extents) > NODES:
         # Halve the axis that still has most strips.

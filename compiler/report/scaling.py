@@ -12,7 +12,7 @@ import numpy as np
 from attnlang.compiler.diagnostics.model import PatternError
 from attnlang.compiler.ir.expr import Expr, Length
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.problem.problem import Problem
+from attnlang.compiler.problem.problem import Problem, grid_of
 from attnlang.compiler.problem.steps import rebind, whole_of
 from attnlang.compiler.report.dense import keys_at
 from attnlang.compiler.report.keys import pairs_of
@@ -109,7 +109,7 @@ def _grid(problem: Problem) -> Lengths:
     """Lengths by ``q.n`` or ``k.n``, or ``n`` where both sides have it alike."""
     lengths: Lengths = {}
     whole = whole_of(problem)
-    q, k = (next(x for x in side if x.segment.is_grid) for side in (whole.q, whole.k))
+    q, k = (grid_of(side) for side in (whole.q, whole.k))
     for axis, n in zip(q.axes, q.lengths, strict=True):
         shared = axis in k.axes and k.lengths[k.axes.index(axis)] == n
         lengths[axis if shared else f"q.{axis}"] = n
@@ -155,7 +155,7 @@ def _mean(classes: tuple[Relation, ...], problem: Problem) -> tuple[float, int |
 
 def _sampled_mean(classes: tuple[Relation, ...], problem: Problem) -> tuple[float, int | None]:
     """The same of queries spread evenly over the grid, each at random within its stretch."""
-    grid = next(x for x in problem.q if x.segment.is_grid)
+    grid = grid_of(problem.q)
     count = min(max(SAMPLE // len(classes), 8), grid.size)
     # Even steps alone would beat with the periods of patterns.
     offsets = np.random.default_rng(0).random(count)

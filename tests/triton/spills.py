@@ -10,13 +10,13 @@ from dataclasses import replace
 import torch
 
 import attnlang
-from attnlang.backends.triton.ahead import compile_kernel, shape_of
+from attnlang.backends.triton.ahead import compile_kernel
 from attnlang.backends.triton.attend import form_of
-from attnlang.backends.triton.choices import Shape, choices
+from attnlang.backends.triton.choices import LARGEST_TILE, Shape, choices
 from attnlang.backends.triton.module import write
+from attnlang.backends.triton.shape import shape_of
 from attnlang.backends.triton.tables import build
 from attnlang.backends.triton.target import target
-from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.plan.make import make
 
 SIZES = {
@@ -36,11 +36,11 @@ def compiled(name: str, width: int, machine: str, *, described: bool) -> dict[st
         problem, problem.groups[0], tables.tiles(), frozenset(), described=described,
         carved=tables.solid if described else frozenset(),
     )  # fmt: skip
-    shape = Shape("bf16", width, width, (tables.blocks[Side.Q], tables.blocks[Side.K]))
+    shape = Shape("bf16", width, width, (LARGEST_TILE, LARGEST_TILE))
     kernels = write(problem.pattern, 0, form)
     found: dict[str, object] = {}
     for kernel in (x for x in kernels.all if x is not kernels.merge):
-        own = shape_of(kernel, shape, tables)
+        own = shape_of(kernel, shape, tables, 1)
         made = compile_kernel(kernels.text, kernel, target(machine), own)
         first = next(choices(kernel.function.name, own, kernel.stands_on_keys))
         text = made.built.text

@@ -239,11 +239,12 @@ def test_directories_have_heads_together_at_other_lengths_too() -> None:
 
 
 COMPILE = """
-from attnlang.backends.triton.ahead import compile_kernel, shape_of
+from attnlang.backends.triton.ahead import compile_kernel
 from attnlang.backends.triton.attend import form_of
 from attnlang.backends.triton.choices import Shape
 from attnlang.backends.triton.form import Tiles
 from attnlang.backends.triton.module import write
+from attnlang.backends.triton.shape import shape_of
 from attnlang.backends.triton.target import target
 import attnlang
 
@@ -255,7 +256,7 @@ for width in (64, 128):
     shape = Shape("bf16", width, width, (128, 128))
     for kernel in (every.forward, every.query_gradient):
         assert kernel.packed
-        own = shape_of(kernel, shape)
+        own = shape_of(kernel, shape, None, 4)
         x = compile_kernel(every.text, kernel, target("cuda:90"), own)
         assert x.built.tensor_cores
         assert not x.built.spills

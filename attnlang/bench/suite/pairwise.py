@@ -16,7 +16,7 @@ import torch
 from attnlang.backends.call import Inputs
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 
 Tensor = torch.Tensor
 Value: TypeAlias = Any
@@ -139,7 +139,7 @@ class _Pair:
         given = self.inputs.tokens.get((x.name, x.side))
         if given is None:
             return _nothing(x.kind)
-        extent = next(t for t in self.problem.extents(x.side) if t.segment.is_grid)
+        extent = grid_of(self.problem.extents(x.side))
         inside = self._inside(extent, x.side)
         place = self.at[x.side]
         place = place if inside is True else (place - extent.start).clamp(0, extent.size - 1)

@@ -1,4 +1,4 @@
-"""The tree as text: the same text for the same tree, always."""
+"""The tree as text, always the same. How Triton spells things is said here alone."""
 
 from __future__ import annotations
 
@@ -85,6 +85,8 @@ def _text(x: t.X) -> tuple[str, int]:
             return name, _ATOM
         case t.Literal(value=value):
             return _literal(value)
+        case t.Operation(name=name):
+            return f"tl.{name}", _ATOM
         case t.Attribute(of=of, name=name):
             return f"{_at(of, _ATOM)}.{name}", _ATOM
         case t.Call(function=function, arguments=arguments, keywords=keywords):

@@ -1,7 +1,7 @@
 """The tree of the little Python that kernels need.
 
-    X = Name | Literal | Attribute | Call | Item | Unary | Binary       expressions
-    Statement = Let | Update | Loop | While | When | Evaluate | Remark     statements
+    X = Name | Literal | Operation | Attribute | Call | Item | Listed | Unary | Binary
+    Statement = Let | Update | Loop | While | When | Evaluate | Remark
 
 Expressions combine with Python's own operators, so that what writes a kernel reads like one.
 Names are checked when they are made: no text of a pattern can become code.
@@ -105,6 +105,13 @@ class Name(X):
 @dataclass(frozen=True, slots=True)
 class Literal(X):
     value: int | float | bool | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(X):
+    """What the machine's language has: how it is spelled, the printer says."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +225,9 @@ def lift(value: Operand) -> X:
     return value if isinstance(value, X) else Literal(value)
 
 
-tl = Name("tl")
-
-
-def op(name: str) -> Attribute:
-    """A function of Triton's language: ``tl.name``."""
-    return Attribute(tl, name)
+def op(name: str) -> Operation:
+    """An operation on tiles, or a type of their numbers."""
+    return Operation(name)
 
 
 def names(node: object) -> Iterator[str]:

@@ -19,7 +19,7 @@ from attnlang.compiler.ir.program import Rule, SizeOf
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.layout.tiling import coordinate
-from attnlang.compiler.problem.problem import Extent, Problem
+from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 from attnlang.compiler.problem.program import BoundProgram
 from attnlang.compiler.report.dense import keys_at
 from attnlang.compiler.report.keys import rows_of
@@ -64,7 +64,7 @@ class _Counts:
             return None if rows is None else rows.keys
         if relation.evaluable:
             return keys_at(relation, places)
-        start = next(x for x in relation.q if x.segment.is_grid).start
+        start = grid_of(relation.q).start
         return None if rows is None else rows.keys[start + places]
 
 
@@ -229,7 +229,7 @@ def choices(found: Chosen, made: BoundProgram) -> int:
 
 
 def _keys_of_member(found: Chosen, indices: tuple[Expr, ...], k: Sequence[Extent]) -> int | None:
-    grid = next(x for x in k if x.segment.is_grid)
+    grid = grid_of(k)
     for index in indices:
         other = any(isinstance(n, e.TokenInput | e.Table | e.InSegment) for n in walk(index))
         if other or reads(index, Side.Q):
@@ -278,7 +278,7 @@ def _counted(
 
 def _sample(q: Sequence[Extent]) -> IntArray:
     """Places of queries spread evenly over the grid, each at random within its stretch."""
-    grid = next(x for x in q if x.segment.is_grid)
+    grid = grid_of(q)
     count = min(SAMPLE, grid.size)
     offsets = np.random.default_rng(0).random(count)
     return ((np.arange(count) + offsets) * grid.size / count).astype(np.int64)
