@@ -182,6 +182,10 @@ for _table in (_POINTERS, _DESCRIBED, _EXACT):
     _table["row_max"] = _table["forward"]
 
 
+_LAST = (Choice(32, 32, 4, 1), Choice(32, 16, 4, 1), Choice(16, 16, 4, 1))
+"""For scores and conditions that take most registers themselves, at any width."""
+
+
 def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]:
     """Choices for a kernel, the likeliest best first, fitted to the plan's tiles."""
     rows, step = reversed(shape.blocks) if stands_on_keys else shape.blocks
@@ -192,10 +196,16 @@ def choices(kernel: str, shape: Shape, stands_on_keys: bool) -> Iterator[Choice]
         by_width = by_width | _SPREAD.get(name, {})
     width = next((w for w in by_width if shape.widest <= w), max(by_width))
     # First those that stand on a whole tile as they are.
-    for c in sorted(by_width[width], key=lambda c: c.rows > rows):
-        # Half a tile is for half the warps: matrix instructions of four take 64 rows.
-        warps = c.warps if c.rows <= rows else max(4, c.warps // 2)
-        yield replace(c, rows=min(c.rows, rows), step=min(c.step, step), warps=warps)
+    first = sorted(by_width[width], key=lambda c: c.rows > rows)
+    # Half a tile is for half the warps: matrix instructions of four take 64 rows.
+    fitted = (
+        replace(
+            c, rows=min(c.rows, rows), step=min(c.step, step),
+            warps=c.warps if c.rows <= rows else max(4, c.warps // 2),
+        )
+        for c in (*first, *_LAST)
+    )  # fmt: skip
+    yield from dict.fromkeys(fitted)
 
 
 REGISTERS = {4: 168, 8: 128}
