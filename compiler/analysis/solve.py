@@ -137,11 +137,27 @@ def _inner(op: e.CompareOp, inner: Expr, bound: Expr) -> tuple[Fact, ...] | None
 
 
 def _congruence(atom: Expr, residue: Expr) -> tuple[Fact, ...] | None:
+    """``x % m = residue`` where ``x`` is the key, or the key and something of the query."""
     match atom:
-        case e.Arith(op="%", left=e.Coord(side=Side.K, axis=axis), right=e.Int(value=m)) if m > 1:
-            return (Congruent(axis, m, simplify(residue)),)
+        case e.Arith(op="%", left=inner, right=e.Int(value=m)) if m > 1:
+            form = linear(inner)
         case _:
             return None
+    keyed = [(a, c) for a, c in form.terms if reads(a, Side.K)]
+    match keyed:
+        case [(e.Coord(axis=axis), (1 | -1) as sign)]:
+            pass
+        case _:
+            return None
+    rest = Linear(tuple(t for t in form.terms if not reads(t[0], Side.K)), form.constant)
+    if not rest.terms and rest.constant == 0 and sign == 1:
+        return (Congruent(axis, m, simplify(residue)),)
+    apart = difference(residue, expression(rest))
+    moved = e.Arith("%", expression(scaled(apart, sign)), e.Int(m))
+    # A residue that no number has is no key's, and does not become one by being moved.
+    some = simplify(e.And((e.Compare("<=", e.Int(0), residue), e.Compare("<", residue, e.Int(m)))))
+    possible = () if some == e.TRUE else (RowOnly(some),)
+    return (Congruent(axis, m, simplify(moved)), *possible)
 
 
 def _floor(x: Expr, c: int) -> Expr:

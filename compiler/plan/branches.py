@@ -2,12 +2,15 @@
 
 Of ``same(y) or same(x)`` a tile of queries needs a cross of keys: no box holds it, and no layout
 folds both its bars. As two attentions, of the row and of what else is in the column, each has a
-layout without waste. One softmax over both is what their log-sum-exps make of their outputs.
+layout without waste. So have a window and every 128th key counted from the query, of one sequence.
+One softmax over both is what their log-sum-exps make of their outputs.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 
 from attnlang.compiler.analysis.leaves import Known, parameter_tables
@@ -19,6 +22,7 @@ from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.values import closed_groups
 from attnlang.compiler.layout.cost import TENSOR_CORES
+from attnlang.compiler.layout.folds import Fold, Residues, find_fold
 from attnlang.compiler.plan.box_plan import box_plan
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.heads import head_classes
@@ -27,13 +31,15 @@ from attnlang.compiler.sema.segments import specialise
 
 MOST = 4
 """Attentions of one pattern: each reads and writes all queries."""
+WORTH = 0.5
+"""Of the slots that one attention of boxes visits: what its branches may visit at most."""
 
 _made: weakref.WeakKeyDictionary[Problem, tuple[Problem, ...]] = weakref.WeakKeyDictionary()
 
 
 def branches(problem: Problem) -> tuple[Problem, ...]:
-    """Problems of disjoint pairs which together are this one's, all of boxes; none where it is
-    planned as it is. Their patterns have its name and a number; a sink is the first one's."""
+    """Problems of disjoint pairs which together are this one's, all of boxes; none where boxes of
+    its own visit hardly more. Their patterns have its name and a number; a sink is the first's."""
     if problem not in _made:
         _made[problem] = _branches(problem)
     return _made[problem]
@@ -41,20 +47,24 @@ def branches(problem: Problem) -> tuple[Problem, ...]:
 
 def _branches(problem: Problem) -> tuple[Problem, ...]:
     wheres = _disjoint(problem.pattern) if _merges(problem) else ()
-    if not wheres or _boxed(problem):
+    if not wheres:
         return ()
+    together = _visited(problem)
+    left = math.inf if together is None else WORTH * together
     made = []
     for i, where in enumerate(wheres):
         one = _bound(_with(problem.pattern, where, i), problem)
-        if not _boxed(one):
+        visited = _visited(one)
+        if visited is None or visited > left:
             return ()
+        left -= visited
         made.append(one)
     return tuple(made)
 
 
 def _merges(problem: Problem) -> bool:
     """Are its outputs those of its branches, merged? Rows are softmaxes that need no other keys."""
-    if problem.outer is not None or len(problem.groups) != 1 or len(problem.pattern.q_axes) == 1:
+    if problem.outer is not None or len(problem.groups) != 1:
         return False
     attend = problem.groups[0].attend
     rows = (x for root in (attend.score, attend.gain) if root is not None for x in walk(root))
@@ -66,19 +76,18 @@ def _merges(problem: Problem) -> bool:
 
 
 def _disjoint(pattern: PatternIR) -> tuple[Expr, ...]:
-    """The condition as one for each set of axes that its clauses read, without the pairs of those
-    before it: products of axes, as all but the last read one axis alone. None where they do not."""
+    """The condition as one for each kind of clauses, without the pairs of those before it; none
+    where all are of one kind, and where what is left of them would be no product of axes."""
     where = closed_groups(pattern)[0].attend.where
+    if len(clauses(where) or ()) == 1:
+        return ()
     segments = {side: pattern.segments_of(side) for side in Side}
     grids = [next(s for s in own if s.is_grid) for own in segments.values()]
-    found = clauses(specialise(where, *grids))
-    by_axes: dict[frozenset[str], list[Expr]] = {}
-    for clause in found or ():
-        by_axes.setdefault(_axes(clause), []).append(e.And(clause))
-    ordered = sorted(by_axes, key=len)
-    if not 1 < len(ordered) <= MOST or any(len(axes) != 1 for axes in ordered[:-1]):
+    found = clauses(specialise(where, *grids)) or ()
+    kinds = _by_axes(found) if len(pattern.q_axes) > 1 else _by_fold(found, pattern.q_axes[0])
+    if not 1 < len(kinds) <= MOST:
         return ()
-    unions = [e.Or(tuple(by_axes[axes])) for axes in ordered]
+    unions = [e.Or(tuple(e.And(clause) for clause in kind)) for kind in kinds]
     made: list[Expr] = [
         e.And((union, *(complement(before) for before in unions[:i])))
         for i, union in enumerate(unions)
@@ -91,8 +100,24 @@ def _disjoint(pattern: PatternIR) -> tuple[Expr, ...]:
     return tuple(simplify(x) for x in made)
 
 
-def _axes(clause: Clause) -> frozenset[str]:
-    return frozenset(x.axis for y in clause for x in walk(y) if isinstance(x, e.Coord))
+def _by_axes(found: Sequence[Clause]) -> list[list[Clause]]:
+    """Clauses that read the same axes, those of fewest first. None where two kinds read several:
+    all but the last are left out of others, which must stay products of axes."""
+    kinds: dict[frozenset[str], list[Clause]] = {}
+    for clause in found:
+        axes = frozenset(x.axis for y in clause for x in walk(y) if isinstance(x, e.Coord))
+        kinds.setdefault(axes, []).append(clause)
+    ordered = sorted(kinds, key=len)
+    return [kinds[x] for x in ordered] if all(len(x) == 1 for x in ordered[:-1]) else []
+
+
+def _by_fold(found: Sequence[Clause], axis: str) -> list[list[Clause]]:
+    """Clauses of one axis that fold alike. Last those by residues: what is left out of others is
+    then a few intervals."""
+    kinds: dict[Fold, list[Clause]] = {}
+    for clause in found:
+        kinds.setdefault(find_fold(axis, (clause,)), []).append(clause)
+    return [kinds[x] for x in sorted(kinds, key=lambda fold: isinstance(fold, Residues))]
 
 
 def _with(pattern: PatternIR, where: Expr, number: int) -> PatternIR:
@@ -116,6 +141,11 @@ def _bound(pattern: PatternIR, like: Problem) -> Problem:
     )  # fmt: skip
 
 
-def _boxed(problem: Problem) -> bool:
+def _visited(problem: Problem) -> int | None:
+    """Slots of all tiles that heads visit; None where they are no boxes."""
     known = Known({}, parameter_tables(problem))
-    return box_plan(problem, head_classes(problem), known, TENSOR_CORES) is not None
+    classes = head_classes(problem)
+    found = box_plan(problem, classes, known, TENSOR_CORES)
+    if found is None:
+        return None
+    return sum(t.visited * len(heads) for t, (_, heads) in zip(found[1], classes, strict=True))

@@ -129,14 +129,12 @@ def _tiles(plan: Plan, pairs: Pairs, planning_ms: float) -> Tiles:
 
 
 def _share(plan: Plan) -> float:
-    """Tiles visited by a head over its tiles, averaged over heads."""
+    """Tiles visited by a head, in all its branches, over its tiles; averaged over heads."""
     total = 0.0
-    heads = 0
     for group in plan.followed:
         kinds = group.visits.tiles()
         total += len(group.heads) * (1 - kinds["empty"] / max(sum(kinds.values()), 1))
-        heads += len(group.heads)
-    return total / heads
+    return total / len(plan.all_heads)
 
 
 def _formula(plan: Plan, classes: Sequence[Relation], head_dim: int) -> Formula | None:

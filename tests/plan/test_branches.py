@@ -37,6 +37,13 @@ CASES: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "causal bars": ("(same(y) or same(x)) and k.index <= q.index", {"y": 6, "x": 7}),
     "blocks and a column": ("block(y, 3) and block(x, 3) or k.x == 0", {"y": 6, "x": 9}),
+    "a window and every 16th key from the query": (
+        "causal(n) and (band(n, 8) or (q.n - k.n) % 16 == 0)", {"n": 260}
+    ),
+    "a block and a residue": ("block(n, 16) or q.n % 16 == k.n % 16", {"n": 250}),
+    "residues, the first keys and a token for all": (
+        "k in cls or k in grid and q in grid and (k.n < 3 or q.n % 16 == k.n % 16)", {"n": 257}
+    ),
 }  # fmt: skip
 SPLIT = [name for name in CASES if name != "causal bars"]
 EDITED = "        score s * 0.5 - 0.1 * abs(q.index - k.index)\n        sink sinks[head]\n"
