@@ -65,7 +65,8 @@ def box_batches(plan: Plan, group: HeadPlan, table: BoxTable) -> list[BoxBatch]:
 
 
 def _is_span(box: Box) -> bool:
-    return len(box.reaches) == 1 and box.reaches[0].step == 1
+    """Is it read by its first key and how many there are, and masked by asking its pairs?"""
+    return len(box.reaches) == 1 and (box.reaches[0].step == 1 or box.reaches[0].table is None)
 
 
 def _folded(box: Box) -> list[BoxBatch]:
@@ -83,10 +84,11 @@ def _spans(plan: Plan, group: HeadPlan, part: Part, top: int) -> list[BoxBatch]:
     boxes = [x for b in part.boxes for x in b.unrolled()]
     starts = np.stack([_first_keys(b) for b in boxes], axis=1)
     counts = np.stack([b.volumes for b in boxes], axis=1)
+    steps = [1 if isinstance(b, Everything) else b.reaches[0].step for b in boxes]
     full = np.stack([_fully(b) for b in boxes], axis=1)
     whole = np.where((full | (counts == 0)).all(axis=1), counts.sum(axis=1), -1)
     made = []
-    for batch in schedule_spans(starts, counts, plan.problem.k_len):
+    for batch in schedule_spans(starts, counts, steps, plan.problem.k_len):
         exact = bool((whole[batch.rows] == batch.width).all())
         batch = batch.moved(top)
         made.append(BoxBatch(batch, _span_mask(plan, group, part, batch, exact=exact)))

@@ -7,6 +7,7 @@ view, without a copy; elsewhere it gathers them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,14 +108,17 @@ def schedule(table: RunTable) -> list[Batch]:
     return [*views, *_gathers(table, counts, live & ~viewed)]
 
 
-def schedule_spans(starts: IntArray, counts: IntArray, keys: int) -> list[Batch]:
+def schedule_spans(
+    starts: IntArray, counts: IntArray, steps: Sequence[int], keys: int
+) -> list[Batch]:
     """Batches of rows that each read spans of keys, to the key.
 
-    starts, counts: ``[rows, spans]``; spans of a row are read one after another.
+    starts, counts: ``[rows, spans]``; spans of a row are read one after another. steps: how far
+    apart the keys of each span are.
     """
     some = counts > 0
     total = counts.sum(axis=1)
-    live, lone = total > 0, some.sum(axis=1) == 1
+    live, lone = total > 0, (some.sum(axis=1) == 1) & ~some[:, np.array(steps) > 1].any(axis=1)
     begin = np.take_along_axis(starts, some.argmax(axis=1)[:, None], axis=1)[:, 0]
     views = _views(begin, total, lone, keys)
     if len(views) > MOST_VIEWS:
@@ -124,7 +128,7 @@ def schedule_spans(starts: IntArray, counts: IntArray, keys: int) -> list[Batch]
         rest[view.rows] = False
     made: list[Batch] = [*views]
     for here in _alike(counts, np.flatnonzero(rest)):
-        columns = _packed(starts[here], counts[here])
+        columns = _packed(starts[here], counts[here], steps)
         made.append(Gather(here, columns, total[here]))
     return made
 
@@ -144,7 +148,7 @@ def _alike(counts: IntArray, rows: IntArray) -> list[IntArray]:
     return [*made, *(rows[widths == width] for width in np.unique(widths))]
 
 
-def _packed(starts: IntArray, counts: IntArray) -> IntArray:
+def _packed(starts: IntArray, counts: IntArray, steps: Sequence[int]) -> IntArray:
     """The keys of spans, one after another ``[rows, longest]``; padding repeats the first."""
     total = counts.sum(axis=1)
     within = np.arange(int(total.max()), dtype=np.int64)
@@ -154,7 +158,7 @@ def _packed(starts: IntArray, counts: IntArray) -> IntArray:
     for i in range(counts.shape[1]):
         j = within - before[:, i, None]
         inside = (j >= 0) & (j < counts[:, i, None])
-        columns = np.where(inside, starts[:, i, None] + j, columns)
+        columns = np.where(inside, starts[:, i, None] + j * steps[i], columns)
     return columns
 
 

@@ -50,6 +50,14 @@ def _normal(x: Expr) -> Expr:
 
 def _rule(x: Expr) -> Expr | None:
     match x:
+        case e.Compare(
+            op="==" | "!=",
+            left=e.Arith(op="%", left=a, right=e.Int(value=m)),
+            right=e.Arith(op="%", left=b, right=e.Int(value=n)),
+        ) if m == n > 0:  # of one residue: the difference is a multiple
+            apart = difference(a, b)
+            inner = _sorted(Linear(apart.terms, apart.constant % m))
+            return e.Compare(x.op, e.Arith("%", inner, e.Int(m)), e.Int(0))
         case e.Compare() if kind_of(x.left) is Kind.INT:
             return e.Compare(x.op, _sorted(difference(x.left, x.right)), e.Int(0))
         case e.Arith(op="//", left=a, right=e.Int(value=m)) if m > 0:

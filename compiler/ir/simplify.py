@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind
+from attnlang.compiler.ir.linear import linear
 from attnlang.compiler.ir.remember import remembered
 from attnlang.compiler.ir.traverse import Rule, children, kind_of, rewrite
 
@@ -155,6 +156,34 @@ def reflexive(x: Expr) -> Expr | None:
             return None
 
 
+def remainders_apart(x: Expr) -> Expr | None:
+    """(a - b + c) % m == r is (a + c - r) % m == b % m, for coordinates a and b of unlike tokens:
+    each side is then worked out by itself, and alike on all tokens of a residue."""
+    match x:
+        case e.Compare(
+            op="==" | "!=",
+            left=e.Arith(op="%", left=inner, right=e.Int(value=m)),
+            right=e.Int(value=r),
+        ) if m > 1 and 0 <= r < m:
+            form = linear(inner)
+        case _:
+            return None
+    match form.terms:
+        case ((e.Coord() as a, 1), (e.Coord() as b, -1)) | (
+            (e.Coord() as b, -1),
+            (e.Coord() as a, 1),
+        ):
+            pass
+        case _:
+            return None
+    if a.side is b.side:
+        return None
+    shift = (form.constant - r) % m
+    moved = e.Arith("+", a, e.Int(shift)) if shift else a
+    left, right = (e.Arith("%", y, e.Int(m)) for y in (moved, b))
+    return replace(x, left=left, right=right)
+
+
 def equal_extremes(x: Expr) -> Expr | None:
     """min(x, x) = max(x, x) = x; abs(abs(x)) = abs(x)."""
     match x:
@@ -175,7 +204,7 @@ _ARITHMETIC: tuple[Rule, ...] = (fold_constants, arithmetic_units)
 _RULES: dict[type[Expr], tuple[Rule, ...]] = {
     e.Neg: _ARITHMETIC,
     e.Arith: _ARITHMETIC,
-    e.Compare: (fold_constants, reflexive),
+    e.Compare: (fold_constants, reflexive, remainders_apart),
     e.And: _LOGIC,
     e.Or: _LOGIC,
     e.Not: (fold_constants, push_not),

@@ -42,8 +42,10 @@ from attnlang.compiler.layout.tiling import (
     ExtentTiling,
     IntArray,
     SideTiling,
+    combed,
     contiguous,
     cubic,
+    residues,
 )
 from attnlang.compiler.problem.problem import Extent, Problem, grid_of
 
@@ -58,6 +60,8 @@ ENUMERATED = 1 << 25
 """Pairs of one axis that may be enumerated; beyond, its queries' intervals are solved for."""
 MOST_CLASSES = 64
 """Classes of heads whose boxes are searched for together."""
+COARSE = 5
+"""Of a shorter period, the keys between those that come back are too few for a tile."""
 MOST_TRUTH = 1 << 28
 """Elements of one axis' strips that a machine which masks them may hold."""
 
@@ -356,9 +360,25 @@ def _key_tile(
     return best
 
 
-def cut_keys(fold: Fold, length: int, size: int) -> AxisTiling:
-    """The layout's own key tiles, for pictures and tables: cut by the same fold."""
-    return cut(fold, length, size)
+def cut_keys(boxes: Boxes, axis: int, length: int) -> AxisTiling:
+    """The layout's own key tiles of an axis, for pictures and tables: cut by the same fold, and
+    keys that are read by a step of their own apart from the others.
+
+    Head classes may walk keys in tiles of unlike extents: these are the first's.
+    """
+    fold, size = boxes.folds[axis], boxes.classes[0].k_tile[axis]
+    reaches = (box[axis] for own in boxes.classes for box in own.boxes)
+    combs = {
+        (r.step, int(r.starts[r.counts > 0][0]) % r.step)
+        for r in reaches
+        if r.step != step_of(fold) and r.counts.any()
+    }
+    if len(combs) != 1 or not isinstance(fold, Whole):
+        return cut(fold, length, size)
+    ((period, first),) = combs
+    if period < COARSE:
+        return residues(length, period, size)
+    return combed(length, period, first, min(size, cost.slots(period - 1)))
 
 
 def describe(boxes: Boxes, axes: tuple[str, ...]) -> tuple[str, ...]:

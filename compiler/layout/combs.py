@@ -2,13 +2,15 @@
 
 A head that sees every eighth block needs thousands of runs of a million keys. They are one comb:
 a first run, how many there are, and how far apart. Runs that an interval touches, or that an end of
-the clause cuts, join the intervals, so a comb has whole runs alone.
+the clause cuts, join the intervals, so a comb has whole runs alone. Runs of one key are simply a
+progression.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,12 +70,14 @@ class Comb:
 
 
 def is_comb(keys: KeySet) -> bool:
-    """Is a set one run of keys again and again, shorter as slots of a tile than its period?"""
+    """Is a set one run of keys again and again: a single one, or shorter as slots of a tile than
+    its period?"""
     starts, stops = keys.runs
     around = len(starts) == 2 and starts[0] == 0 and stops[1] == keys.period
     if 2 * keys.period > keys.size or not (len(starts) == 1 or around):
         return False
-    return slots(int(np.count_nonzero(keys.holds))) < keys.period
+    length = int(np.count_nonzero(keys.holds))
+    return keys.period > 1 and (length == 1 or slots(length) < keys.period)
 
 
 def comb_pieces(comb: Comb, needs: Needs, strips: AxisTiling) -> tuple[AxisReach, ...] | None:
@@ -115,6 +119,8 @@ def _between(comb: Comb, begin: IntArray, end: IntArray, strips: AxisTiling) -> 
     attend, these, and those after."""
     low = np.clip(comb.whole_low, begin, np.maximum(end, begin))
     high = np.clip(comb.whole_high, low, np.maximum(end, low))
+    if comb.run[1] == 1:
+        return [_progression(comb, begin, (low, high), end, strips)]
     return [
         _runs(comb, begin, low, strips, full=False),
         _runs(comb, low, high, strips, full=True),
@@ -130,19 +136,38 @@ def _runs(
     times = np.maximum((end - length - first) // period + 1 - number, 0)
     starts = np.where(times > 0, first + number * period, 0)
     counts = np.where(times > 0, length, 0)
-    stops = starts + (times - 1) * period + length
+    stops = np.where(times > 0, starts + (times - 1) * period + length, 0)
 
     def count() -> int:
         if full:
             return int((strips.counts * times).sum()) * length
-        low, high = comb.rows()
-        low, high = (
-            np.maximum(low, np.repeat(starts, strips.counts)),
-            np.minimum(high, np.repeat(stops, strips.counts)),
-        )
-        inside = comb.keys.below(high) - comb.keys.below(low)
-        return int(np.where(np.repeat(times > 0, strips.counts), np.maximum(inside, 0), 0).sum())
+        return _attended(comb, starts, stops, strips)
 
     none = np.zeros_like(starts)
     repeats = Repeats(period, times)
     return AxisReach(starts, 1, counts, none, counts if full else none, count, repeats=repeats)
+
+
+def _progression(
+    comb: Comb, begin: IntArray, whole: Interval, end: IntArray, strips: AxisTiling
+) -> AxisReach:
+    """Single keys between two places of every strip. whole: those that all its queries attend."""
+    first, period = comb.run[0], comb.keys.period
+    start, low, high, stop = (-((first - x) // period) for x in (begin, *whole, end))
+    counts = np.maximum(stop - start, 0)
+    starts = np.where(counts > 0, first + start * period, 0)
+    stops = np.where(counts > 0, starts + (counts - 1) * period + 1, 0)
+    full = np.where(counts > 0, np.maximum(high - low, 0), 0)
+    return AxisReach(
+        starts, period, counts, np.where(full > 0, low - start, 0), full,
+        partial(_attended, comb, starts, stops, strips),
+    )  # fmt: skip
+
+
+def _attended(comb: Comb, starts: IntArray, stops: IntArray, strips: AxisTiling) -> int:
+    """Pairs of the comb between two places of every strip."""
+    low, high = comb.rows()
+    low = np.maximum(low, np.repeat(starts, strips.counts))
+    high = np.minimum(high, np.repeat(stops, strips.counts))
+    inside = comb.keys.below(high) - comb.keys.below(np.minimum(low, high))
+    return int(inside.sum())

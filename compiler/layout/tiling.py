@@ -101,6 +101,26 @@ def residues(length: int, modulus: int, size: int) -> AxisTiling:
     return AxisTiling(length, s, steps, c, int(c.max()), f"residues modulo {modulus}")
 
 
+def combed(length: int, period: int, first: int, size: int) -> AxisTiling:
+    """Every ``period``-th position from ``first`` on in progressions of ``size``, and what lies
+    between them in runs as long."""
+    size = min(size, length)
+    teeth = -(-(length - first) // period)
+    inner = np.arange(0, teeth, size, dtype=np.int64)
+    edges = np.concatenate(([-1], first + np.arange(teeth) * period, [length]))
+    gaps = np.diff(edges) - 1
+    pieces = -(-gaps // size)
+    run = -(-gaps // np.maximum(pieces, 1))
+    number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begin = number * np.repeat(run, pieces)
+    of_runs = np.minimum(np.repeat(run, pieces), np.repeat(gaps, pieces) - begin)
+    starts = np.concatenate((first + inner * period, np.repeat(edges[:-1] + 1, pieces) + begin))
+    counts = np.concatenate((np.minimum(size, teeth - inner), of_runs))
+    steps = np.where(np.arange(len(starts)) < len(inner), period, 1)
+    rule = f"every {period}th, and runs between"
+    return AxisTiling(length, starts, steps, counts, int(counts.max()), rule)
+
+
 @dataclass(frozen=True)
 class ExtentTiling:
     """Tiles of one segment: products of strips, row-major over the axes' strips."""

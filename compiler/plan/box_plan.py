@@ -35,11 +35,7 @@ def box_plan(
     boxes = box_search(wheres, q, k, known, machine)
     if boxes is None:
         return None
-    # Head classes may walk keys in tiles of unlike extents; pictures are cut by the first's.
-    keys = tuple(
-        cut_keys(f, n, t)
-        for f, n, t in zip(boxes.folds, k.lengths, boxes.classes[0].k_tile, strict=True)
-    )
+    keys = tuple(cut_keys(boxes, i, n) for i, n in enumerate(k.lengths))
     tilings = {id(q): boxes.q, id(k): ExtentTiling(k, keys)}
     q_side, k_side = (
         SideTiling(tuple(tilings.get(id(x)) or _run(x) for x in side if x.size))

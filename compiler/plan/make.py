@@ -19,6 +19,7 @@ from attnlang.compiler.plan.boxes import BoxTable
 from attnlang.compiler.plan.branches import branches
 from attnlang.compiler.plan.flat import flat
 from attnlang.compiler.plan.plan import HeadPlan, Plan
+from attnlang.compiler.plan.solved import solved_table
 from attnlang.compiler.plan.table import RunTable, stack
 from attnlang.compiler.problem.heads import head_classes
 from attnlang.compiler.problem.problem import Problem, grid_of
@@ -117,7 +118,8 @@ def _columns(where: Expr, layout: Layout, known: Known) -> RunTable:
         line = []
         for q in layout.q.extents:
             predicate = swapped(specialise(where, q.extent.segment, k.extent.segment))
-            line.append(classify(predicate, k, q, known).table)
+            solved = solved_table(predicate, k, q, known)
+            line.append(classify(predicate, k, q, known).table if solved is None else solved)
         lines.append(tuple(line))
     return stack(tuple(lines))
 

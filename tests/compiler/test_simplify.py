@@ -43,9 +43,15 @@ def units() -> st.SearchStrategy[Expr]:
         st.builds(lambda make, x, y: make((x, e.Not(x), y)), st.sampled_from([e.And, e.Or]), b, b),
         st.builds(lambda make, x, y: e.Not(make((x, y))), st.sampled_from([e.And, e.Or]), b, b),
         st.builds(lambda make, x, y: make((x, make((y, x)))), st.sampled_from([e.And, e.Or]), b, b),
+        st.builds(_difference, st.sampled_from([(Q, K), (K, Q)]), *(st.integers(-9, 9),) * 2),
         st.builds(lambda x, y: e.Select(x, y, y), b, i),
         st.builds(lambda t, x, y: e.Select(e.Bool(t), x, y), st.booleans(), b, b),
     )
+
+
+def _difference(pair: tuple[Expr, Expr], constant: int, residue: int) -> Expr:
+    apart = e.Arith("+", e.Arith("-", *pair), e.Int(constant))
+    return e.Compare("==", e.Arith("%", apart, e.Int(4)), e.Int(residue))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
@@ -88,6 +94,16 @@ def test_all_rules_together_keep_the_value(x: Expr, leaves: dict[Expr, Number]) 
         (e.And((FLAG, e.Not(FLAG))), e.FALSE),
         (e.Not(e.Compare("<", Q, K)), e.Compare(">=", Q, K)),
         (e.Select(FLAG, e.TRUE, e.FALSE), FLAG),
+        (
+            _difference((Q, K), 0, 0),
+            e.Compare("==", e.Arith("%", Q, e.Int(4)), e.Arith("%", K, e.Int(4))),
+        ),
+        (
+            _difference((K, Q), 3, 1),
+            e.Compare(
+                "==", e.Arith("%", e.Arith("+", K, TWO), e.Int(4)), e.Arith("%", Q, e.Int(4))
+            ),
+        ),
         (e.Select(FLAG, e.FALSE, e.TRUE), e.Not(FLAG)),
     ],
 )
