@@ -166,7 +166,7 @@ def _axes_of(
     """The axes of one class to search over; None where its predicate does not fall apart."""
     trial_q = ExtentTiling(q, tuple(contiguous(n, n) for n in q.lengths))
     trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
-    for parts in _conjunctions(where):
+    for parts in conjunctions(where):
         factors = split(parts, trial_q, trial_k, known)
         if factors.rest or any(
             f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in factors.factors
@@ -188,7 +188,7 @@ def _axes_of(
     return None
 
 
-def _conjunctions(where: Expr) -> Iterator[Clause]:
+def conjunctions(where: Expr) -> Iterator[Clause]:
     """The predicate as conditions that must all hold, in the ways that may fall apart by axes."""
     plain = simplify(where)
     yield plain.operands if isinstance(plain, e.And) else (plain,)

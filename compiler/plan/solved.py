@@ -1,47 +1,125 @@
-"""Tables of a sequence that is cut otherwise than into runs: by residues, or with combs apart.
+"""Tables of plans that have boxes, axis by axis: which tiles a tile visits is a product.
 
-Which tokens a strip needs is solved for, as when boxes are searched for. The tokens of a class lie
-in the tiles of that class, one after another, so what a strip needs are a few runs of tiles, found
-in time that grows with the sequence and not with its pairs.
+Short axes are enumerated. Of a long one it is solved for which tokens a strip needs, as when boxes
+are searched for: those of a class lie in the tiles of that class, one after another, so a strip
+needs a few runs of tiles. Either way time grows with the axes, not with the pairs of tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+
 import numpy as np
+from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.normal import clauses
+from attnlang.compiler.analysis.separable import Factor, factor_values, split
+from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
+from attnlang.compiler.layout.choose import conjunctions
 from attnlang.compiler.layout.folds import Residues, find_fold
 from attnlang.compiler.layout.intervals import member_rows
 from attnlang.compiler.layout.pieces import of_rows, pieces_of
 from attnlang.compiler.layout.reach import AxisReach
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling, residues
-from attnlang.compiler.plan.table import IntArray, Runs, RunTable, from_runs
+from attnlang.compiler.plan.table import (
+    IntArray,
+    Runs,
+    RunTable,
+    from_kinds,
+    from_runs,
+    joined,
+)
+
+ENUMERATED = 1 << 22
+"""Pairs of one axis that are looked at one by one, at most."""
 
 
 def solved_table(
     predicate: Expr, stands: ExtentTiling, moves: ExtentTiling, known: Known
 ) -> RunTable | None:
     """What each tile of ``stands``, the predicate's queries, visits of ``moves``, its keys; None
-    where that is not solved, and where both are runs, of which :mod:`rows` knows more.
+    where that is no product of axes or not solved, and for runs of one sequence, of which
+    :mod:`rows` knows more.
 
-    Of a union, tiles that one clause alone does not fill may be called partial.
+    Of a union on a long axis, tiles that one clause alone does not fill may be called partial.
     """
-    if len(stands.axes) != 1 or len(moves.axes) != 1 or not stands.extent.size * moves.extent.size:
+    axes = stands.extent.axes
+    if axes != moves.extent.axes or not stands.extent.size * moves.extent.size:
         return None
-    (a,), (b,) = stands.axes, moves.axes
+    if len(axes) == 1 and stands.axes[0].contiguous and moves.axes[0].contiguous:
+        return None
+    for parts in conjunctions(predicate):
+        found = split(parts, stands, moves, known)
+        across = any(
+            f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in found.factors
+        )
+        if found.rest or across:
+            continue
+        tables = []
+        for i, axis in enumerate(axes):
+            own = [f for f in found.factors if axis in (f.q_axis, f.k_axis)]
+            table = _axis_table(i, own, stands, moves, known)
+            if table is None:
+                return None
+            tables.append(table)
+        return reduce(_product, tables)
+    return None
+
+
+def _crosses(x: Factor) -> bool:
+    return x.q_axis != x.k_axis and None not in (x.q_axis, x.k_axis)
+
+
+def _product(outer: RunTable, inner: RunTable) -> RunTable:
+    """Tiles of both, those of ``inner`` side by side in each of ``outer``."""
+    rows, columns, full = outer.entries()
+    row = (rows[:, None] * inner.rows + inner.row_of_run).ravel()
+    left = columns[:, None] * inner.columns
+    start, stop = (left + inner.starts).ravel(), (left + inner.stops).ravel()
+    order = np.lexsort((start, row))
+    whole = (full[:, None] & inner.full).ravel()[order]
+    shape = outer.rows * inner.rows, outer.columns * inner.columns
+    return joined((row[order], start[order], stop[order]), whole, *shape)
+
+
+def _axis_table(
+    i: int, factors: Sequence[Factor], stands: ExtentTiling, moves: ExtentTiling, known: Known
+) -> RunTable | None:
+    """The strips that strips of one axis visit."""
+    a, b = stands.axes[i], moves.axes[i]
+    if a.length * b.length > ENUMERATED:
+        return _solved_axis(i, [x for f in factors for x in f.literals], stands, moves, known)
+    q, k = (x.order + t.extent.origin[i] for x, t in ((a, stands), (b, moves)))
+    truth = np.ones((a.length, b.length), dtype=bool)
+    for factor in factors:
+        truth &= factor_values(factor, q[:, None], k[None], stands, moves, known)
+    some, every = (_over(f, truth, a, b) for f in (np.logical_or, np.logical_and))
+    return from_kinds((some.astype(np.uint8) + every).astype(np.uint8))
+
+
+def _over(join: np.ufunc, truth: NDArray[np.bool_], a: AxisTiling, b: AxisTiling) -> np.ndarray:
+    """Any or all pairs of each two strips."""
+    found: np.ndarray = join.reduceat(join.reduceat(truth, a.offsets, axis=0), b.offsets, axis=1)
+    return found
+
+
+def _solved_axis(
+    i: int, literals: Sequence[Expr], stands: ExtentTiling, moves: ExtentTiling, known: Known
+) -> RunTable | None:
+    a, b = stands.axes[i], moves.axes[i]
     step = _step(a, b)
-    found = clauses(predicate)
-    if step is None or found is None or (step == 1 and a.contiguous):
+    found = clauses(e.And(tuple(literals)) if literals else e.TRUE)
+    if step is None or found is None:
         return None
     if step > 1:
         q, k = stands.extent, moves.extent
-        (axis,) = k.axes
-        classes = (q.axes, q.lengths, q.origin) == (k.axes, k.lengths, k.origin)
-        if not classes or find_fold(axis, found) != Residues(step):
+        alike = (q.lengths[i], q.origin[i]) == (k.lengths[i], k.origin[i])
+        if not alike or find_fold(k.axes[i], found) != Residues(step):
             return None
-    solved = [member_rows(x, 0, step, a.order, stands, moves, known) for x in found]
+    solved = [member_rows(x, i, step, a.order, stands, moves, known) for x in found]
     rows = [x for x in solved if x is not None]
     if len(rows) < len(solved):
         return None
@@ -57,8 +135,8 @@ def solved_table(
 
 
 def _step(a: AxisTiling, b: AxisTiling) -> int | None:
-    """How far neighbours of a class of moving tokens are apart: 1 where tiles are runs of one size,
-    a modulus where both sides are cut by its residues."""
+    """How far neighbours of a class of moving tokens are apart: 1 where strips are runs of one
+    size, a modulus where both sides are cut by its residues."""
     if b.contiguous:
         return 1
     modulus = int(b.steps[0])
@@ -92,6 +170,6 @@ def _runs_of(piece: AxisReach, tiles: AxisTiling, step: int) -> tuple[Runs, Runs
     return every, left, right
 
 
-def _some(starts: IntArray, stops: IntArray, chosen: np.ndarray) -> Runs:
+def _some(starts: IntArray, stops: IntArray, chosen: NDArray[np.bool_]) -> Runs:
     rows = np.flatnonzero(chosen & (stops > starts))
     return rows, starts[rows], stops[rows]

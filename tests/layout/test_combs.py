@@ -21,7 +21,7 @@ slow = settings(suppress_health_check=list(HealthCheck), deadline=None, max_exam
 @st.composite
 def combs(draw: st.DrawFn) -> tuple[str, int]:
     """Every so many keys a run of them, between bounds, beside intervals or nothing."""
-    block, stride = draw(st.integers(1, 30)), draw(st.integers(2, 9))
+    block, stride = draw(st.just(1) | st.integers(1, 30)), draw(st.integers(2, 40))
     phase = draw(st.integers(0, stride * block - 1))
     columns = draw(
         st.sampled_from(
@@ -90,19 +90,28 @@ def test_rows_of_combs(case: tuple[str, int]) -> None:
 
 COLUMNS = "causal(n) and (q.n - k.n < 40 or k.n // 16 % 5 == 2)"
 ALONE = "k.n // 16 % 5 == 2 or k.n == 0"
+SINGLE = "causal(n) and (q.n - k.n < 40 or k.n % 32 == 5)"
+CLOSE = "k.n % 3 == 1 or within(n, 9)"
 
 
-@pytest.mark.parametrize("condition", [COLUMNS, ALONE])
+@pytest.mark.parametrize("condition", [COLUMNS, ALONE, SINGLE, CLOSE])
 @pytest.mark.parametrize("backend", ["blocked", "triton"])
 def test_executors_follow_combs(condition: str, backend: str) -> None:
     pattern = attnlang.parse(f"pattern p:\n    over n\n    attend where {condition}\n")
     boxes = pattern.plan({"n": 600}).heads[0].boxes
     assert boxes is not None
-    assert any(b.reaches[0].repeats is not None for b in boxes.boxes)
+    reaches = [b.reaches[0] for b in boxes.boxes]
+    assert any(r.repeats is not None or r.step > 1 for r in reaches)
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(1, 2, 600, 16, generator=generator) for _ in range(3))
-    expected = pattern.compile("reference")(q, k, v)
-    torch.testing.assert_close(pattern.compile(backend)(q, k, v), expected, rtol=1e-4, atol=1e-5)
+    given = [torch.randn(1, 2, 600, 16, generator=generator).requires_grad_() for _ in range(4)]
+    *tensors, slope = given
+
+    def run(name: str) -> list[torch.Tensor]:
+        out = pattern.compile(name)(*tensors)
+        return [out, *torch.autograd.grad(out, tensors, slope)]
+
+    for found, expected in zip(run(backend), run("reference"), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_comb_of_a_million_keys_is_small() -> None:

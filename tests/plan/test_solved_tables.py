@@ -1,6 +1,9 @@
-"""Tables of sequences cut by residues or with combs apart, against all their pairs."""
+"""Tables of tiles that are solved for, axis by axis, against all their pairs."""
 
 from __future__ import annotations
+
+from typing import TypeAlias
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,10 +15,11 @@ from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.analysis.swap import swapped
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.layout.tiling import AxisTiling, ExtentTiling, combed, contiguous, residues
+from attnlang.compiler.plan import solved
 from attnlang.compiler.plan.make import make
-from attnlang.compiler.plan.solved import solved_table
 from attnlang.compiler.problem.problem import grid_of
 
+Cuts: TypeAlias = tuple[AxisTiling, ...]
 WHOLE = (
     "causal(n)", "band(n, 9)", "k.n % 8 == 3", "causal(n) and (band(n, 5) or k.n % 8 == 3)",
     "near(n, 7) or k.n < 4", "q.n % 8 == 3 and k.n <= q.n",
@@ -29,22 +33,26 @@ lengths = st.integers(2, 150)
 sizes = st.integers(1, 40)
 
 
-def check(text: str, length: int, stands: AxisTiling, moves: AxisTiling, *, by_key: bool) -> None:
-    pattern = attnlang.parse(
-        f"pattern p:\n    over n\n    attend where {text}\n        empty zero\n"
-    )
-    problem = pattern.problem({"n": length})
+def check(
+    text: str, lengths: tuple[int, ...], stands: Cuts, moves: Cuts, *, by_key: bool, long: bool
+) -> None:
+    """long: are axes solved for, which long ones are? Else their pairs are enumerated."""
+    sizes = dict(zip("tyx"[3 - len(lengths) :] if len(lengths) > 1 else "n", lengths, strict=True))
+    over = f"pattern p:\n    over {', '.join(sizes)}\n"
+    pattern = attnlang.parse(f"{over}    attend where {text}\n        empty zero\n")
+    problem = pattern.problem(sizes)
     where = problem.groups[0].attend.where
     if isinstance(where, e.Bool):  # the lengths say it all
         return
     q, k = (
-        ExtentTiling(grid_of(x), (t,))
+        ExtentTiling(grid_of(x), t)
         for x, t in zip((problem.q, problem.k), (stands, moves), strict=True)
     )
-    table = solved_table(swapped(where) if by_key else where, q, k, Known())
+    with patch.object(solved, "ENUMERATED", 0 if long else 1 << 22):
+        table = solved.solved_table(swapped(where) if by_key else where, q, k, Known())
     assume(table is not None)  # what moves may be a set that no few intervals hold
     assert table is not None
-    truth = pattern.mask({"n": length}).numpy()[0]
+    truth = pattern.mask(sizes).numpy()[0]
     truth = truth.T if by_key else truth
     found = table.dense()
     for i, rows in enumerate(q.tokens):
@@ -52,30 +60,58 @@ def check(text: str, length: int, stands: AxisTiling, moves: AxisTiling, *, by_k
             pairs = truth[np.ix_(rows[rows >= 0], columns[columns >= 0])]
             assert bool(found[i, j]) == pairs.any(), (i, j)
             assert pairs.all() or found[i, j] != 2, (i, j)
-            if " or " not in text:
+            if not long or " or " not in text:
                 assert (found[i, j] == 2) == pairs.all(), (i, j)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(WHOLE), lengths, sizes, sizes, st.integers(2, 9), st.integers(0, 8),
-    st.booleans(),
+    st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_combs_that_stand(
-    text: str, length: int, size: int, other: int, period: int, first: int, by_key: bool
+    text: str, length: int, size: int, other: int, period: int, first: int, by_key: bool, long: bool
 ) -> None:
     comb = combed(length, period, min(first, period - 1, length - 1), size)
     if not comb.contiguous:
-        check(text, length, comb, contiguous(length, other), by_key=by_key)
+        moves = (contiguous(length, other),)
+        check(text, (length,), (comb,), moves, by_key=by_key, long=long)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(FOLDED), lengths, sizes, sizes, st.integers(2, 9), st.booleans())
-def test_residues(text: str, length: int, size: int, other: int, m: int, by_key: bool) -> None:
+@given(
+    st.sampled_from(FOLDED), lengths, sizes, sizes, st.integers(2, 9), st.booleans(), st.booleans()
+)
+def test_residues(
+    text: str, length: int, size: int, other: int, m: int, by_key: bool, long: bool
+) -> None:
     stands, moves = residues(length, m, size), residues(length, m, other)
     if moves.contiguous or int(moves.steps[0]) != m:
         return
-    check(text.format(m=m), length, stands, moves, by_key=by_key)
+    check(text.format(m=m), (length,), (stands,), (moves,), by_key=by_key, long=long)
+
+
+GRIDS = (
+    "near(y, 5) and near(x, 3)", "near(y, 3, dilation=2) and near(x, 5)", "same(x)",
+    "block(y, 4) and (near(x, 5) or k.x == 0)", "q.y % 3 == k.y % 3 and causal(x)",
+)  # fmt: skip
+
+
+def cuts(data: st.DataObject, lengths: tuple[int, ...]) -> Cuts:
+    """Runs or residues of any size along each axis."""
+    made = []
+    for length in lengths:
+        size, modulus = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 4))
+        made.append(residues(length, modulus, size) if modulus > 1 else contiguous(length, size))
+    return tuple(made)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(GRIDS), st.integers(2, 13), st.integers(2, 13), st.data(), st.booleans())
+def test_grids(text: str, y: int, x: int, data: st.DataObject, by_key: bool) -> None:
+    lengths = (y, x)
+    stands, moves = cuts(data, lengths), cuts(data, lengths)
+    check(text, lengths, stands, moves, by_key=by_key, long=False)
 
 
 @settings(max_examples=100, deadline=None)

@@ -28,6 +28,7 @@ WALKS: dict[str, tuple[str, dict[str, int]]] = {
     "many boxes": (
         LINE + "causal(n) and (q.n // 16 - k.n // 16 < 2 or (k.n // 16) % 4 == 0)", {"n": 320}
     ),
+    "boxes of keys at a stride": (LINE + "causal(n) and (band(n, 20) or k.n % 32 == 5)", {"n": 330}),
     "boxes of two sizes": (
         "pattern p:\n    over y, x\n    prefix cls: 3\n    attend where q in cls or k in cls or same(y)",
         {"y": 9, "x": 21},
