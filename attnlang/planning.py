@@ -12,7 +12,7 @@ from attnlang.compiler.diagnostics.report import failure
 from attnlang.compiler.diagnostics.suggest import did_you_mean
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import InputDecl
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan
 from attnlang.compiler.problem.inputs import input_shape

@@ -19,7 +19,7 @@ from attnlang.compiler.ir.expr import Side
 from attnlang.compiler.ir.pattern import PatternIR
 from attnlang.compiler.ir.program import Recurrence, Select
 from attnlang.compiler.ir.vector import ONE, Space
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan

@@ -20,6 +20,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
 from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.layout import cost
+from attnlang.compiler.layout.aligned import DEFAULT_TILE, TileShape
 from attnlang.compiler.layout.folds import (
     Blocks,
     Fold,
@@ -33,7 +34,6 @@ from attnlang.compiler.layout.folds import (
     step_of,
 )
 from attnlang.compiler.layout.intervals import member_rows
-from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.pieces import MOST_PIECES, Interval, of_rows, pieces_of
 from attnlang.compiler.layout.reach import AxisReach, everything, reaches_of
 from attnlang.compiler.layout.strips import strip_reaches
@@ -41,19 +41,13 @@ from attnlang.compiler.layout.tiling import (
     AxisTiling,
     ExtentTiling,
     IntArray,
-    SideTiling,
     combed,
     contiguous,
-    cubic,
     residues,
 )
-from attnlang.compiler.problem.problem import Extent, Problem, grid_of
+from attnlang.compiler.problem.problem import Extent
 
-TileShape: TypeAlias = tuple[int, ...]
 Reaches: TypeAlias = tuple[AxisReach, ...]
-DEFAULT_TILE = 64
-MOST_PAIRS = 1 << 26
-"""Tile pairs of which a table is made in full, for grids that are no boxes."""
 SOLVED = 256
 """Beyond this length the bounds of a sequence's keys are solved for, where they can be."""
 ENUMERATED = 1 << 25
@@ -64,25 +58,6 @@ COARSE = 5
 """Of a shorter period, the keys between those that come back are too few for a tile."""
 MOST_TRUTH = 1 << 28
 """Elements of one axis' strips that a machine which masks them may hold."""
-
-
-def box_layout(problem: Problem, q_tile: TileShape, k_tile: TileShape) -> Layout:
-    """Box tiles of the given extents on the grids; prefixes and suffixes in runs."""
-    return Layout(_side(problem.q, q_tile), _side(problem.k, k_tile))
-
-
-def default_layout(problem: Problem) -> Layout:
-    """Box tiles of about :data:`DEFAULT_TILE` tokens, as cubic as the axes allow.
-
-    Grids of several axes whose tile pairs would be too many to hold get larger tiles.
-    """
-    tile = DEFAULT_TILE
-    layout = box_layout(problem, cubic(_grid(problem.q), tile), cubic(_grid(problem.k), tile))
-    flat = len(problem.pattern.q_axes) == len(problem.pattern.k_axes) == 1
-    while not flat and layout.q.tiles * layout.k.tiles > MOST_PAIRS:
-        tile *= 2
-        layout = box_layout(problem, cubic(_grid(problem.q), tile), cubic(_grid(problem.k), tile))
-    return layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,17 +370,3 @@ def describe(boxes: Boxes, axes: tuple[str, ...]) -> tuple[str, ...]:
             case Whole():
                 pass
     return tuple(words)
-
-
-def _side(extents: tuple[Extent, ...], tile: TileShape) -> SideTiling:
-    made = []
-    for extent in extents:
-        if extent.segment.is_grid:
-            made.append(ExtentTiling(extent, tuple(map(contiguous, extent.lengths, tile))))
-        elif extent.size:
-            made.append(ExtentTiling(extent, (contiguous(extent.size, math.prod(tile)),)))
-    return SideTiling(tuple(made))
-
-
-def _grid(extents: tuple[Extent, ...]) -> tuple[int, ...]:
-    return grid_of(extents).lengths

@@ -11,7 +11,8 @@ from typing import TypeAlias
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.choose import DEFAULT_TILE, Boxes, box_search, cut_keys, describe
+from attnlang.compiler.layout.aligned import DEFAULT_TILE
+from attnlang.compiler.layout.choose import Boxes, box_search, cut_keys, describe
 from attnlang.compiler.layout.cost import Machine
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.tiling import ExtentTiling, SideTiling, contiguous

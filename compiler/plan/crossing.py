@@ -14,7 +14,7 @@ from attnlang.compiler.analysis.normal import clauses
 from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Kind, Side
 from attnlang.compiler.ir.pattern import PatternIR
-from attnlang.compiler.layout.choose import default_layout
+from attnlang.compiler.layout.aligned import default_layout
 from attnlang.compiler.layout.tiling import ExtentTiling
 from attnlang.compiler.plan.finding import PROVED, UNKNOWN, Finding
 from attnlang.compiler.plan.plan import HeadPlan, Plan

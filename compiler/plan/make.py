@@ -9,7 +9,7 @@ from attnlang.compiler.analysis.classify import classify
 from attnlang.compiler.analysis.leaves import Known, parameter_tables, settled
 from attnlang.compiler.analysis.swap import swapped, swapped_known
 from attnlang.compiler.ir.expr import Expr
-from attnlang.compiler.layout.choose import box_layout, default_layout
+from attnlang.compiler.layout.aligned import box_layout, default_layout
 from attnlang.compiler.layout.cost import TENSOR_CORES, Machine
 from attnlang.compiler.layout.layout import Layout
 from attnlang.compiler.layout.shapes import best_shape

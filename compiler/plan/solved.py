@@ -47,7 +47,11 @@ def solved_table(
     Of a union on a long axis, tiles that one clause alone does not fill may be called partial.
     """
     axes = stands.extent.axes
-    if axes != moves.extent.axes or not stands.extent.size * moves.extent.size:
+    if (
+        isinstance(predicate, e.Bool)
+        or axes != moves.extent.axes
+        or not stands.extent.size * moves.extent.size
+    ):
         return None
     if len(axes) == 1 and stands.axes[0].contiguous and moves.axes[0].contiguous:
         return None
@@ -112,7 +116,7 @@ def _solved_axis(
     a, b = stands.axes[i], moves.axes[i]
     step = _step(a, b)
     found = clauses(e.And(tuple(literals)) if literals else e.TRUE)
-    if step is None or found is None:
+    if step is None or not found:
         return None
     if step > 1:
         q, k = stands.extent, moves.extent

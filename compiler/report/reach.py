@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.layout.tiling import SideTiling
 from attnlang.compiler.plan.make import make
 from attnlang.compiler.plan.plan import Plan

@@ -12,7 +12,7 @@ from attnlang.compiler.analysis.alike import cells, census, distinct, numbered, 
 from attnlang.compiler.analysis.elements import Elements
 from attnlang.compiler.analysis.leaves import Known
 from attnlang.compiler.ir.expr import Side
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.plan.flat import flat
 from attnlang.compiler.problem.problem import Problem
 

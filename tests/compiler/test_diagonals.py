@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import attnlang
 from attnlang.compiler.analysis import diagonals
 from attnlang.compiler.analysis.diagonals import moving_axis
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 
 CONDITIONS = {
     "abs(q.y - k.y) + abs(q.x - k.x) <= 3": 0,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import attnlang
 from attnlang.compiler.analysis import classify, moving
 from attnlang.compiler.analysis.leaves import Known
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 
 FRAMES = "abs(q.n // 6 - k.n // 6) * (1 + (q.n % 6) * (k.n % 6)) <= 4"
 CONDITIONS = {

@@ -16,7 +16,7 @@ from attnlang.compiler.analysis.normal import clauses
 from attnlang.compiler.analysis.periods import unwrapped
 from attnlang.compiler.analysis.repeats import representatives
 from attnlang.compiler.ir import expr as e
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.plan.table import from_runs
 
 PERIODIC = (

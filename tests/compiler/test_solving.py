@@ -16,7 +16,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.layout.folds import Whole, find_fold, members
 from tests.compiler.expressions import COMPARISONS, integers, leaf_values, truths
 from tests.compiler.test_classification import LONGEST, SHAPES, truth

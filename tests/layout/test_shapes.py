@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import attnlang
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.plan.make import make
 
 BANDS = """pattern bands:

@@ -16,7 +16,7 @@ from attnlang.compiler.ir import expr as e
 from attnlang.compiler.ir.expr import Expr, Kind, Side, SymbolName
 from attnlang.compiler.ir.scalar import value_of
 from attnlang.compiler.ir.traverse import walk
-from attnlang.compiler.layout.choose import box_layout
+from attnlang.compiler.layout.aligned import box_layout
 from attnlang.compiler.plan.bounds import KeyBox, key_boxes
 from attnlang.compiler.problem.bind import bind
 from tests.layout.test_boxes import problems
