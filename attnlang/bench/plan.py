@@ -10,6 +10,7 @@ import numpy as np
 
 from attnlang.api import load, parse
 from attnlang.bench.timing import timed
+from attnlang.compiler.plan.plan import Plan
 from attnlang.pattern import Pattern
 
 SCHEMA = "attnlang.bench.plan/1"
@@ -70,7 +71,12 @@ def waste_cases() -> Iterator[WasteCase]:
     small = {"y": 64, "x": 64}
     yield WasteCase("64x64, window 13", near(small, window=13), small)
     dilated = load("stdlib:neighborhood_1d", window=31, dilation=128, causal=True)
-    yield WasteCase("31 keys, dilation 128, causal, N=4096", dilated, {"n": 4096})
+    for length in (4096, 65_536):
+        yield WasteCase(f"31 keys, dilation 128, causal, N={length}", dilated, {"n": length})
+    past = "causal(n) and (band(n, 64) or {} % 32 == 0)"
+    for what, key in (("32nd key", "k.n"), ("32nd key from the query", "(q.n - k.n)")):
+        pattern = _where("n", past.format(key))
+        yield WasteCase(f"window 64 and every {what}, N=65536", pattern, {"n": 65_536})
     grid = {"y": 64, "x": 64}
     yield WasteCase("Swin 64x64, window 8", _where("y, x", "block(y, 8) and block(x, 8)"), grid)
     yield WasteCase("MaxViT 64x64, grid 8", _where("y, x", "grid(y, 8) and grid(x, 8)"), grid)
@@ -114,8 +120,25 @@ def run(runs: int = 9) -> dict[str, Any]:
     waste = []
     for item in waste_cases():
         plan = item.pattern.plan(item.sizes, item.heads)
-        waste.append({"case": item.name, "waste": round(plan.waste, 4), "layout": plan.layout_text})
+        waste.append(
+            {
+                "case": item.name,
+                "waste": round(plan.waste, 4),
+                "key_waste": round(_key_waste(plan), 4),
+                "layout": plan.layout_text,
+            }
+        )
     return {"schema": SCHEMA, "speed": speed, "waste": waste}
+
+
+def _key_waste(plan: Plan) -> float:
+    """Slots visited for each attending pair by the gradient of keys, which walks tiles of both
+    sides."""
+    visited = 0
+    for group in plan.followed:
+        tiles = group.columns.tiles()
+        visited += (tiles["full"] + tiles["partial"]) * group.layout.area * len(group.heads)
+    return visited / plan.pairs
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -124,6 +147,8 @@ def table(result: Mapping[str, Any]) -> str:
     for row in result["speed"]:
         times = " ".join(f"{row[k] * 1e3:6.2f} ms" for k in ("median_s", "min_s", "max_s"))
         lines.append(f"{row['case']:34} {row['length']:>9} {times} {row['bytes'] / 1024:5.0f} KiB")
-    lines += ["", f"{'visited slots / attending pairs':58} {'waste':>7}"]
-    lines += [f"{row['case']:58} {row['waste']:7.3f}" for row in result["waste"]]
+    lines += ["", f"{'visited slots / attending pairs':58} {'waste':>7} {'of keys':>8}"]
+    lines += [
+        f"{row['case']:58} {row['waste']:7.3f} {row['key_waste']:8.3f}" for row in result["waste"]
+    ]
     return "\n".join(lines)

@@ -32,6 +32,11 @@ class Factor:
     k_axis: str | None
     literals: tuple[Expr, ...]
 
+    @property
+    def crosses(self) -> bool:
+        """Does it join two axes?"""
+        return self.q_axis != self.k_axis and None not in (self.q_axis, self.k_axis)
+
 
 @dataclass(frozen=True)
 class Split:

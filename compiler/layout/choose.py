@@ -143,9 +143,7 @@ def _axes_of(
     trial_k = ExtentTiling(k, tuple(contiguous(n, n) for n in k.lengths))
     for parts in conjunctions(where):
         factors = split(parts, trial_q, trial_k, known)
-        if factors.rest or any(
-            f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in factors.factors
-        ):
+        if factors.rest or any(f.crosses for f in factors.factors):
             continue
         return [
             _Axis(

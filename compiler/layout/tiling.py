@@ -117,7 +117,7 @@ def combed(length: int, period: int, first: int, size: int) -> AxisTiling:
     starts = np.concatenate((first + inner * period, np.repeat(edges[:-1] + 1, pieces) + begin))
     counts = np.concatenate((np.minimum(size, teeth - inner), of_runs))
     steps = np.where(np.arange(len(starts)) < len(inner), period, 1)
-    rule = f"every {period}th, and runs between"
+    rule = f"steps of {period}, and runs between"
     return AxisTiling(length, starts, steps, counts, int(counts.max()), rule)
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from attnlang.compiler.analysis.leaves import Known, parameter_tables
 from attnlang.compiler.analysis.normal import Clause, clauses, complement
 from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.absorb import absorbed
 from attnlang.compiler.ir.expr import Expr, Side
 from attnlang.compiler.ir.pattern import EmptyRule, Normaliser, PatternIR
 from attnlang.compiler.ir.simplify import simplify
@@ -97,7 +98,7 @@ def _disjoint(pattern: PatternIR) -> tuple[Expr, ...]:
         inside = e.And(tuple(e.InSegment(side, e.GRID) for side in Side))
         first, *others = (e.And((inside, x)) for x in made)
         made = [e.Or((first, e.And((e.Not(inside), where)))), *others]
-    return tuple(simplify(x) for x in made)
+    return tuple(absorbed(simplify(x)) for x in made)
 
 
 def _by_axes(found: Sequence[Clause]) -> list[list[Clause]]:

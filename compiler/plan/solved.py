@@ -73,10 +73,6 @@ def solved_table(
     return None
 
 
-def _crosses(x: Factor) -> bool:
-    return x.q_axis != x.k_axis and None not in (x.q_axis, x.k_axis)
-
-
 def _product(outer: RunTable, inner: RunTable) -> RunTable:
     """Tiles of both, those of ``inner`` side by side in each of ``outer``."""
     rows, columns, full = outer.entries()

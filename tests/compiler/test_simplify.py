@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlang.compiler.ir import expr as e
+from attnlang.compiler.ir.absorb import absorbed
 from attnlang.compiler.ir.expr import Expr, Kind, Side
 from attnlang.compiler.ir.scalar import Number, value_of
 from attnlang.compiler.ir.simplify import RULES, simplify
 from attnlang.compiler.ir.traverse import Rule, kind_of, rewrite, walk
-from tests.compiler.expressions import anything, integers, leaf_values, truths
+from tests.compiler.expressions import COMPARISONS, anything, integers, leaf_values, truths
 
 Q, K = e.Coord(Side.Q, "n"), e.Coord(Side.K, "n")
 FLAG = e.TokenInput(Side.K, "flag", Kind.BOOL)
@@ -54,6 +55,14 @@ def _difference(pair: tuple[Expr, Expr], constant: int, residue: int) -> Expr:
     return e.Compare("==", e.Arith("%", apart, e.Int(4)), e.Int(residue))
 
 
+def _bounds() -> st.SearchStrategy[Expr]:
+    """Comparisons of few forms, so that many say the same, and unions of them."""
+    side = st.sampled_from([Q, K, e.Arith("-", Q, K), e.Arith("-", K, Q), e.Neg(K), ZERO, ONE])
+    one = st.builds(e.Compare, COMPARISONS, side, side)
+    union = st.lists(one, min_size=1, max_size=3).map(lambda xs: e.Or(tuple(xs)))
+    return st.one_of(one, union, truths(1))
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
 @settings(max_examples=150, deadline=None)
 @given(x=st.one_of(units(), anything(2)), leaves=leaf_values())
@@ -74,6 +83,25 @@ def test_all_rules_together_keep_the_value(x: Expr, leaves: dict[Expr, Number]) 
     assert kind_of(y) is kind_of(x)
     assert simplify(y) is y
     assert len(list(walk(y))) <= 3 * len(list(walk(x)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_bounds(), min_size=1, max_size=4), leaf_values())
+def test_conjunctions_keep_the_value(parts: list[Expr], leaves: dict[Expr, Number]) -> None:
+    x = e.And(tuple(parts))
+    y = absorbed(x)
+    assert value_of(y, leaves) is value_of(x, leaves)
+    assert len(list(walk(y))) <= len(list(walk(x)))
+
+
+def test_what_a_conjunction_says_twice_is_said_once() -> None:
+    past = e.Compare("<=", K, Q)
+    again = e.Compare("<=", ZERO, e.Arith("-", Q, K))
+    far = e.Compare(">=", e.Arith("-", Q, K), e.Int(8))
+    assert absorbed(e.And((past, again))) == past
+    assert absorbed(e.And((past, e.Or((e.Compare(">", K, Q), far))))) == e.And((past, far))
+    assert absorbed(e.And((past, e.Or((again, far))))) == past
+    assert absorbed(e.And((past, e.Or((e.Compare("<", Q, K),))))) == e.FALSE
 
 
 @pytest.mark.parametrize(
