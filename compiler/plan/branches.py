@@ -35,6 +35,9 @@ MOST = 4
 WORTH = 0.5
 """Of the slots that one attention of boxes visits: what its branches may visit at most."""
 
+ENUMERATED = 1 << 20
+"""Pairs of a sequence that are looked at for it."""
+
 _made: weakref.WeakKeyDictionary[Problem, tuple[Problem, ...]] = weakref.WeakKeyDictionary()
 
 
@@ -50,7 +53,7 @@ def _branches(problem: Problem) -> tuple[Problem, ...]:
     wheres = _disjoint(problem.pattern) if _merges(problem) else ()
     if not wheres:
         return ()
-    together = _visited(problem)
+    together = _visited(problem) if _enumerated(problem) else None
     left = math.inf if together is None else WORTH * together
     made = []
     for i, where in enumerate(wheres):
@@ -140,6 +143,13 @@ def _bound(pattern: PatternIR, like: Problem) -> Problem:
         pattern, sizes, heads=like.heads, kv_heads=like.kv_heads, head_dim=like.head_dim,
         q_offset=grid_of(like.q).origin[0],
     )  # fmt: skip
+
+
+def _enumerated(problem: Problem) -> bool:
+    """Is it soon known what one attention of boxes visits? Clauses that fold a long sequence unlike
+    are not solved together, and few boxes that hold them all visit what lies between."""
+    q, k = grid_of(problem.q), grid_of(problem.k)
+    return len(q.axes) > 1 or q.size * k.size <= ENUMERATED
 
 
 def _visited(problem: Problem) -> int | None:

@@ -16,6 +16,11 @@ pattern lightning:
 def slope(h: int) -> float:
     return exp2(-8.0 * float(h + 1) / float(heads))
 """
+FACTORED = """
+pattern strided(stride: int = 128):
+    over n
+    attend where causal(n) and (q.n - k.n < stride or (q.n - k.n) % stride == 0)
+"""
 PAIRS = """
 pattern lightning_pairs:
     over n
@@ -128,6 +133,17 @@ STRIDED = Workload(
     },
 )
 
+SPARSE_TRANSFORMER = Workload(
+    "strided",
+    FACTORED,
+    "the last 128 tokens and every 128th before them (Sparse Transformers, 2019)",
+    {
+        "cuda": tuple(line(n, 16, 64, stride=128) for n in (12288, 32768)),
+        "cpu": (line(8192, 4, 64, stride=64),),
+        "quick": (line(4096, 2, 64, stride=64),),
+    },
+)
+
 SEER = Workload(
     "seer",
     "stdlib:seer_attention",
@@ -178,5 +194,6 @@ CAUSAL = Workload(
 )
 
 WORKLOADS: tuple[Workload, ...] = (
-    WINDOW, SINKS, DOCUMENTS, *NA1D, DILATED, STRIDED, SEER, MOBA, DECAY, CAUSAL,
+    WINDOW, SINKS, DOCUMENTS, *NA1D, DILATED, STRIDED, SPARSE_TRANSFORMER, SEER, MOBA,
+    DECAY, CAUSAL,
 )  # fmt: skip
