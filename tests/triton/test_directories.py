@@ -13,6 +13,7 @@ import pytest
 import torch
 from triton.runtime.errors import OutOfResources
 
+from attnlang.compiler.layout.cost import SMALLEST_TILE
 from tests.triton.test_attention import interpreted
 from tests.triton.test_standalone import (
     CASES,
@@ -94,7 +95,9 @@ def test_the_first_choice_that_fits_is_launched(
     large = attend(1 << 20)
     torch.testing.assert_close(attend(ran[0] // 2), large)
     assert ran == [ran[0], ran[0] // 2]
-    wanted = f"`forward` does not fit cpu: it needs {SMALLEST << 10} bytes of shared memory of 0"
+    wanted = (
+        f"`forward` does not fit cpu: it needs {SMALLEST_TILE << 10} bytes of shared memory of 0"
+    )
     with pytest.raises(RuntimeError, match=wanted):
         attend(0)
     sys.modules.pop("attention")
