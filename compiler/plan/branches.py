@@ -23,7 +23,7 @@ from attnlang.compiler.ir.simplify import simplify
 from attnlang.compiler.ir.traverse import walk
 from attnlang.compiler.ir.values import closed_groups
 from attnlang.compiler.layout.cost import TENSOR_CORES
-from attnlang.compiler.layout.folds import Fold, Residues, find_fold
+from attnlang.compiler.layout.folds import Fold, Residues, Whole, find_fold
 from attnlang.compiler.plan.box_plan import box_plan
 from attnlang.compiler.problem.bind import bind
 from attnlang.compiler.problem.heads import head_classes
@@ -116,11 +116,12 @@ def _by_axes(found: Sequence[Clause]) -> list[list[Clause]]:
 
 
 def _by_fold(found: Sequence[Clause], axis: str) -> list[list[Clause]]:
-    """Clauses of one axis that fold alike. Last those by residues: what is left out of others is
-    then a few intervals."""
+    """Clauses of one axis by the residues they fold it by, last; those that fold it by none, or by
+    blocks, are a few intervals together, and a few intervals are left without them."""
     kinds: dict[Fold, list[Clause]] = {}
     for clause in found:
-        kinds.setdefault(find_fold(axis, (clause,)), []).append(clause)
+        fold = find_fold(axis, (clause,))
+        kinds.setdefault(fold if isinstance(fold, Residues) else Whole(), []).append(clause)
     return [kinds[x] for x in sorted(kinds, key=lambda fold: isinstance(fold, Residues))]
 
 

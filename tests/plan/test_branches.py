@@ -86,6 +86,14 @@ def test_what_boxes_hold_stays_one() -> None:
         assert not branches(attnlang.parse(text_of(where, sizes)).problem(sizes, 2))
 
 
+@pytest.mark.parametrize("where", ["block(n, 64) or k.n < 4", "band(n, 99) or same(n)"])
+def test_intervals_of_a_long_sequence_stay_one(where: str) -> None:
+    sizes = {"n": 8192}
+    pattern = attnlang.parse(text_of(where, sizes))
+    assert not branches(pattern.problem(sizes, 2))
+    assert pattern.plan(sizes, 2).heads[0].boxes is not None
+
+
 @pytest.mark.parametrize(
     "clause", ["        score row_max(s)\n", "        normalise sum\n", "        empty full\n"]
 )
