@@ -48,6 +48,8 @@ from attnlang.compiler.layout.tiling import (
 from attnlang.compiler.problem.problem import Extent
 
 Reaches: TypeAlias = tuple[AxisReach, ...]
+FEW_QUERIES = 16
+"""Of a decoding step, whose keys are looked at one by one where an axis folds."""
 SOLVED = 256
 """Beyond this length the bounds of a sequence's keys are solved for, where they can be."""
 ENUMERATED = 1 << 25
@@ -101,9 +103,13 @@ def box_search(
         if not own or not known.covers(where):
             return None
         found.extend(own)
-    if (q.lengths, q.origin) != (k.lengths, k.origin) and any(_folded(a, found) for a in q.axes):
-        return None  # classes of unlike axes do not correspond one to one
     folds = tuple(find_fold(a, found) for a in q.axes)
+    unlike = (q.lengths, q.origin) != (k.lengths, k.origin)
+    decoding = unlike and folds != (Whole(),) * len(folds)
+    if decoding:  # classes of unlike axes do not correspond one to one
+        if q.size > FEW_QUERIES:
+            return None
+        folds = (Whole(),) * len(folds)
     made = [_axes_of(where, folds, q, k, known, machine) for where, _ in wheres]
     searched = [axes for axes in made if axes is not None]
     if len(searched) < len(made):
@@ -113,21 +119,40 @@ def box_search(
         options = [[t for t in options[0] if t >= DEFAULT_TILE] or options[0][-1:]]
     best: Boxes | None = None
     for q_shape in cost.shapes(options):
-        total, chosen = 0.0, []
-        for axes, (_, heads) in zip(searched, wheres, strict=True):
-            reaches = [axis.reaches(t) for axis, t in zip(axes, q_shape, strict=True)]
-            whole = tuple(r for r in reaches if r is not None)
-            if len(whole) < len(reaches):
-                return None
-            k_shape, value = _key_tile(axes, q_shape, whole, machine)
-            chosen.append(HeadBoxes(k_shape, tuple(itertools.product(*whole))))
-            total += heads * value
+        chosen = _chosen(searched, q_shape, machine)
+        if chosen is None and decoding:
+            break  # larger tiles of queries need more pieces
+        if chosen is None:
+            return None
+        total = sum(n * value for (_, n), (_, value) in zip(wheres, chosen, strict=True))
         if best is None or total < best.cost:
             tiling = ExtentTiling(
                 q, tuple(cut(folds[i], q.lengths[i], t) for i, t in enumerate(q_shape))
             )
-            best = Boxes(tiling, tuple(chosen), folds, total)
+            best = Boxes(tiling, tuple(own for own, _ in chosen), folds, total)
+    if best is not None and decoding:
+        tiles = -(-k.size // cost.LARGEST_TILE)
+        rows = min(cost.slots(q.size), cost.LARGEST_TILE)
+        heads = sum(n for _, n in wheres)
+        if best.cost > heads * cost.cost(tiles, rows, cost.LARGEST_TILE, machine):
+            return None  # all keys, read once for all queries, cost less
     return best
+
+
+def _chosen(
+    classes: Sequence[list[_Axis]], q_shape: TileShape, machine: cost.Machine
+) -> list[tuple[HeadBoxes, float]] | None:
+    """What each class of heads needs at tiles of one shape, and what it costs; None where some
+    strip needs too many pieces."""
+    found = []
+    for axes in classes:
+        reaches = [axis.reaches(t) for axis, t in zip(axes, q_shape, strict=True)]
+        whole = tuple(r for r in reaches if r is not None)
+        if len(whole) < len(reaches):
+            return None
+        k_shape, value = _key_tile(axes, q_shape, whole, machine)
+        found.append((HeadBoxes(k_shape, tuple(itertools.product(*whole))), value))
+    return found
 
 
 def _axes_of(
@@ -180,10 +205,6 @@ def _joined(union: tuple[Clause, ...]) -> Clause:
     if not all(rests):
         return shared  # a clause of the shared literals alone contains the others
     return (*shared, e.Or(tuple(r[0] if len(r) == 1 else e.And(r) for r in rests)))
-
-
-def _folded(axis: str, found: list[Clause]) -> bool:
-    return not isinstance(find_fold(axis, found), Whole)
 
 
 class _Axis:

@@ -125,6 +125,17 @@ def reaches_of(
     first, counts = _run(some)
     if counts is not None:
         return (_reach(table, strips, keys, step, every, first, counts),)
+    gap = _gap(some)
+    if gap is not None:  # every so many members, as one decoded query has them
+        counts = some.sum(axis=1, dtype=np.int64)
+        at = first[:, None] + np.arange(int(counts.max())) * gap
+        at = np.repeat(np.minimum(at, table.shape[1] - 1), strips.counts, axis=0)
+        table = np.take_along_axis(table, at, axis=1)
+        keys = np.take_along_axis(keys, at, axis=1)
+        every = np.logical_and.reduceat(table, strips.offsets, axis=0)
+        first = np.zeros_like(counts)
+        every &= np.arange(table.shape[1]) < counts[:, None]
+        return (_reach(table, strips, keys, step * gap, every, first, counts),)
     edge = np.diff(np.pad(some, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     strip, begin = np.nonzero(edge == 1)
     end = np.nonzero(edge == -1)[1]
@@ -185,6 +196,13 @@ def everything(strips: AxisTiling, keys: int) -> AxisReach:
         partial(np.repeat, real[:, :, None], keys, 2) if strips.length * keys <= 1 << 22 else None
     )
     return AxisReach(zeros, 1, counts, zeros, counts, lambda: strips.length * keys, table)
+
+
+def _gap(rows: NDArray[np.bool_]) -> int | None:
+    """How far the true places of every row are apart, where that is the same everywhere."""
+    row, place = np.nonzero(rows)
+    apart = np.diff(place)[np.diff(row) == 0]
+    return int(apart[0]) if len(apart) and (apart == apart[0]).all() else None
 
 
 def _run(rows: NDArray[np.bool_]) -> tuple[IntArray, IntArray | None]:
