@@ -118,7 +118,8 @@ def reaches_of(
 
     table: ``[queries in strip order, members]``: does the query attend the j-th member of its
     class? keys: ``[queries in strip order, members]`` the members' positions, ``step`` apart.
-    None where some strip's keys are more than ``most`` runs of consecutive members.
+    None where some strip's keys are more than ``most`` runs of consecutive members, or members a
+    constant step apart, as one query has them where keys are folded and queries are not.
     """
     some = np.logical_or.reduceat(table, strips.offsets, axis=0)
     every = np.logical_and.reduceat(table, strips.offsets, axis=0)
@@ -126,16 +127,8 @@ def reaches_of(
     if counts is not None:
         return (_reach(table, strips, keys, step, every, first, counts),)
     gap = _gap(some)
-    if gap is not None:  # every so many members, as one decoded query has them
-        counts = some.sum(axis=1, dtype=np.int64)
-        at = first[:, None] + np.arange(int(counts.max())) * gap
-        at = np.repeat(np.minimum(at, table.shape[1] - 1), strips.counts, axis=0)
-        table = np.take_along_axis(table, at, axis=1)
-        keys = np.take_along_axis(keys, at, axis=1)
-        every = np.logical_and.reduceat(table, strips.offsets, axis=0)
-        first = np.zeros_like(counts)
-        every &= np.arange(table.shape[1]) < counts[:, None]
-        return (_reach(table, strips, keys, step * gap, every, first, counts),)
+    if gap is not None:
+        return (_stepped(table, strips, keys, step, first, some.sum(axis=1, dtype=np.int64), gap),)
     edge = np.diff(np.pad(some, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     strip, begin = np.nonzero(edge == 1)
     end = np.nonzero(edge == -1)[1]
@@ -152,6 +145,26 @@ def reaches_of(
         own = table & np.repeat(inside, strips.counts, axis=0)
         made.append(_reach(own, strips, keys, step, every & inside, first, counts))
     return tuple(made)
+
+
+def _stepped(
+    table: NDArray[np.bool_],
+    strips: AxisTiling,
+    keys: IntArray,
+    step: int,
+    first: IntArray,
+    counts: IntArray,
+    gap: int,
+) -> AxisReach:
+    """The reach of strips whose keys are every ``gap``-th member from ``first`` on."""
+    number = np.arange(int(counts.max()))
+    inside = np.repeat(number < counts[:, None], strips.counts, axis=0)
+    at = np.repeat(first[:, None] + number * gap, strips.counts, axis=0)
+    at = np.minimum(at, table.shape[1] - 1)
+    own = np.take_along_axis(table, at, axis=1) & inside
+    places = np.take_along_axis(keys, at, axis=1)
+    every = np.logical_and.reduceat(own, strips.offsets, axis=0)
+    return _reach(own, strips, places, step * gap, every, np.zeros_like(counts), counts)
 
 
 def _reach(

@@ -53,11 +53,12 @@ def combs(draw: st.DrawFn) -> tuple[str, int]:
 
 
 @slow
-@given(combs())
-def test_combs_equal_brute_force(case: tuple[str, int]) -> None:
+@given(combs(), st.sampled_from([2, 256]))
+def test_combs_equal_brute_force(case: tuple[str, int], solved: int) -> None:
+    """solved: the length beyond which keys are solved for; shorter axes are enumerated."""
     text, length = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose, "SOLVED", 2)
+        patch.setattr(choose, "SOLVED", solved)
         pattern = attnlang.parse(text)
         plan = pattern.plan({"n": length})
     truth = pattern.mask({"n": length})[0].numpy()
@@ -86,6 +87,20 @@ def test_rows_of_combs(case: tuple[str, int]) -> None:
     ):
         assert found is not None
         agrees(found, expected)
+
+
+@pytest.mark.parametrize("bound", ["within(n, 30)", "k.n >= q.n", "k.n > q.n // 8 * 8", "true"])
+@pytest.mark.parametrize("length", [40, 100, 250])
+def test_keys_at_a_step_of_short_sequences(bound: str, length: int) -> None:
+    """Strips with unlike numbers of keys, the last key of the sequence among them."""
+    text = (
+        f"pattern p:\n    over n\n    attend where k.n % 3 == 0 and {bound}\n        empty zero\n"
+    )
+    pattern = attnlang.parse(text)
+    truth = pattern.mask({"n": length})[0].numpy()
+    (group,) = pattern.plan({"n": length}).heads
+    assert group.boxes is not None
+    check_table(group.boxes, truth)
 
 
 COLUMNS = "causal(n) and (q.n - k.n < 40 or k.n // 16 % 5 == 2)"
