@@ -50,6 +50,8 @@ from attnlang.compiler.problem.problem import Extent
 Reaches: TypeAlias = tuple[AxisReach, ...]
 FEW_QUERIES = 16
 """Of a decoding step, whose keys are looked at one by one where an axis folds."""
+APART = 8
+"""How much less than all keys those of queries in tiles of their own must cost."""
 SOLVED = 256
 """Beyond this length the bounds of a sequence's keys are solved for, where they can be."""
 ENUMERATED = 1 << 25
@@ -134,8 +136,10 @@ def box_search(
         tiles = -(-k.size // cost.LARGEST_TILE)
         rows = min(cost.slots(q.size), cost.LARGEST_TILE)
         heads = sum(n for _, n in wheres)
-        if best.cost > heads * cost.cost(tiles, rows, cost.LARGEST_TILE, machine):
-            return None  # all keys, read once for all queries, cost less
+        every = heads * cost.cost(tiles, rows, cost.LARGEST_TILE, machine)
+        # All keys are read once for all queries, and for heads that share them.
+        if best.cost > (every if best.q.tiles == 1 else every / APART):
+            return None
     return best
 
 
