@@ -199,8 +199,8 @@ class Launch:
             "batches": call.q.shape[0],
         }
         blocks = open_blocks(queries, call.problem.k_len)
-        own = Shape(_SHORT[call.q.dtype], d, dv, blocks)
-        shape = shape_of(kernel, own, self.tables, self.group)
+        worked_out = Shape(_SHORT[call.q.dtype], d, dv, blocks)
+        shape = shape_of(kernel, worked_out, self.tables, self.group)
         function = getattr(load(self.kernels.text), kernel.function.name)
         shared = kernel.stands_on_keys or kernel.packed
         across = call.q.shape[0] * (len(self.kv_heads) if shared else len(self.heads))

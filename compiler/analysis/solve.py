@@ -37,7 +37,8 @@ class Upper:
 
 @dataclass(frozen=True, slots=True)
 class Congruent:
-    """key mod modulus = residue; modulus a number above 1"""
+    """key mod modulus = residue; modulus a number above 1. Where the residue may be none of such
+    numbers a condition on the query stands beside it."""
 
     axis: str
     modulus: int
@@ -150,14 +151,23 @@ def _congruence(atom: Expr, residue: Expr) -> tuple[Fact, ...] | None:
         case _:
             return None
     rest = Linear(tuple(t for t in form.terms if not reads(t[0], Side.K)), form.constant)
-    if not rest.terms and rest.constant == 0 and sign == 1:
-        return (Congruent(axis, m, simplify(residue)),)
-    apart = difference(residue, expression(rest))
-    moved = e.Arith("%", expression(scaled(apart, sign)), e.Int(m))
-    # A residue that no number has is no key's, and does not become one by being moved.
-    some = simplify(e.And((e.Compare("<=", e.Int(0), residue), e.Compare("<", residue, e.Int(m)))))
-    possible = () if some == e.TRUE else (RowOnly(some),)
-    return (Congruent(axis, m, simplify(moved)), *possible)
+    moved = residue
+    if rest.terms or rest.constant or sign == -1:
+        apart = difference(residue, expression(rest))
+        moved = e.Arith("%", expression(scaled(apart, sign)), e.Int(m))
+    return (Congruent(axis, m, simplify(moved)), *_possible(simplify(residue), m))
+
+
+def _possible(residue: Expr, modulus: int) -> tuple[Fact, ...]:
+    """That a residue lies in 0 .. modulus - 1, unless it must: another is no key's."""
+    match residue:
+        case e.Arith(op="%", right=e.Int(value=m)) if 0 < m <= modulus:
+            return ()
+        case e.Int(value=value) if 0 <= value < modulus:
+            return ()
+        case _:
+            ends = (e.Compare("<=", e.Int(0), residue), e.Compare("<", residue, e.Int(modulus)))
+            return tuple(RowOnly(x) for x in ends)
 
 
 def _floor(x: Expr, c: int) -> Expr:

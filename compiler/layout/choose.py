@@ -107,11 +107,12 @@ def box_search(
         found.extend(own)
     folds = tuple(find_fold(a, found) for a in q.axes)
     unlike = (q.lengths, q.origin) != (k.lengths, k.origin)
-    decoding = unlike and folds != (Whole(),) * len(folds)
+    whole = tuple(Whole() for _ in folds)
+    decoding = unlike and folds != whole
     if decoding:  # classes of unlike axes do not correspond one to one
         if q.size > FEW_QUERIES:
             return None
-        folds = (Whole(),) * len(folds)
+        folds = whole
     made = [_axes_of(where, folds, q, k, known, machine) for where, _ in wheres]
     searched = [axes for axes in made if axes is not None]
     if len(searched) < len(made):
@@ -133,10 +134,8 @@ def box_search(
             )
             best = Boxes(tiling, tuple(own for own, _ in chosen), folds, total)
     if best is not None and decoding:
-        tiles = -(-k.size // cost.LARGEST_TILE)
-        rows = min(cost.slots(q.size), cost.LARGEST_TILE)
-        heads = sum(n for _, n in wheres)
-        every = heads * cost.cost(tiles, rows, cost.LARGEST_TILE, machine)
+        tiles, heads = -(-k.size // cost.LARGEST_TILE), sum(n for _, n in wheres)
+        every = heads * cost.cost(tiles, cost.slots(q.size), cost.LARGEST_TILE, machine)
         # All keys are read once for all queries, and for heads that share them.
         if best.cost > (every if best.q.tiles == 1 else every / APART):
             return None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from attnlang.compiler.analysis.key_sets import KeySet
 from attnlang.compiler.layout.cost import slots
-from attnlang.compiler.layout.pieces import Interval, Needs, Sparse, joined, pieces_of
+from attnlang.compiler.layout.pieces import Interval, Needs, Sparse, attended, joined, pieces_of
 from attnlang.compiler.layout.reach import AxisReach, Repeats
 from attnlang.compiler.layout.tiling import AxisTiling
 
@@ -166,8 +166,5 @@ def _progression(
 
 def _attended(comb: Comb, starts: IntArray, stops: IntArray, strips: AxisTiling) -> int:
     """Pairs of the comb between two places of every strip."""
-    low, high = comb.rows()
-    low = np.maximum(low, np.repeat(starts, strips.counts))
-    high = np.minimum(high, np.repeat(stops, strips.counts))
-    inside = comb.keys.below(high) - comb.keys.below(np.minimum(low, high))
-    return int(inside.sum())
+    a, b = (np.repeat(x, strips.counts) for x in (starts, stops))
+    return attended(comb.keys, comb.rows(), a, b)

@@ -143,13 +143,13 @@ def _between(sparse: Sparse | None) -> Callable[[IntArray, IntArray], int]:
     """Counts what every query attends of a set between two places."""
     if sparse is None:
         return lambda a, b: 0
-    keys, (low, high) = sparse.keys, sparse.rows()
+    return partial(attended, sparse.keys, sparse.rows())
 
-    def count(a: IntArray, b: IntArray) -> int:
-        inside = keys.below(np.minimum(b, high)) - keys.below(np.maximum(a, low))
-        return int(np.maximum(inside, 0).sum())
 
-    return count
+def attended(keys: KeySet, rows: Interval, a: IntArray, b: IntArray) -> int:
+    """Keys of a set that every query attends between two places of its own, added up."""
+    inside = keys.below(np.minimum(b, rows[1])) - keys.below(np.maximum(a, rows[0]))
+    return int(np.maximum(inside, 0).sum())
 
 
 def _truth(needs: Needs, strips: AxisTiling, start: IntArray, stop: IntArray) -> BoolArray:

@@ -132,23 +132,12 @@ def clause_bounds(clause: Clause, axes: tuple[str, ...]) -> ClauseBounds:
                     solved = False
                 case Congruent(axis=axis, modulus=modulus, residue=residue):
                     steps[axis] = modulus, residue
-                    conditions += _some_key(modulus, residue)
                 case RowOnly(condition=condition):
                     conditions.append(condition)
                 case Opaque():
                     solved = False
     made = {a: AxisBounds(tuple(lowers[a]), tuple(uppers[a]), steps.get(a)) for a in axes}
     return ClauseBounds(made, tuple(conditions), solved)
-
-
-def _some_key(modulus: int, residue: Expr) -> list[Expr]:
-    """Conditions on a residue that keys can have: one outside 0 .. modulus - 1 is no key's."""
-    match residue:
-        case e.Arith(op="%", right=e.Int(value=m)) if 0 < m <= modulus:
-            return []
-        case _:
-            above = e.Compare("<=", e.Int(0), residue)
-            return [above, e.Compare("<", residue, e.Int(modulus))]
 
 
 def _box(clause: Clause, axes: tuple[str, ...]) -> KeyBox | None:

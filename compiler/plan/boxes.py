@@ -140,6 +140,11 @@ class Part:
     q: ExtentTiling
     boxes: tuple[Box | Everything, ...]
 
+    @property
+    def volumes(self) -> IntArray:
+        """Keys of every query tile's boxes ``[rows]``."""
+        return sum((b.volumes for b in self.boxes), np.zeros(self.q.tiles, dtype=np.int64))
+
 
 @dataclass(frozen=True)
 class BoxTable:
@@ -172,9 +177,7 @@ class BoxTable:
     @property
     def volumes(self) -> IntArray:
         """Keys of every query tile's boxes ``[rows]``."""
-        none = (np.zeros(part.q.tiles, dtype=np.int64) for part in self.parts)
-        every = zip(self.parts, none, strict=True)
-        return np.concatenate([sum((b.volumes for b in part.boxes), x) for part, x in every])
+        return np.concatenate([p.volumes for p in self.parts])
 
     @cached_property
     def visited(self) -> int:

@@ -157,8 +157,7 @@ class Plan:
         """The slots that one head of a group visits."""
         if group.boxes is not None:
             return group.boxes.visited
-        found = group.table.tiles()
-        return (found["full"] + found["partial"]) * group.layout.area
+        return group.table.live * group.layout.area
 
     @property
     def waste(self) -> float:

@@ -57,10 +57,7 @@ def solved_table(
         return None
     for parts in conjunctions(predicate):
         found = split(parts, stands, moves, known)
-        across = any(
-            f.q_axis != f.k_axis and None not in (f.q_axis, f.k_axis) for f in found.factors
-        )
-        if found.rest or across:
+        if found.rest or any(f.crosses for f in found.factors):
             continue
         tables = []
         for i, axis in enumerate(axes):

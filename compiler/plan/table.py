@@ -45,11 +45,14 @@ class RunTable:
         """How many key tiles each row visits."""
         return np.bincount(self.row_of_run, self.stops - self.starts, self.rows).astype(np.int64)
 
+    @property
+    def live(self) -> int:
+        """How many tiles are visited."""
+        return int((self.stops - self.starts).sum())
+
     def tiles(self) -> dict[str, int]:
         """Counts of full, partial and empty tiles."""
-        lengths = self.stops - self.starts
-        full = int(lengths[self.full].sum())
-        live = int(lengths.sum())
+        live, full = self.live, int((self.stops - self.starts)[self.full].sum())
         return {"full": full, "partial": live - full, "empty": self.rows * self.columns - live}
 
     def entries(

@@ -105,7 +105,7 @@ def tiled_rows(plan: Plan, group: HeadPlan) -> Rows | None:
     None when tensors are missing or there are too many tiles to look at.
     """
     tiles = group.table.tiles()
-    if not plan.known.covers(group.where) or tiles["full"] + tiles["partial"] > VISITS:
+    if not plan.known.covers(group.where) or group.table.live > VISITS:
         return None
     if tiles["partial"] * group.layout.area > ELEMENTS:
         return None

@@ -244,9 +244,7 @@ def _box(solved: _Solved, q: Extent, k: Extent, places: IntArray, known: Known) 
             case Upper(axis=axis, bound=bound):
                 axes[axis] = axes[axis].until(at(bound))
             case Congruent(axis=axis, modulus=modulus, residue=residue):
-                value = at(residue)
-                alive = _both(alive, (value >= 0) & (value < modulus))
-                lattice = replace(axes[axis], modulus=modulus, residue=value)
+                lattice = replace(axes[axis], modulus=modulus, residue=at(residue))
                 axes[axis] = axes[axis].meet(lattice)
             case RowOnly(condition=condition):
                 alive = _both(alive, np.asarray(at(condition)).astype(bool))

@@ -89,7 +89,8 @@ def run(args: Namespace, console: Console) -> int:
     check_out(out, replace=args.force)
     module, name = open_target(args.target)
     pattern = Pattern(module, check_pattern(module, name, parameters_of(args)))
-    said = remarks(select(module, name))
+    written = select(module, name)
+    said = remarks(written)
     if said:
         console.show(said)
     backend = _backend(pattern, args.backend)
@@ -111,7 +112,7 @@ def run(args: Namespace, console: Console) -> int:
     if args.verify:
         with working("running beside the reference", console):
             manifest["verified"] = _verify(pattern, backend, sizes, args, given)
-    text = standalone(module, select(module, name))
+    text = standalone(module, written)
     more: dict[str, bytes] = {}
     if args.machines:
         if not program:
